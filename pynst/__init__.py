@@ -1,0 +1,75 @@
+"""PyNST: neural style transfer with hand-written C++ and CUDA cores, without a framework.
+
+>>> import pynst
+>>> result = pynst.stylize("photo.jpg", "painting.jpg")  # doctest: +SKIP
+>>> result.save("result.png")                            # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pynst.backends import available_backends
+    from pynst.errors import (
+        BackendError,
+        DivergedError,
+        ImageError,
+        Interrupted,
+        OptionError,
+        PyNSTError,
+        WeightsError,
+    )
+    from pynst.images import load_image, save_image
+    from pynst.objective import LossTerms, Objective
+    from pynst.options import TransferOptions
+    from pynst.transfer import Progress, TransferResult, stylize
+    from pynst.weights import load_weights
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "DivergedError",
+    "ImageError",
+    "Interrupted",
+    "LossTerms",
+    "Objective",
+    "OptionError",
+    "Progress",
+    "PyNSTError",
+    "TransferOptions",
+    "TransferResult",
+    "WeightsError",
+    "available_backends",
+    "load_image",
+    "load_weights",
+    "save_image",
+    "stylize",
+]
+
+_HOME = {
+    "available_backends": "backends",
+    "load_image": "images",
+    "save_image": "images",
+    "LossTerms": "objective",
+    "Objective": "objective",
+    "TransferOptions": "options",
+    "Progress": "transfer",
+    "TransferResult": "transfer",
+    "stylize": "transfer",
+    "load_weights": "weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import pynst` itself loads nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'pynst' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"pynst.{_HOME.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

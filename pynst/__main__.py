@@ -1,0 +1,7 @@
+"""``python -m pynst``."""
+
+import sys
+
+from pynst.cli import main
+
+sys.exit(main())

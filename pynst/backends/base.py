@@ -1,0 +1,193 @@
+"""The contract between the networks and a backend: memory of a plan, and about twenty ops over it.
+
+Notation, as in the README: F, P are feature maps of N channels x M pixels, G, A Gram matrices (N, N),
+d in front of a name is the gradient of the total loss with respect to it. Shapes below are logical:
+(C, H, W), no batch axis. How a backend lays an array out in memory, and in which precision, is its own
+business; `upload` and `download` convert.
+
+Rules that every op keeps:
+
+* all arrays are given by the caller, outputs last; an op allocates nothing that outlives the call;
+* an output is overwritten, except where "added to" is written below;
+* no output may overlap an input;
+* equal inputs give equal bits, for any number of threads;
+* any size from 1 x 1 up is right, not only multiples of a tile.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Backend", "Kind", "Padding", "Pooling", "Shape"]
+
+Array: TypeAlias = Any
+"""A backend's own array: a NumPy array on the CPU, a CuPy array on CUDA."""
+
+Shape: TypeAlias = tuple[int, int, int]
+"""Logical shape (C, H, W)."""
+
+Pooling: TypeAlias = Literal["average", "max"]
+Padding: TypeAlias = Literal["zero", "replicate"]
+
+Kind: TypeAlias = Literal["image", "features", "bits", "choices"]
+"""What a piece of memory holds.
+
+``image``
+    (3, H, W) real numbers: the network's input, or the gradient with respect to it.
+``features``
+    (C, H, W) real numbers: feature maps, or the gradient with respect to them.
+``bits``
+    (C, H, W) one bit each: did this ReLU let its input through (output > 0)?
+``choices``
+    (C, H, W) of the pooled size, two bits each: which of the 2 x 2 inputs was the maximum
+    (0 top left, 1 top right, 2 bottom left, 3 bottom right; the first of equals).
+"""
+
+
+class Backend(Protocol):
+    """Memory and ops of one kind of processor."""
+
+    name: str
+    """For people: ``"reference"``, ``"cpu (avx512, 2 threads)"``, ``"cuda (NVIDIA H200, fast)"``."""
+
+    # ---- memory ------------------------------------------------------------------------------
+
+    def nbytes(self, kind: Kind, shape: Shape) -> int:
+        """Bytes that an array of this kind and shape takes."""
+
+    def scratch_nbytes(self, op: str, C: int, N: int, H: int, W: int) -> int:
+        """Bytes of scratch that `op` needs for C input and N output channels; 0 if none.
+
+        The backend holds one scratch buffer, as large as the largest op so far has needed.
+        """
+
+    def allocate(self, nbytes: int) -> Array:
+        """One block of uninitialised memory, of which `view` cuts arrays."""
+
+    def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
+        """The array of this kind and shape that starts `offset` bytes (a multiple of 256) into `block`."""
+
+    def upload(self, values: NDArray[Any], kind: Kind, out: Array) -> None:
+        """Copy a logical NumPy array into `out` (bits: bool; choices: uint8; else floating)."""
+
+    def download(self, array: Array, kind: Kind, shape: Shape) -> NDArray[Any]:
+        """Copy to a logical NumPy array of the given shape (float32 or wider; bits: bool; choices: uint8)."""
+
+    def empty_gram(self, N: int) -> Array:
+        """Memory for one Gram matrix (N, N), float64 or as wide as the backend's Gram is."""
+
+    def upload_gram(self, values: NDArray[np.float64]) -> Array:
+        """A Gram matrix (N, N) from NumPy."""
+
+    def download_gram(self, G: Array) -> NDArray[np.float64]:
+        """A Gram matrix (N, N) to NumPy."""
+
+    def upload_scale(self, scale: NDArray[np.float64]) -> Array:
+        """A vector (N,) of per-channel factors for the losses."""
+
+    def empty_losses(self, count: int) -> Array:
+        """`count` float64 scalars; ``losses[i : i + 1]`` is the slot that a loss op writes to."""
+
+    def download_losses(self, losses: Array) -> NDArray[np.float64]:
+        """All loss scalars to NumPy: on a GPU the one synchronisation of an evaluation."""
+
+    def zero(self, array: Array) -> None:
+        """Set an array to zero."""
+
+    # ---- VGG-19 --------------------------------------------------------------------------------
+
+    def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Any:
+        """Pack a convolution's weight (N, C, 3, 3) and bias (N,) once, for both directions.
+
+        C = 3 packs for `image_conv3x3_relu`, any other C for `conv3x3_relu`.
+        """
+
+    def image_conv3x3_relu(
+        self, x: Array, weights: Any, padding: Padding, y: Array, bits: Array | None
+    ) -> None:
+        """First layer, image (3, H, W) to y (N, H, W): y = max(0, w * x + b), stride 1.
+
+        The border is padded with zeros, or with the edge pixels (``"replicate"``). `bits` may be None
+        where no backward pass follows.
+        """
+
+    def image_conv3x3_relu_backward(
+        self, dy: Array, bits: Array, weights: Any, padding: Padding, dx: Array
+    ) -> None:
+        """Gradient with respect to the image: dx = w^T * (dy where bits else 0)."""
+
+    def conv3x3_relu(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
+        """x (C, H, W) to y (N, H, W): y = max(0, w * x + b), stride 1, zero padding.
+
+        Each VGG convolution is followed by its ReLU, so they are one op; the network's weights are
+        fixed, so no weight gradient exists.
+        """
+
+    def conv3x3_relu_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
+        """dx = w^T * (dy where bits else 0): "zero where F <= 0" of Gatys et al. 2016, Eq. 2 and 6."""
+
+    def pool2x2(self, x: Array, mode: Pooling, y: Array, choices: Array | None) -> None:
+        """x (C, H, W) to y (C, H // 2, W // 2): mean or maximum; an odd last row or column is dropped.
+
+        `choices` is written for the maximum; it is None for the mean, or without a backward pass.
+        """
+
+    def pool2x2_backward(self, dy: Array, mode: Pooling, choices: Array | None, dx: Array) -> None:
+        """Spread dy over the 2 x 2 inputs (mean: a quarter each; maximum: to the chosen one)."""
+
+    # ---- the built-in filters ------------------------------------------------------------------
+
+    def filter7x7_weights(self, weight: NDArray[np.float32], plane: NDArray[np.int32]) -> Any:
+        """Pack K filters (K, 7, 7), filter f reading image plane ``plane[f]`` in 0..2, for both directions."""
+
+    def filter7x7(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
+        """x (3, H, W) to y (2 K, H, W): y[2f] = max(0, z_f), y[2f + 1] = max(0, -z_f), z_f = w_f * x.
+
+        Cross-correlation, stride 1, reflected border (the edge pixel is not repeated); H, W >= 4.
+        """
+
+    def filter7x7_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
+        """dx is *added to*: w^T * (dy[2f] where bits[2f]) - w^T * (dy[2f + 1] where bits[2f + 1])."""
+
+    def binomial_down(self, x: Array, y: Array) -> None:
+        """Image (3, H, W) to (3, H // 2, W // 2): [1 3 3 1] / 8 along both axes, stride 2.
+
+        The border is reflected by one pixel (the edge pixel is not repeated); H, W >= 2.
+        """
+
+    def binomial_down_backward(self, dy: Array, dx: Array) -> None:
+        """The transpose of `binomial_down`."""
+
+    # ---- losses --------------------------------------------------------------------------------
+
+    def gram(self, F: Array, G: Array) -> None:
+        """G = F F^T / M (Eq. 3, divided by the number of pixels M), exactly symmetric."""
+
+    def content_loss(
+        self, F: Array, P: Array, k: float, scale: Array | None, dF: Array, loss: Array
+    ) -> None:
+        """loss = k sum_ij (s_i (F - P)_ij)^2; its gradient 2 k s_i^2 (F - P)_ij is *added to* dF.
+
+        Eq. 1 and 2 with k = 1/2. `scale` is the vector s, or None for ones. The sum is float64.
+        """
+
+    def style_loss(
+        self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array
+    ) -> None:
+        """loss = k sum_ij (s_i s_j (G - A)_ij)^2, its gradient *added to* dF, for G = F F^T / M.
+
+        The gradient is (4 k / M) D F with D_ij = s_i^2 s_j^2 (G - A)_ij: Eq. 4 and 6 up to the
+        constants, which the objective puts into k. The value is summed in float64.
+        """
+
+    def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
+        """loss = k TV9(x); its gradient is *added to* dx.
+
+        TV9 = 2 (mean a^2 / 3 + mean b^2 / 3 + mean c^2 / 12 + mean d^2 / 12) over all planes and
+        pixels of an image with its last row and column repeated once, where a, b are the differences
+        to the right and to the lower neighbour and c, d those along the two diagonals of each 2 x 2
+        square.
+        """

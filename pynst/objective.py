@@ -1,0 +1,305 @@
+"""The total loss and its gradient with respect to the image: the closure that an optimiser calls.
+
+    L_total = alpha L_content + beta L_style + TV                     Gatys et al. 2016, Eq. 7
+
+in the canonical form of `pynst.formulas`. Value and gradient belong to the same function to rounding,
+and the value is summed in float64: a line search tolerates nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.backends.base import Array
+from pynst.errors import ImageError, OptionError
+from pynst.formulas import FORMULAS, Formula
+from pynst.images import ImageLike, read_picture, resize, size_to_long_side
+from pynst.networks import Network, open_network
+from pynst.options import TransferOptions, with_changes
+
+__all__ = ["LossTerms", "Objective", "read_styles"]
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """One evaluation, split into its terms; each with its weight, so that they add up to `total`.
+
+    Attributes
+    ----------
+    total, content, style, tv : float
+    layers : dict of str to float
+        Share of each layer: ``{"content relu4_2": ..., "style relu1_1": ...}``.
+    """
+
+    total: float
+    content: float
+    style: float
+    tv: float
+    layers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A content or style term at one layer: its target (P or A), factor k, slot and Gram memory."""
+
+    slot: int
+    k: float
+    target: Array
+    G: Array | None = None
+
+
+class Objective:
+    """The loss of an image against a content and one or several style pictures.
+
+    Parameters
+    ----------
+    content : str, Path, PIL.Image.Image or ndarray (H, W, 3)
+        Photograph p. It is resized so that its long side is ``image_size`` pixels.
+    style : as `content`, or a list of them
+        Artwork a; with a list, their Gram matrices are blended by ``style_blend``. Each is resized to
+        the long side of the content times ``style_scale``.
+    options : TransferOptions, optional
+        All settings; those of optimisers and levels have no effect here.
+    network : Network, optional
+        An open network to use, instead of the one that the options name.
+    **changes
+        Fields of `TransferOptions` to replace.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (H, W, 3): the shape of the image x that a call takes.
+    terms : LossTerms or None
+        The terms of the last evaluation.
+    content : ndarray (H, W, 3)
+        The resized content picture, sRGB in [0, 1].
+    network : Network
+    options : TransferOptions
+
+    Raises
+    ------
+    OptionError, ImageError, WeightsError, BackendError
+        Something is wrong with a setting, a picture, the weights or the backend.
+
+    Examples
+    --------
+    >>> objective = Objective("photo.jpg", "painting.jpg", image_size=256)  # doctest: +SKIP
+    >>> value, gradient = objective(objective.content)                      # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        content: ImageLike,
+        style: ImageLike | Sequence[ImageLike],
+        options: TransferOptions | None = None,
+        *,
+        network: Network | None = None,
+        **changes: Any,
+    ) -> None:
+        self.options = options = with_changes(options, changes)
+        pictures = read_styles(style, options)
+        p = read_picture(content, "content").pixels
+        H, W = size_to_long_side(*p.shape[:2], options.image_size)
+        self.shape = (H, W, 3)
+        self.content = resize(p, H, W)
+        self.terms: LossTerms | None = None
+        self.network = network or open_network(options)
+        self._backend = self.network.backend
+
+        formula = FORMULAS[options.formula]
+        self._alpha = _default(options.content_weight, formula.content_weight)
+        self._beta = _default(options.style_weight, formula.style_weight)
+        # TV9 is defined on [0, 1]; the network's input spans 255 of the same units. The axes of both
+        # networks are orthonormal, so TV9 of the input planes is TV9 of the image.
+        self._tv = _default(options.tv_weight, formula.tv_weight) / 255**2
+        content_layers = dict(options.content_layers or dict.fromkeys(self.network.content_layers, 1))
+        style_layers = dict(options.style_layers or dict.fromkeys(self.network.style_layers, 1))
+        self._check_layers([*content_layers, *style_layers], H, W)
+        self._content_weights = _positive(content_layers) if self._alpha else {}
+        self._style_weights = _positive(style_layers) if self._beta else {}
+        self._layers = {*self._content_weights, *self._style_weights}
+
+        self._losses = self._backend.empty_losses(len(self._content_weights) + len(self._style_weights) + 1)
+        self._scales = {
+            layer: self._backend.upload_scale(self.network.scales[layer])
+            for layer in self._layers
+            if layer in self.network.scales
+        }
+        self._style_terms = self._style_targets(pictures, formula)
+        self._workspace = self.network.workspace(H, W, self._layers, gradient=True)
+        self._content_terms = self._content_targets(formula)
+
+    def __call__(self, x: NDArray[np.floating[Any]]) -> tuple[float, NDArray[np.float64]]:
+        """Evaluate the loss at an image.
+
+        Parameters
+        ----------
+        x : ndarray (H, W, 3), floating
+            sRGB, nominally in [0, 1]; values outside are allowed.
+
+        Returns
+        -------
+        value : float
+            L_total.
+        gradient : ndarray (H, W, 3), float64
+            dL_total/dx.
+        """
+        self._upload(x, self._workspace["x"])
+        self.network.forward(self._workspace, self._layers)
+        dx = self.network.backward(self._workspace, self._layers, self._add_losses)
+        self._backend.total_variation(self._workspace["x"], self._tv, dx, self._losses[-1:])
+        planes = self._backend.download(dx, "image", (3, *self.shape[:2]))
+        gradient = 255.0 * np.einsum("phw,pc->hwc", planes.astype(np.float64), self.network.input_axes)
+        self.terms = self._read_terms()
+        return self.terms.total, gradient
+
+    def _add_losses(self, layer: str, F: Array, dF: Array) -> None:
+        """Evaluate the terms at one layer and add their gradients to dF."""
+        scale = self._scales.get(layer)
+        if layer in self._content_terms:
+            term = self._content_terms[layer]
+            slot = self._losses[term.slot : term.slot + 1]
+            self._backend.content_loss(F, term.target, term.k, scale, dF, slot)
+        if layer in self._style_terms:
+            term = self._style_terms[layer]
+            slot = self._losses[term.slot : term.slot + 1]
+            self._backend.gram(F, term.G)
+            self._backend.style_loss(F, term.G, term.target, term.k, scale, dF, slot)
+
+    def _content_targets(self, formula: Formula) -> dict[str, _Term]:
+        """Features P of the content picture and the factor of each content term."""
+        if not self._content_weights:
+            return {}
+        H, W = self.shape[:2]
+        self._upload(self.content, self._workspace["x"])
+        self.network.forward(self._workspace, self._layers)
+        terms = {}
+        for slot, (layer, weight) in enumerate(self._content_weights.items()):
+            shape = self.network.shape(layer, H, W)
+            P = self._backend.download(self._workspace[layer], "features", shape)
+            N, M = shape[0], shape[1] * shape[2]
+            s = self.network.scales.get(layer, np.ones(N))
+            scaled = s[:, None] * P.reshape(N, M).astype(np.float64)
+            energy = float(np.mean(scaled**2))
+            V = float(np.mean((scaled - scaled.mean(1, keepdims=True)) ** 2))
+            k_c = formula.content_factor(self._alpha, N, M, V, energy)
+            target = self._backend.view(
+                self._backend.allocate(self._backend.nbytes("features", shape)), 0, "features", shape
+            )
+            self._backend.upload(P, "features", target)
+            terms[layer] = _Term(slot, weight * k_c / (N * M), target)
+        return terms
+
+    def _style_targets(
+        self, pictures: Sequence[tuple[float, NDArray[np.float64]]], formula: Formula
+    ) -> dict[str, _Term]:
+        """Gram matrices A of the style pictures, blended, and the factor of each style term."""
+        layers = self._style_weights
+        if not layers:
+            return {}
+        blended: dict[str, NDArray[np.float64]] = {}
+        for share, picture in pictures:
+            for layer, A in self._grams(picture, list(layers)).items():
+                blended[layer] = blended.get(layer, 0.0) + share * A
+        terms = {}
+        for slot, (layer, weight) in enumerate(layers.items(), len(self._content_weights)):
+            A = blended[layer]
+            s = self.network.scales.get(layer, np.ones(len(A)))
+            energy = float(np.sum((np.outer(s, s) * A) ** 2))
+            k = formula.style_factor(self._beta, weight * len(layers), len(layers), len(A), energy)
+            terms[layer] = _Term(
+                slot, k, self._backend.upload_gram(A), self._backend.empty_gram(len(A))
+            )
+        return terms
+
+    def _grams(
+        self, picture: NDArray[np.float64], layers: Sequence[str]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Gram matrices of one style picture at its size for this run."""
+        long_side = max(1, round(max(self.shape) * self.options.style_scale))
+        H, W = size_to_long_side(*picture.shape[:2], long_side)
+        least = self.network.smallest_side(layers)
+        if min(H, W) < least:
+            raise ImageError(
+                f"style: {W} x {H} pixels are too few for layer {max(layers)}, which needs {least} on"
+                " the short side; increase image_size or style_scale, or crop the picture"
+            )
+        workspace = self.network.workspace(H, W, layers, gradient=False)
+        self._upload(resize(picture, H, W), workspace["x"])
+        self.network.forward(workspace, layers)
+        grams = {}
+        for layer in layers:
+            G = self._backend.empty_gram(self.network.shape(layer, H, W)[0])
+            self._backend.gram(workspace[layer], G)
+            grams[layer] = self._backend.download_gram(G)
+        return grams
+
+    def _upload(self, x: NDArray[np.floating[Any]], out: Array) -> None:
+        """Write an image (H, W, 3) in [0, 1] as the network's input planes."""
+        centred = 255.0 * x - self.network.mean
+        self._backend.upload(np.einsum("hwc,pc->phw", centred, self.network.input_axes), "image", out)
+
+    def _read_terms(self) -> LossTerms:
+        """Fetch the loss slots: on a GPU the one moment that waits for the device."""
+        losses = self._backend.download_losses(self._losses)
+        layers = {f"content {layer}": losses[term.slot] for layer, term in self._content_terms.items()}
+        layers |= {f"style {layer}": losses[term.slot] for layer, term in self._style_terms.items()}
+        split = len(self._content_weights)
+        content, style, tv = losses[:split].sum(), losses[split:-1].sum(), losses[-1]
+        return LossTerms(
+            total=float(content + style + tv),
+            content=float(content),
+            style=float(style),
+            tv=float(tv),
+            layers={name: float(value) for name, value in layers.items()},
+        )
+
+    def _check_layers(self, names: Sequence[str], H: int, W: int) -> None:
+        """Refuse unknown layers, and images too small for the deepest one."""
+        for name in names:
+            if name not in self.network.layers:
+                raise OptionError(
+                    f"unknown layer {name!r}: network {self.network.name!r} has"
+                    f" {', '.join(self.network.layers)}"
+                )
+        least = self.network.smallest_side(names)
+        if min(H, W) < least:
+            raise ImageError(
+                f"content: {W} x {H} pixels are too few for layer {max(names)}, which needs {least} on"
+                " the short side; increase image_size or name shallower layers"
+            )
+
+
+def read_styles(
+    style: ImageLike | Sequence[ImageLike], options: TransferOptions
+) -> list[tuple[float, NDArray[np.float64]]]:
+    """Read one or several style pictures: pairs of (share of the blend, pixels (H, W, 3))."""
+    styles: list[Any] = list(style) if isinstance(style, (list, tuple)) else [style]
+    if not styles:
+        raise ImageError("style must be at least one picture, got an empty list")
+    blend = options.style_blend or (1.0,) * len(styles)
+    if len(blend) != len(styles):
+        raise OptionError(
+            f"style_blend must have one weight for each of the {len(styles)} style pictures,"
+            f" got {len(blend)}"
+        )
+    names = ["style"] if len(styles) == 1 else [f"style {i}" for i in range(1, len(styles) + 1)]
+    return [
+        (weight / sum(blend), read_picture(each, name).pixels)
+        for weight, each, name in zip(blend, styles, names, strict=True)
+    ]
+
+
+def _default(given: float | None, formula: float) -> float:
+    return formula if given is None else given
+
+
+def _positive(layers: Mapping[str, float]) -> dict[str, float]:
+    """Relative weights with sum 1, without the layers of weight 0."""
+    total = sum(layers.values())
+    return {layer: weight / total for layer, weight in layers.items() if weight > 0}

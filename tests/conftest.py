@@ -1,0 +1,77 @@
+"""Fixtures: small networks with seeded random weights, and the real weights where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from pynst.backends.reference import ReferenceBackend
+from pynst.gabor import Gabor
+from pynst.vgg19 import VGG19
+
+# Machines differ in speed: no example is judged by the time it takes.
+settings.register_profile(
+    "pynst",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("pynst")
+
+CHANNELS = {1: 4, 2: 8, 3: 16, 4: 32, 5: 32}
+MEAN = (123.68, 116.779, 103.939)
+
+
+def tiny_convolutions(seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """VGG-19's table with a sixteenth of the channels, random weights of the usual scale."""
+    rng = np.random.default_rng(seed)
+    convolutions, C = {}, 3
+    for block, count in enumerate((2, 2, 4, 4, 4), 1):
+        for index in range(1, count + 1):
+            N = CHANNELS[block]
+            weight = rng.standard_normal((N, C, 3, 3)) * np.sqrt(2 / (9 * C))
+            bias = 0.1 * rng.standard_normal(N)
+            convolutions[f"conv{block}_{index}"] = (
+                weight.astype(np.float32), bias.astype(np.float32)
+            )  # fmt: skip
+            C = N
+    return convolutions
+
+
+def tiny_vgg19(backend=None, **settings) -> VGG19:
+    """A VGG-19 that is small enough for finite differences."""
+    return VGG19(backend or ReferenceBackend(), tiny_convolutions(), MEAN, **settings)
+
+
+def picture(seed: int, H: int, W: int) -> np.ndarray:
+    """A smooth random picture, (H, W, 3) in [0, 1]."""
+    from pynst.images import resize
+
+    rng = np.random.default_rng(seed)
+    coarse = rng.random((max(2, H // 5), max(2, W // 5), 3))
+    return np.clip(resize(coarse, H, W) + 0.05 * rng.standard_normal((H, W, 3)), 0, 1)
+
+
+@pytest.fixture(params=["vgg19", "builtin"])
+def tiny_network(request):
+    """Both networks on the reference backend."""
+    return tiny_vgg19() if request.param == "vgg19" else Gabor(ReferenceBackend())
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """The file that PYNST_TEST_WEIGHTS names."""
+    path = os.environ.get("PYNST_TEST_WEIGHTS")
+    if not path:
+        pytest.skip("PYNST_TEST_WEIGHTS names no VGG-19 weights file")
+    return Path(path)
+
+
+@pytest.fixture(autouse=True)
+def no_weights_at_hand(monkeypatch, tmp_path):
+    """Tests see neither the user's weights nor the user's cache."""
+    monkeypatch.delenv("PYNST_WEIGHTS", raising=False)
+    monkeypatch.setenv("PYNST_CACHE_DIR", str(tmp_path / "cache"))

@@ -1,0 +1,320 @@
+"""One table of cases for every op of the Backend contract; tests and benchmarks both read it.
+
+A case names its op, the logical shapes, and how to run it on any backend; `run` returns the outputs as
+logical NumPy arrays. To add an op: write its runner and add its cases to `OP_CASES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pynst.gabor import filter_bank
+
+Outputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """One op at one size.
+
+    Attributes
+    ----------
+    op : name of the method of `Backend`
+    sizes : numbers that the runner understands, e.g. dict(C=64, N=64, H=32, W=32)
+    run : (backend, rng, sizes) to outputs, by name
+    tolerance : largest relative L2 error of an output against float64, for a float32 backend
+    flops : floating-point operations of a direct evaluation
+    nbytes : float32 bytes that must be read or written at least once
+    """
+
+    op: str
+    sizes: dict[str, Any]
+    run: Callable[..., Outputs]
+    tolerance: float = 1e-6
+    flops: float = 0.0
+    nbytes: float = 0.0
+
+    def __str__(self) -> str:
+        return self.op + "-" + "-".join(f"{key}{value}" for key, value in self.sizes.items())
+
+    def outputs(self, backend: Any, seed: int = 0) -> Outputs:
+        """Run on seeded inputs, the same for every backend."""
+        return self.run(backend, np.random.default_rng(seed), **self.sizes)
+
+
+@dataclass
+class Bench:
+    """Arrays of one backend, made from logical NumPy arrays and read back as such."""
+
+    backend: Any
+    kinds: dict[int, tuple[str, tuple[int, int, int]]] = field(default_factory=dict)
+
+    def new(self, kind: str, shape: tuple[int, int, int], values: np.ndarray | None = None) -> Any:
+        block = self.backend.allocate(self.backend.nbytes(kind, shape))
+        array = self.backend.view(block, 0, kind, shape)
+        if values is not None:
+            self.backend.upload(values, kind, array)
+        return array
+
+    def read(self, array: Any, kind: str, shape: tuple[int, int, int]) -> np.ndarray:
+        return self.backend.download(array, kind, shape)
+
+
+def float32(values: np.ndarray) -> np.ndarray:
+    """Round to float32, so that float32 and float64 backends see the same inputs."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+def features(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Rectified noise with channels of different strength, as real features have."""
+    strength = rng.uniform(0.3, 30, (shape[0], 1, 1))
+    return float32(np.maximum(rng.standard_normal(shape) + 0.3, 0) * strength)
+
+
+def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return float32(rng.standard_normal(shape))
+
+
+def layer_weights(rng: np.random.Generator, N: int, C: int) -> tuple[np.ndarray, np.ndarray]:
+    weight = rng.standard_normal((N, C, 3, 3)) * np.sqrt(2 / (9 * C))
+    return weight.astype(np.float32), rng.standard_normal(N).astype(np.float32)
+
+
+# ---- runners: one per op, forward and backward apart -----------------------------------------------
+
+
+def conv3x3_relu(backend: Any, rng: np.random.Generator, C: int, N: int, H: int, W: int) -> Outputs:
+    b = Bench(backend)
+    weights = backend.conv3x3_weights(*layer_weights(rng, N, C))
+    x = b.new("features", (C, H, W), features(rng, C, H, W))
+    y, bits = b.new("features", (N, H, W)), b.new("bits", (N, H, W))
+    backend.conv3x3_relu(x, weights, y, bits)
+    values = b.read(y, "features", (N, H, W))
+    unkept = b.new("features", (N, H, W))
+    backend.conv3x3_relu(x, weights, unkept, None)
+    np.testing.assert_array_equal(values, b.read(unkept, "features", (N, H, W)))
+    np.testing.assert_array_equal(values > 0, b.read(bits, "bits", (N, H, W)))
+    return {"y": values}
+
+
+def conv3x3_relu_backward(
+    backend: Any, rng: np.random.Generator, C: int, N: int, H: int, W: int
+) -> Outputs:
+    b = Bench(backend)
+    weights = backend.conv3x3_weights(*layer_weights(rng, N, C))
+    dy = b.new("features", (N, H, W), noise(rng, N, H, W))
+    bits = b.new("bits", (N, H, W), rng.random((N, H, W)) < 0.5)
+    dx = b.new("features", (C, H, W))
+    backend.conv3x3_relu_backward(dy, bits, weights, dx)
+    return {"dx": b.read(dx, "features", (C, H, W))}
+
+
+def image_conv3x3_relu(
+    backend: Any, rng: np.random.Generator, N: int, H: int, W: int, padding: str
+) -> Outputs:
+    b = Bench(backend)
+    weights = backend.conv3x3_weights(*layer_weights(rng, N, 3))
+    x = b.new("image", (3, H, W), 100 * noise(rng, 3, H, W))
+    y, bits = b.new("features", (N, H, W)), b.new("bits", (N, H, W))
+    backend.image_conv3x3_relu(x, weights, padding, y, bits)
+    values = b.read(y, "features", (N, H, W))
+    np.testing.assert_array_equal(values > 0, b.read(bits, "bits", (N, H, W)))
+    return {"y": values}
+
+
+def image_conv3x3_relu_backward(
+    backend: Any, rng: np.random.Generator, N: int, H: int, W: int, padding: str
+) -> Outputs:
+    b = Bench(backend)
+    weights = backend.conv3x3_weights(*layer_weights(rng, N, 3))
+    dy = b.new("features", (N, H, W), noise(rng, N, H, W))
+    bits = b.new("bits", (N, H, W), rng.random((N, H, W)) < 0.5)
+    dx = b.new("image", (3, H, W))
+    backend.image_conv3x3_relu_backward(dy, bits, weights, padding, dx)
+    return {"dx": b.read(dx, "image", (3, H, W))}
+
+
+def pool2x2(backend: Any, rng: np.random.Generator, C: int, H: int, W: int, mode: str) -> Outputs:
+    b = Bench(backend)
+    pooled = (C, H // 2, W // 2)
+    # few distinct values, so that ties occur and the first of equals must win
+    x = b.new("features", (C, H, W), np.floor(features(rng, C, H, W)))
+    y = b.new("features", pooled)
+    choices = b.new("choices", pooled) if mode == "max" else None
+    backend.pool2x2(x, mode, y, choices)
+    found = {"y": b.read(y, "features", pooled)}
+    if choices is not None:
+        found["choices"] = b.read(choices, "choices", pooled).astype(float)
+    return found
+
+
+def pool2x2_backward(
+    backend: Any, rng: np.random.Generator, C: int, H: int, W: int, mode: str
+) -> Outputs:
+    b = Bench(backend)
+    pooled = (C, H // 2, W // 2)
+    dy = b.new("features", pooled, noise(rng, *pooled))
+    choices = None
+    if mode == "max":
+        choices = b.new("choices", pooled, rng.integers(0, 4, pooled).astype(np.uint8))
+    dx = b.new("features", (C, H, W), noise(rng, C, H, W))
+    backend.pool2x2_backward(dy, mode, choices, dx)
+    return {"dx": b.read(dx, "features", (C, H, W))}
+
+
+def filter7x7(backend: Any, rng: np.random.Generator, H: int, W: int) -> Outputs:
+    b = Bench(backend)
+    weights = backend.filter7x7_weights(*filter_bank())
+    shape = (2 * len(filter_bank()[1]), H, W)
+    x = b.new("image", (3, H, W), 100 * noise(rng, 3, H, W))
+    y, bits = b.new("features", shape), b.new("bits", shape)
+    backend.filter7x7(x, weights, y, bits)
+    values = b.read(y, "features", shape)
+    np.testing.assert_array_equal(values > 0, b.read(bits, "bits", shape))
+    return {"y": values}
+
+
+def filter7x7_backward(backend: Any, rng: np.random.Generator, H: int, W: int) -> Outputs:
+    b = Bench(backend)
+    weights = backend.filter7x7_weights(*filter_bank())
+    shape = (2 * len(filter_bank()[1]), H, W)
+    dy = b.new("features", shape, noise(rng, *shape))
+    bits = b.new("bits", shape, rng.random(shape) < 0.5)
+    dx = b.new("image", (3, H, W), noise(rng, 3, H, W))
+    backend.filter7x7_backward(dy, bits, weights, dx)
+    return {"dx": b.read(dx, "image", (3, H, W))}
+
+
+def binomial_down(backend: Any, rng: np.random.Generator, H: int, W: int) -> Outputs:
+    b = Bench(backend)
+    x = b.new("image", (3, H, W), noise(rng, 3, H, W))
+    y = b.new("image", (3, H // 2, W // 2))
+    backend.binomial_down(x, y)
+    return {"y": b.read(y, "image", (3, H // 2, W // 2))}
+
+
+def binomial_down_backward(backend: Any, rng: np.random.Generator, H: int, W: int) -> Outputs:
+    b = Bench(backend)
+    dy = b.new("image", (3, H // 2, W // 2), noise(rng, 3, H // 2, W // 2))
+    dx = b.new("image", (3, H, W), noise(rng, 3, H, W))
+    backend.binomial_down_backward(dy, dx)
+    return {"dx": b.read(dx, "image", (3, H, W))}
+
+
+def gram(backend: Any, rng: np.random.Generator, N: int, H: int, W: int) -> Outputs:
+    b = Bench(backend)
+    F = b.new("features", (N, H, W), features(rng, N, H, W))
+    G = backend.empty_gram(N)
+    backend.gram(F, G)
+    values = backend.download_gram(G)
+    np.testing.assert_array_equal(values, values.T)
+    return {"G": values}
+
+
+def content_loss(
+    backend: Any, rng: np.random.Generator, N: int, H: int, W: int, scaled: bool
+) -> Outputs:
+    b = Bench(backend)
+    F = b.new("features", (N, H, W), features(rng, N, H, W))
+    P = b.new("features", (N, H, W), features(rng, N, H, W))
+    dF = b.new("features", (N, H, W), noise(rng, N, H, W))
+    scale = backend.upload_scale(float32(rng.uniform(0.1, 3, N))) if scaled else None
+    losses = backend.empty_losses(2)
+    backend.content_loss(F, P, 0.37, scale, dF, losses[1:2])
+    return {
+        "loss": backend.download_losses(losses)[1:],
+        "dF": b.read(dF, "features", (N, H, W)),
+    }
+
+
+def style_loss(
+    backend: Any, rng: np.random.Generator, N: int, H: int, W: int, scaled: bool
+) -> Outputs:
+    b = Bench(backend)
+    F = b.new("features", (N, H, W), features(rng, N, H, W))
+    dF = b.new("features", (N, H, W), noise(rng, N, H, W))
+    square = rng.standard_normal((2, N, N))
+    G, A = (float32(each + each.T) for each in square)
+    scale = backend.upload_scale(float32(rng.uniform(0.1, 3, N))) if scaled else None
+    losses = backend.empty_losses(2)
+    backend.style_loss(
+        F, backend.upload_gram(G), backend.upload_gram(A), 0.37, scale, dF, losses[1:2]
+    )
+    return {
+        "loss": backend.download_losses(losses)[1:],
+        "dF": b.read(dF, "features", (N, H, W)),
+    }
+
+
+def total_variation(backend: Any, rng: np.random.Generator, H: int, W: int) -> Outputs:
+    b = Bench(backend)
+    x = b.new("image", (3, H, W), noise(rng, 3, H, W))
+    dx = b.new("image", (3, H, W), noise(rng, 3, H, W))
+    losses = backend.empty_losses(1)
+    backend.total_variation(x, 2.7, dx, losses)
+    return {"loss": backend.download_losses(losses), "dx": b.read(dx, "image", (3, H, W))}
+
+
+# ---- the table: edges, odd sizes, sizes beside every tile, and real VGG-19 layers ------------------
+
+
+def _cases() -> list[OpCase]:
+    cases = []
+    for C, N, H, W in [
+        (4, 8, 1, 1), (8, 4, 2, 3), (16, 16, 5, 4), (20, 40, 7, 13), (32, 48, 17, 9), (64, 64, 3, 61),
+        (64, 128, 33, 31), (128, 128, 24, 18), (256, 512, 12, 10), (512, 512, 6, 7),
+    ]:  # fmt: skip
+        sizes = {"C": C, "N": N, "H": H, "W": W}
+        flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N) * H * W + 36.0 * C * N
+        # Winograd F(4x4, 3x3): float32 rounding grows with the number of input channels
+        tolerance = 3e-6
+        cases += [
+            OpCase("conv3x3_relu", sizes, conv3x3_relu, tolerance, flops, nbytes),
+            OpCase("conv3x3_relu_backward", sizes, conv3x3_relu_backward, tolerance, flops, nbytes),
+        ]
+    for N, H, W in [(4, 1, 1), (8, 2, 3), (64, 5, 16), (64, 17, 33), (64, 40, 47)]:
+        for padding in ("zero", "replicate"):
+            sizes = {"N": N, "H": H, "W": W, "padding": padding}
+            flops, nbytes = 54.0 * N * H * W, 4.0 * (3 + N) * H * W
+            for run in (image_conv3x3_relu, image_conv3x3_relu_backward):
+                cases.append(OpCase(run.__name__, sizes, run, 1e-6, flops, nbytes))
+    for C, H, W in [(4, 2, 2), (16, 3, 5), (20, 9, 4), (64, 31, 33), (128, 16, 48)]:
+        for mode in ("average", "max"):
+            sizes = {"C": C, "H": H, "W": W, "mode": mode}
+            for run in (pool2x2, pool2x2_backward):
+                cases.append(OpCase(run.__name__, sizes, run, 1e-6, 4.0 * C * H * W, 5.0 * C * H * W))
+    for H, W in [(4, 4), (5, 9), (16, 17), (31, 40), (64, 50)]:
+        sizes = {"H": H, "W": W}
+        for run in (filter7x7, filter7x7_backward):
+            cases.append(
+                OpCase(run.__name__, sizes, run, 2e-6, 2.0 * 67 * 49 * H * W, 4.0 * 137 * H * W)
+            )
+    for H, W in [(2, 2), (3, 5), (8, 9), (31, 40), (64, 50)]:
+        sizes = {"H": H, "W": W}
+        for run in (binomial_down, binomial_down_backward):
+            cases.append(OpCase(run.__name__, sizes, run, 1e-6, 24.0 * H * W, 15.0 * H * W))
+    for N, H, W in [(1, 1, 1), (4, 3, 5), (20, 7, 11), (64, 33, 31), (134, 20, 21), (256, 16, 18), (512, 5, 7)]:
+        sizes = {"N": N, "H": H, "W": W}
+        cases.append(OpCase("gram", sizes, gram, 1e-6, N * (N + 1.0) * H * W, 4.0 * N * H * W))
+        for scaled in (False, True):
+            cases.append(
+                OpCase("content_loss", {**sizes, "scaled": scaled}, content_loss, 1e-6,
+                       5.0 * N * H * W, 16.0 * N * H * W)
+            )  # fmt: skip
+            cases.append(
+                OpCase("style_loss", {**sizes, "scaled": scaled}, style_loss, 1e-6,
+                       2.0 * N * N * H * W, 12.0 * N * H * W)
+            )  # fmt: skip
+    for H, W in [(1, 1), (1, 7), (6, 1), (9, 16), (33, 50)]:
+        cases.append(
+            OpCase("total_variation", {"H": H, "W": W}, total_variation, 1e-6,
+                   60.0 * H * W, 36.0 * H * W)
+        )  # fmt: skip
+    return cases
+
+
+OP_CASES = _cases()

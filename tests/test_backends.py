@@ -1,0 +1,276 @@
+"""Three questions of every op: is the oracle right, is its gradient, and do the backends agree with it?"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from op_cases import OP_CASES, Bench, features, layer_weights, noise
+from scipy.signal import correlate
+
+import pynst
+from pynst.backends import available_backends, open_backend
+from pynst.backends.base import Backend
+from pynst.backends.reference import ReferenceBackend
+from pynst.errors import BackendError
+
+REFERENCE = ReferenceBackend()
+NOT_OPS = {
+    "nbytes", "scratch_nbytes", "allocate", "view", "upload", "download", "empty_gram", "upload_gram",
+    "download_gram", "upload_scale", "empty_losses", "download_losses", "zero", "conv3x3_weights",
+    "filter7x7_weights",
+}  # fmt: skip
+
+
+def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-30))
+
+
+def test_every_op_of_the_contract_has_cases():
+    ops = {name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if name[0] != "_"}
+    assert ops - NOT_OPS == {case.op for case in OP_CASES}
+
+
+# ---- backends against the oracle --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cpu() -> Backend:
+    return open_backend("cpu", threads=2)
+
+
+@pytest.mark.parametrize("case", OP_CASES, ids=str)
+def test_cpu_agrees_with_float64(case, cpu):
+    wanted = case.outputs(REFERENCE)
+    for name, found in case.outputs(cpu).items():
+        assert found.shape == wanted[name].shape
+        assert relative_error(found, wanted[name]) <= case.tolerance, name
+
+
+@pytest.mark.parametrize("case", OP_CASES, ids=str)
+def test_cpu_gives_equal_bits_for_any_number_of_threads(case, cpu):
+    wanted = case.outputs(cpu)
+    for threads in (1, 3):
+        for name, found in case.outputs(open_backend("cpu", threads=threads)).items():
+            np.testing.assert_array_equal(found, wanted[name])
+
+
+@pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "neon"])
+def test_every_instruction_set_agrees_with_float64(isa):
+    script = (
+        "import pynst.backends as b\n"
+        "try: print(b.open_backend('cpu', threads=2).name)\n"
+        "except b.BackendError as error: print('REFUSED', error); raise SystemExit\n"
+        "import pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider', '-k',"
+        f" 'agrees_with_float64 and not every', {__file__!r}]))"
+    )
+    environment = {**os.environ, "PYNST_CPU_ISA": isa}
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    if "REFUSED" in run.stdout:
+        assert isa in run.stdout, "the refusal must name the instruction set"
+        pytest.skip(f"this processor has no {isa}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert isa in run.stdout.splitlines()[0]
+
+
+def test_unknown_instruction_set_is_refused_by_name():
+    script = "from pynst.backends import open_backend; open_backend('cpu')"
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYNST_CPU_ISA": "mmx"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode != 0
+    assert "mmx" in run.stderr
+
+
+# ---- the oracle against plain formulas --------------------------------------------------------------
+
+
+def test_reference_convolution_is_scipys_correlation():
+    rng = np.random.default_rng(0)
+    weight, bias = layer_weights(rng, 5, 4)
+    x = features(rng, 4, 6, 7)
+    b = Bench(REFERENCE)
+    y = b.new("features", (5, 6, 7))
+    REFERENCE.conv3x3_relu(x, REFERENCE.conv3x3_weights(weight, bias), y, None)
+    for n in range(5):
+        z = bias[n] + sum(correlate(x[c], weight[n, c].astype(float), "same") for c in range(4))
+        np.testing.assert_allclose(y[n], np.maximum(z, 0), atol=1e-12)
+
+
+def test_reference_convolution_pads_with_the_edge_when_asked():
+    rng = np.random.default_rng(1)
+    weights = REFERENCE.conv3x3_weights(*layer_weights(rng, 2, 3))
+    x, y = np.ones((3, 4, 5)), np.empty((2, 4, 5))
+    REFERENCE.image_conv3x3_relu(x, weights, "replicate", y, None)
+    assert np.ptp(y, axis=(1, 2)).max() < 1e-12, "a flat image has no border"
+    REFERENCE.image_conv3x3_relu(x, weights, "zero", y, None)
+    assert np.ptp(y, axis=(1, 2)).max() > 0.1
+
+
+def test_reference_pooling_drops_the_odd_row_and_column():
+    x = np.arange(15.0).reshape(1, 3, 5)
+    y, choices = np.empty((1, 1, 2)), np.empty((1, 1, 2), np.uint8)
+    REFERENCE.pool2x2(x, "max", y, choices)
+    np.testing.assert_array_equal(y, [[[6, 8]]])
+    np.testing.assert_array_equal(choices, [[[3, 3]]])
+    REFERENCE.pool2x2(x, "average", y, None)
+    np.testing.assert_array_equal(y, [[[3, 5]]])
+
+
+def test_reference_gram_of_two_pixels_by_hand():
+    F, G = np.array([[[1.0, 2.0]], [[3.0, 4.0]]]), np.empty((2, 2))
+    REFERENCE.gram(F, G)
+    np.testing.assert_allclose(G, np.array([[5.0, 11.0], [11.0, 25.0]]) / 2)
+
+
+def test_reference_total_variation_by_hand():
+    x = np.zeros((1, 2, 2))
+    x[0, 0, 0] = 1.0
+    dx, loss = np.zeros_like(x), np.empty(1)
+    REFERENCE.total_variation(x, 1.0, dx, loss)
+    # differences of the pixel: one to the right, one down, one diagonal; means over 4 values
+    assert loss[0] == pytest.approx(2 * (1 / 12 + 1 / 12 + 1 / 48))
+
+
+def test_reference_binomial_of_a_flat_image_is_flat():
+    x, y = np.full((3, 6, 8), 2.0), np.empty((3, 3, 4))
+    REFERENCE.binomial_down(x, y)
+    np.testing.assert_allclose(y, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("forward", "variant"),
+    [
+        ("image_conv3x3_relu", "zero"),
+        ("image_conv3x3_relu", "replicate"),
+        ("conv3x3_relu", "zero"),
+        ("pool2x2", "average"),
+        ("pool2x2", "max"),
+        ("filter7x7", "reflect"),
+        ("binomial_down", "reflect"),
+    ],
+)
+def test_reference_backward_is_the_transpose_of_forward(forward, variant):
+    """<dy, J v> = <J^T dy, v>, with J taken by central differences away from the kinks."""
+    rng = np.random.default_rng(2)
+    C, N, H, W = 3, 6, 7, 9
+    x, v, step = noise(rng, C, H, W), noise(rng, C, H, W), 1e-6
+    run, back, shape = _linearise(forward, variant, rng, C, N, H, W)
+    dy = noise(rng, *shape)
+    run(x)  # leaves bits and choices of this x
+    dx = back(dy)
+    up, down = run(x + step * v), run(x - step * v)
+    slope = np.vdot(dy, up - down) / (2 * step)
+    assert np.vdot(dx, v) == pytest.approx(slope, rel=1e-6)
+
+
+def _linearise(forward, variant, rng, C, N, H, W):
+    """Forward and backward closures of one op, sharing bits and choices of the first call."""
+    R = REFERENCE
+    if forward == "pool2x2":
+        shape = (C, H // 2, W // 2)
+        choices = np.empty(shape, np.uint8)
+        mode, fresh = variant, [choices]
+
+        def run(x):
+            y = np.empty(shape)
+            R.pool2x2(x, mode, y, fresh.pop() if fresh else None)
+            return y
+
+        def back(dy):
+            dx = np.empty((C, H, W))
+            R.pool2x2_backward(dy, mode, choices, dx)
+            return dx
+
+        return run, back, shape
+    if forward == "binomial_down":
+        shape = (C, H // 2, W // 2)
+
+        def run(x):
+            y = np.empty(shape)
+            R.binomial_down(x, y)
+            return y
+
+        def back(dy):
+            dx = np.empty((C, H, W))
+            R.binomial_down_backward(dy, dx)
+            return dx
+
+        return run, back, shape
+    if forward == "filter7x7":
+        weights = R.filter7x7_weights(rng.standard_normal((N // 2, 7, 7)), np.array([0, 1, 2]))
+    else:
+        weights = R.conv3x3_weights(*layer_weights(rng, N, C))
+    padding = [variant] if forward == "image_conv3x3_relu" else []
+    shape, fresh_bits = (N, H, W), [np.empty((N, H, W), bool)]
+    bits = fresh_bits[0]
+
+    def run(x):
+        y = np.empty(shape)
+        getattr(R, forward)(x, weights, *padding, y, fresh_bits.pop() if fresh_bits else None)
+        return y
+
+    def back(dy):
+        dx = np.zeros((C, H, W))
+        getattr(R, f"{forward}_backward")(dy, bits, weights, *padding, dx)
+        return dx
+
+    return run, back, shape
+
+
+@pytest.mark.parametrize("op", ["content_loss", "style_loss", "total_variation"])
+def test_reference_loss_gradient_is_that_of_its_value(op):
+    rng = np.random.default_rng(3)
+    N, H, W = 3, 5, 6
+    x, v, P = noise(rng, N, H, W), noise(rng, N, H, W), noise(rng, N, H, W)
+    A, scale = np.cov(noise(rng, N, 50)), rng.uniform(0.5, 2, N)
+
+    def value(x):
+        gradient, loss = np.zeros_like(x), np.empty(1)
+        if op == "content_loss":
+            REFERENCE.content_loss(x, P, 0.3, scale, gradient, loss)
+        elif op == "style_loss":
+            G = np.empty((N, N))
+            REFERENCE.gram(x, G)
+            REFERENCE.style_loss(x, G, A, 0.3, scale, gradient, loss)
+        else:
+            REFERENCE.total_variation(x, 0.3, gradient, loss)
+        return loss[0], gradient
+
+    step = 1e-6
+    slope = (value(x + step * v)[0] - value(x - step * v)[0]) / (2 * step)
+    assert np.vdot(value(x)[1], v) == pytest.approx(slope, rel=1e-6)
+
+
+# ---- choosing a backend -----------------------------------------------------------------------------
+
+
+def test_available_backends_tells_what_and_why():
+    found = available_backends()
+    assert found["cpu"].startswith("cpu (")
+    assert found["reference"] == "reference"
+    assert set(found) == {"cpu", "cuda", "reference"}
+
+
+def test_a_backend_that_is_not_available_says_why():
+    if not available_backends()["cuda"].startswith("not available"):
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(BackendError, match="cuda"):
+        open_backend("cuda")
+
+
+def test_threads_are_taken_from_the_environment(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert "3 threads" in open_backend("cpu").name
+    assert "1 thread" in open_backend("cpu", threads=1).name
+
+
+def test_public_names_reach_the_backends():
+    assert pynst.available_backends is available_backends

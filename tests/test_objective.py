@@ -1,0 +1,259 @@
+"""The whole objective: its gradient is that of its value, for every option, and its formula is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import picture, tiny_vgg19
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pynst
+from pynst import ImageError, Objective, OptionError
+from pynst.backends import open_backend
+from pynst.backends.reference import ReferenceBackend, _correlate, _quads
+from pynst.gabor import Gabor
+from pynst.vgg19 import VGG19
+
+SCALES = {
+    layer: np.random.default_rng(9).uniform(0.5, 2, N)
+    for layer, N in {"relu1_1": 4, "relu2_1": 8, "relu3_1": 16, "relu4_1": 32, "relu5_1": 32, "relu4_2": 32}.items()
+}
+
+VARIANTS = {
+    "balanced": ({}, {}),
+    "balanced, average, zero": ({"pooling": "average", "padding": "zero"}, {}),
+    "balanced, normalised": ({"scales": SCALES}, {}),
+    "paper": ({"pooling": "average", "padding": "zero", "scales": SCALES}, {"formula": "paper"}),
+    "gatys-normalised": ({"pooling": "average", "scales": SCALES}, {"formula": "gatys-normalised"}),
+    "gatys": ({"padding": "zero"}, {"formula": "gatys"}),
+    "johnson": ({"padding": "zero"}, {"formula": "johnson", "tv_weight": 1e-3}),
+    "layer weights": ({}, {"style_layers": {"relu1_2": 3, "relu3_1": 1}, "content_layers": {"relu2_2": 1, "relu4_2": 2}}),
+    "one layer for both": ({}, {"style_layers": ["relu2_1"], "content_layers": ["relu2_1"]}),
+    "content only": ({}, {"style_weight": 0}),
+    "style only": ({}, {"content_weight": 0, "tv_weight": 0}),
+    "style scale": ({}, {"style_scale": 1.7}),
+}  # fmt: skip
+
+
+def slope_error(objective, x, seed=0):
+    """Relative error of the gradient along a random direction, by central differences.
+
+    The loss is smooth only between the kinks of ReLU and maximum; the best of several step sizes is
+    free of them.
+    """
+    value, gradient = objective(x)
+    v = np.random.default_rng(seed).standard_normal(x.shape)
+    wanted = np.vdot(gradient, v)
+    assert np.isfinite(value)
+    errors = []
+    for step in (1e-6, 1e-7, 1e-8):
+        slope = (objective(x + step * v)[0] - objective(x - step * v)[0]) / (2 * step)
+        errors.append(abs(slope - wanted) / abs(wanted))
+    return min(errors)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradient_of_vgg19_is_that_of_the_value(name):
+    network, options = VARIANTS[name]
+    objective = Objective(
+        picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=tiny_vgg19(**network), **options
+    )
+    assert slope_error(objective, picture(2, 37, 30)) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"style_layers": {"level1": 1, "level4": 2}, "content_layers": "level2"}], ids=str
+)
+def test_gradient_of_the_builtin_network_is_that_of_the_value(options):
+    network = Gabor(ReferenceBackend())
+    objective = Objective(picture(0, 64, 70), picture(1, 66, 65), image_size=70, network=network, **options)
+    assert slope_error(objective, picture(2, 64, 70)) < 1e-6
+
+
+def test_blended_styles_have_the_blend_of_their_gram_matrices():
+    styles = [picture(1, 40, 32), picture(3, 24, 36)]
+    network = tiny_vgg19()
+
+    def target(style, **options):
+        objective = Objective(picture(0, 37, 30), style, image_size=37, network=network, **options)
+        return objective._style_terms["relu2_1"].target, objective
+
+    single = [target(style)[0] for style in styles]
+    blended, objective = target(styles, style_blend=(3, 1))
+    np.testing.assert_allclose(blended, 0.75 * single[0] + 0.25 * single[1], rtol=1e-12)
+    assert slope_error(objective, picture(2, 37, 30)) < 1e-6
+
+
+def test_the_terms_add_up_and_the_content_term_is_zero_at_the_content():
+    objective = Objective(picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=tiny_vgg19())
+    value, _ = objective(objective.content)
+    terms = objective.terms
+    assert terms.content < 1e-25
+    assert value == terms.total == pytest.approx(terms.content + terms.style + terms.tv)
+    assert sum(terms.layers.values()) == pytest.approx(terms.content + terms.style)
+    assert list(terms.layers)[:2] == ["content relu4_2", "style relu1_1"]
+
+
+def test_the_style_term_is_zero_at_the_style():
+    style = picture(1, 37, 30)
+    objective = Objective(picture(0, 37, 30), style, image_size=37, network=tiny_vgg19())
+    objective(style)
+    assert objective.terms.style < 1e-25
+
+
+def test_relative_terms_do_not_depend_on_the_brightness_of_the_weights():
+    """`balanced` is relative: doubling the first layer's output changes nothing."""
+    values = []
+    for factor in (1, 2):
+        network = tiny_vgg19()
+        convolutions = dict(network._arrays)
+        weight, bias = convolutions["conv1_1"]
+        convolutions["conv1_1"] = (factor * weight, factor * bias)
+        for name in [*convolutions][1:]:
+            convolutions[name] = (convolutions[name][0], factor * convolutions[name][1])
+        network._arrays = convolutions
+        objective = Objective(picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=network)
+        values.append(objective(picture(2, 37, 30))[0])
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("content", ["flat", "black"])
+def test_flat_pictures_give_finite_losses(content):
+    flat = np.full((40, 32, 3), 0.5 if content == "flat" else 0.0)
+    for network in (tiny_vgg19(), Gabor(ReferenceBackend())):
+        size = 40 if network.name == "vgg19" else 96
+        objective = Objective(flat, flat, image_size=size, network=network)
+        value, gradient = objective(objective.content + 0.01)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+def test_the_size_is_that_of_the_content_at_image_size():
+    objective = Objective(picture(0, 60, 40), picture(1, 30, 50), image_size=48, network=tiny_vgg19())
+    assert objective.shape == (48, 32, 3)
+    assert objective.content.shape == objective.shape
+
+
+def test_too_small_pictures_and_unknown_layers_are_refused_by_name():
+    network = tiny_vgg19()
+    with pytest.raises(ImageError, match=r"content: 30 x 12 pixels are too few for layer relu5_1.*16"):
+        Objective(picture(0, 12, 30), picture(1, 30, 30), image_size=30, network=network)
+    with pytest.raises(ImageError, match="style: .* too few"):
+        Objective(picture(0, 30, 30), picture(1, 8, 30), image_size=30, network=network)
+    with pytest.raises(OptionError, match=r"unknown layer 'relu9_1'.*relu1_1"):
+        Objective(picture(0, 30, 30), picture(1, 30, 30), network=network, style_layers="relu9_1")
+    with pytest.raises(OptionError, match="style_blend must have one weight for each of the 2"):
+        Objective(picture(0, 30, 30), [picture(1, 30, 30)] * 2, network=network, style_blend=(1, 2, 3))
+
+
+# ---- the C++ core against float64, with the same ReLU masks and the same maxima ------------------------
+
+
+class Recorder:
+    """Wraps a backend and keeps the bits and choices of every forward op, in order."""
+
+    def __init__(self, backend):
+        self._backend = backend
+        self.kept = []
+
+    def __getattr__(self, name):
+        op = getattr(self._backend, name)
+        if name not in ("conv3x3_relu", "image_conv3x3_relu", "pool2x2"):
+            return op
+
+        def recorded(*arguments):
+            op(*arguments)
+            if arguments[-1] is not None:
+                self.kept.append(arguments[-1].copy())
+
+        return recorded
+
+
+class SameMasks(ReferenceBackend):
+    """The oracle, made to take the masks and maxima that another backend found.
+
+    One ReLU that flips its sign moves the gradient by 1e-4 and says nothing of the kernels.
+    """
+
+    def __init__(self, recorder):
+        self._download = recorder._backend.download
+        self._kept = iter(recorder.kept)
+
+    def _forced(self, z, y, bits):
+        bits[...] = self._download(next(self._kept), "bits", y.shape)
+        y[...] = z * bits
+
+    def image_conv3x3_relu(self, x, weights, padding, y, bits):
+        if bits is None:
+            return super().image_conv3x3_relu(x, weights, padding, y, bits)
+        mode = "constant" if padding == "zero" else "edge"
+        return self._forced(_correlate(np.pad(x, ((0, 0), (1, 1), (1, 1)), mode), weights), y, bits)
+
+    def conv3x3_relu(self, x, weights, y, bits):
+        if bits is None:
+            return super().conv3x3_relu(x, weights, y, bits)
+        return self._forced(_correlate(np.pad(x, ((0, 0), (1, 1), (1, 1))), weights), y, bits)
+
+    def pool2x2(self, x, mode, y, choices):
+        if choices is None:
+            return super().pool2x2(x, mode, y, choices)
+        choices[...] = self._download(next(self._kept), "choices", y.shape)
+        y[...] = np.take_along_axis(_quads(x), choices[None].astype(int), 0)[0]
+        return None
+
+
+def errors_with_equal_masks(make_network, backend, size, **options):
+    """Relative errors of the loss and of the gradient of a backend against the forced oracle."""
+    recorder, found = Recorder(backend), []
+    for each in (recorder, None):
+        network = make_network(SameMasks(recorder) if each is None else recorder)
+        objective = Objective(
+            picture(0, size, size - 7), picture(1, size, size), image_size=size, network=network, **options
+        )
+        found.append(objective(picture(2, *objective.shape[:2])))
+    (value, gradient), (wanted, wanted_gradient) = found
+    distance = np.linalg.norm(gradient - wanted_gradient) / np.linalg.norm(wanted_gradient)
+    return abs(value / wanted - 1), distance
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("size", [64, 129])
+def test_cpu_closure_agrees_with_float64_when_masks_are_equal(size, pooling):
+    value_error, gradient_error = errors_with_equal_masks(
+        lambda backend: tiny_vgg19(backend, pooling=pooling), open_backend("cpu", threads=2), size
+    )
+    assert value_error < 1e-6
+    assert gradient_error < 1e-5
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("size", [64, 128])
+def test_cpu_closure_agrees_with_float64_on_the_real_weights(size, pooling, real_weights):
+    weights = pynst.load_weights(real_weights)
+    value_error, gradient_error = errors_with_equal_masks(
+        lambda backend: VGG19(backend, weights.convolutions, weights.mean, pooling=pooling),
+        open_backend("cpu", threads=2),
+        size,
+    )
+    assert value_error < 1e-6
+    assert gradient_error < 1e-5
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(16, 40), st.integers(16, 40), st.sampled_from(["max", "average"]))
+def test_cpu_objective_is_near_the_oracle_at_any_size(H, W, pooling):
+    """Loose, since masks may differ: a wrong kernel is off by far more."""
+    found = []
+    for backend in (ReferenceBackend(), open_backend("cpu", threads=2)):
+        network = tiny_vgg19(backend, pooling=pooling)
+        objective = Objective(picture(0, H, W), picture(1, W, H), image_size=max(H, W), network=network)
+        found.append(objective(picture(2, *objective.shape[:2])))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+    error = np.linalg.norm(found[1][1] - found[0][1]) / np.linalg.norm(found[0][1])
+    assert error < 3e-2
+
+
+def test_public_objective_is_this_one():
+    assert pynst.Objective is Objective

@@ -1,0 +1,166 @@
+"""Optimisers on functions whose minimum is known, and the bookkeeping that every run has."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pynst.errors import DivergedError
+from pynst.objective import LossTerms
+from pynst.optimizers import OPTIMIZERS, Run, Stop, adam, lbfgs
+
+
+class Quadratic:
+    """sum_i w_i (x_i - t_i)^2 over an image; badly scaled on purpose."""
+
+    def __init__(self, seed=0, shape=(6, 5, 3), offset=0.0):
+        rng = np.random.default_rng(seed)
+        self.target, self.weight = rng.random(shape), 10 ** rng.uniform(-1, 2, shape)
+        self.offset = offset
+        self.terms = None
+        self.calls = []
+
+    def __call__(self, x):
+        self.calls.append(x.copy())
+        value = float(np.sum(self.weight * (x - self.target) ** 2)) + self.offset
+        self.terms = LossTerms(value, value, 0.0, 0.0)
+        return value, 2 * self.weight * (x - self.target)
+
+
+def run_to_the_end(optimizer, objective, budget, x=None, **settings):
+    run = Run(objective, budget, **settings)
+    start = np.full(objective.target.shape, 0.5) if x is None else x
+    with pytest.raises(Stop) as stop:
+        optimizer(run, start)
+    return run, str(stop.value)
+
+
+def test_lbfgs_finds_the_minimum_of_a_quadratic():
+    objective = Quadratic()
+    run, _ = run_to_the_end(lbfgs, objective, 120)
+    np.testing.assert_allclose(run.best, objective.target, atol=1e-6)
+
+
+def test_lbfgs_finds_the_minimum_of_rosenbrocks_valley():
+    class Rosenbrock:
+        terms = None
+        target = np.ones((1, 2, 3))
+
+        def __call__(self, x):
+            a, b = x[0]
+            value = float(np.sum((1 - a) ** 2 + 100 * (b - a**2) ** 2))
+            gradient = np.empty_like(x)
+            gradient[0, 0] = -2 * (1 - a) - 400 * a * (b - a**2)
+            gradient[0, 1] = 200 * (b - a**2)
+            self.terms = LossTerms(value, value, 0.0, 0.0)
+            return value, gradient
+
+    run, _ = run_to_the_end(lbfgs, Rosenbrock(), 300, np.zeros((1, 2, 3)))
+    np.testing.assert_allclose(run.best, 1, atol=1e-5)
+
+
+def test_the_first_step_of_lbfgs_is_two_grey_levels():
+    objective = Quadratic()
+    run_to_the_end(lbfgs, objective, 2)
+    step = 255 * (objective.calls[1] - objective.calls[0])
+    assert np.sqrt(np.mean(step**2)) == pytest.approx(2, rel=1e-6)
+
+
+def test_bounds_keep_lbfgs_inside():
+    objective = Quadratic()
+    objective.target = 3 * objective.target - 1
+    run, _ = run_to_the_end(lbfgs_with_bounds, objective, 60)
+    assert min(x.min() for x in objective.calls) >= 0
+    assert max(x.max() for x in objective.calls) <= 1
+    np.testing.assert_allclose(run.best, np.clip(objective.target, 0, 1), atol=1e-4)
+
+
+def lbfgs_with_bounds(run, x):
+    lbfgs(run, x, bounds=True)
+
+
+def test_adam_comes_near_the_minimum_and_stays_inside():
+    objective = Quadratic()
+    run, reason = run_to_the_end(adam, objective, 400)
+    assert reason == "iterations"
+    assert run.best_value < 1e-3 * run.history[0].total
+    assert all(0 <= x.min() and x.max() <= 1 for x in objective.calls)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@given(budget=st.integers(1, 30), seed=st.integers(0, 5))
+def test_a_run_never_exceeds_its_budget_and_returns_its_best_iterate(name, budget, seed):
+    objective = Quadratic(seed, (2, 3, 3))
+    run, _ = run_to_the_end(OPTIMIZERS[name], objective, budget)
+    assert len(objective.calls) == len(run.history) <= budget
+    values = [terms.total for terms in run.history]
+    assert run.best_value == min(values)
+    np.testing.assert_array_equal(run.best, objective.calls[int(np.argmin(values))])
+
+
+def test_a_run_ends_at_its_deadline():
+    run, reason = run_to_the_end(lbfgs, Quadratic(), 10**6, deadline=time.monotonic() - 1)
+    assert reason == "minutes"
+    assert len(run.history) == 1, "one evaluation is always made, so that there is an image"
+
+
+def test_a_run_ends_when_it_no_longer_improves():
+    run, reason = run_to_the_end(adam, Quadratic(offset=1e6), 10**4, tolerance=1e-3)
+    assert reason == "tolerance"
+    assert len(run.history) < 100
+
+
+def test_a_failing_line_search_restarts_from_the_best_image_and_then_ends():
+    class Liar(Quadratic):
+        """A gradient of the wrong sign after a while: no step along it can lower the value."""
+
+        def __call__(self, x):
+            value, gradient = super().__call__(x)
+            return value, gradient if len(self.calls) < 8 else -gradient
+
+    run, reason = run_to_the_end(lbfgs, Liar(), 10**4)
+    assert reason == "converged"
+    assert run.restarts >= 1
+    assert run.best_value == min(terms.total for terms in run.history)
+
+
+def test_a_start_at_the_minimum_ends_at_once():
+    objective = Quadratic()
+    run, reason = run_to_the_end(lbfgs, objective, 50, objective.target.copy())
+    assert reason == "converged"
+    assert run.best_value == 0
+    assert len(run.history) < 5
+
+
+@pytest.mark.parametrize("poison", ["value", "gradient"])
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_best(poison):
+    class Poisoned(Quadratic):
+        def __call__(self, x):
+            value, gradient = super().__call__(x)
+            if len(self.calls) == 5:
+                return (math.nan, gradient) if poison == "value" else (value, gradient * math.inf)
+            return value, gradient
+
+    run = Run(Poisoned(), 50)
+    with pytest.raises(DivergedError, match="not finite at evaluation 5"):
+        lbfgs(run, np.full((6, 5, 3), 0.5))
+    assert math.isfinite(run.best_value)
+    assert run.best is not None
+
+
+def test_the_watcher_sees_every_evaluation_and_may_stop():
+    seen = []
+
+    def watch(run):
+        seen.append(run.history[-1].total)
+        if len(seen) == 7:
+            raise Stop("callback")
+
+    run, reason = run_to_the_end(lbfgs, Quadratic(), 100, on_evaluation=watch)
+    assert reason == "callback"
+    assert seen == [terms.total for terms in run.history]
