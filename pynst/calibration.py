@@ -1,9 +1,9 @@
 """Mean activation of VGG-19's filters over photographs: what makes the paper's normalised network.
 
 The paper rescales the filters so that each one's mean activation over images and positions is one.
-ReLU and pooling are homogeneous per channel, so dividing the *features* by these means, where a loss
-reads them, is the same network; no weights are rewritten. The means belong to the weights that are
-loaded, so they are measured with them, over a few small photographs in the package.
+ReLU and pooling are homogeneous per channel, so dividing the *features* by these means, where a
+loss reads them, is the same network; no weights are rewritten. The means belong to the weights
+that are loaded, so they are measured with them, over a few small photographs in the package.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def mean_activations(
         One vector per layer.
     """
     backend = network.backend
-    sums = {layer: 0.0 for layer in layers}
+    sums = dict.fromkeys(layers, 0.0)
     for picture in pictures:
         H, W = picture.shape[:2]
         workspace = network.workspace(H, W, layers, gradient=False)
@@ -61,8 +61,8 @@ def mean_activations(
 def feature_scales(network: VGG19, layers: Collection[str]) -> dict[str, NDArray[np.float64]]:
     """Factors (N,) per layer by which the losses of a normalised network multiply its features.
 
-    Differs from the paper: a mean below a tenth of its layer's median counts as that tenth. With few
-    photographs some filter of 512 is hardly excited, and would otherwise rule the whole loss.
+    Differs from the paper: a mean below a tenth of its layer's median counts as that tenth. With
+    few photographs some filter of 512 is hardly excited, and would otherwise rule the whole loss.
     """
     means = mean_activations(network, layers, calibration_pictures())
     return {layer: 1 / np.maximum(m, _FLOOR * np.median(m)) for layer, m in means.items()}

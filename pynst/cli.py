@@ -1,4 +1,4 @@
-"""The command line: ``pynst CONTENT STYLE -o OUTPUT`` and ``pynst demo``. The one file that prints."""
+"""The command line: ``pynst CONTENT STYLE -o OUTPUT``, ``pynst demo``. The one file that prints."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def _stylize(words: Sequence[str]) -> int:
     path = Path(output or _DEFAULT_OUTPUT)
     check_output(path)
     if output is None and path.exists() and not force:
-        raise PyNSTError(f"{path} exists: name another output with -o, or overwrite it with --force")
+        raise PyNSTError(
+            f"{path} exists: name another output with -o, or overwrite it with --force"
+        )
 
     display = _Display(quiet)
 
@@ -104,7 +106,11 @@ def _demo(words: Sequence[str]) -> int:
         "-o", "--output", metavar="PATH", default=_DEMO_OUTPUT, help="default: %(default)s"
     )
     parser.add_argument(
-        "--image-size", metavar="N", type=int, default=384, help="long side, pixels; default: %(default)s"
+        "--image-size",
+        metavar="N",
+        type=int,
+        default=384,
+        help="long side, pixels; default: %(default)s",
     )
     parser.add_argument("--threads", metavar="N", type=int, help="CPU threads; default: all")
     parser.add_argument("--quiet", action="store_true", help="no progress line")
@@ -150,7 +156,9 @@ def _parser() -> argparse.ArgumentParser:
         "--save-every", metavar="N", type=int, default=0,
         help="also write the current image to OUTPUT every N iterations",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", default=False, help=f"overwrite {_DEFAULT_OUTPUT}")
+    parser.add_argument(
+        "--force", action="store_true", default=False, help=f"overwrite {_DEFAULT_OUTPUT}"
+    )
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress line")
     parser.add_argument("--version", action="version", version=f"pynst {pynst.__version__}")
     for each in fields(TransferOptions):

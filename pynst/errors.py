@@ -1,4 +1,4 @@
-"""The errors PyNST raises; every message names the option or file, what was given and what was wanted.
+"""The errors PyNST raises; each names the option or file, what was given and what was wanted.
 
 ::
 

@@ -3,21 +3,28 @@
 With F, P of N channels x M pixels and Gram matrices divided by their own number of pixels
 (G = F F^T / M, so that a style picture may have any size) every published variant reads
 
-    L = sum_content c_l k_c mean((F - P)^2)  +  sum_style k_l sum_ij (G - A)^2_ij  +  tv_weight TV9(x)
+    L = sum_content c_l k_c mean((F - P)^2)  +  sum_style k_l sum_ij (G - A)^2_ij  +  tv_weight
+    TV9(x)
 
 and differs only in k_c and k_l, the network's pooling and padding, and whether its features are
-normalised. c_l are the content layers' relative weights (sum 1), r_l the style layers' (mean 1), L the
-number of style layers.
+normalised. c_l are the content layers' relative weights (sum 1), r_l the style layers' (mean 1), L
+the number of style layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pynst.backends.base import Padding, Pooling
 
 __all__ = ["FORMULAS", "Formula"]
 
-_FLAT = 1e-3  # a flat picture's features vary by nothing: divide by this share of their energy instead
+_FLAT = (
+    1e-3  # a flat picture's features vary by nothing: divide by this share of their energy instead
+)
 _TINY = 1e-12
 
 
@@ -47,15 +54,15 @@ class Formula:
     content_weight: float
     style_weight: float
     tv_weight: float
-    pooling: str
-    padding: str
+    pooling: Pooling
+    padding: Padding
     normalised: bool
     source: str
 
 
 FORMULAS: dict[str, Formula] = {
-    # Differs from the paper: every term is relative to its own picture, so that one setting fits any
-    # picture, size and network; maximum pooling and a little total variation (see the README).
+    # Differs from the paper: every term is relative to its own picture, so that one setting fits
+    # any picture, size and network; maximum pooling and a little total variation (see the README).
     "balanced": Formula(
         content_factor=lambda alpha, N, M, V, energy: alpha / max(V, _FLAT * energy, _TINY),  # noqa: ARG005
         style_factor=lambda beta, r, L, N, energy: beta * r / L / max(energy, _TINY),  # noqa: ARG005

@@ -1,9 +1,10 @@
-"""The built-in network: Gabor and low-pass filters on an image pyramid, given by a formula, 0 bytes.
+"""The built-in network: Gabor and low-pass filters on an image pyramid, by a formula, 0 bytes.
 
 It answers where VGG-19 is not at hand. On each of five (six from about 400 pixels up) levels of a
-binomial pyramid the same 67 filters of 7 x 7 pixels look for edges, lines and patches of colour; the
-positive and the negative part of each response are one channel each, as a ReLU network has them.
-Gram matrices of these channels carry palette and brush strokes; large motifs need a trained network.
+binomial pyramid the same 67 filters of 7 x 7 pixels look for edges, lines and patches of colour;
+the positive and the negative part of each response are one channel each, as a ReLU network has
+them. Gram matrices of these channels carry palette and brush strokes; large motifs need a trained
+network.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Backend, Shape
+from pynst.backends.base import AddLoss, Array, Backend, Shape
 from pynst.errors import OptionError
 from pynst.memory import Buffer, Plan, Workspace
-from pynst.vgg19 import AddLoss
 
 __all__ = ["Gabor", "filter_bank"]
 
@@ -30,14 +30,15 @@ _COLOUR_AXES = np.array(
 """Rows: luminance, red against blue, magenta against green; orthonormal."""
 
 _BANK = (
-    # image plane, (wavelength in pixels, mean response) per Gabor filter, mean response of the low-pass
+    # image plane, (wavelength in pixels, mean response) per Gabor filter, mean response of the
+    # low-pass
     (0, ((3.0, 11.5), (5.5, 31.0)), 160.0),
     (1, ((5.5, 9.0),), 62.0),
     (2, ((5.5, 8.5),), 55.0),
 )
-"""The mean responses were measured on procedural pictures (1/f noise, dead leaves, strokes) and rounded;
-they hold within a quarter on every level, since such pictures look alike at every scale. Dividing by
-them gives every channel about the same say in a Gram matrix."""
+"""The mean responses were measured on procedural pictures (1/f noise, dead leaves, strokes) and
+rounded; they hold within a quarter on every level, since such pictures look alike at every scale.
+Dividing by them gives every channel about the same say in a Gram matrix."""
 
 
 def filter_bank() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -66,7 +67,7 @@ def filter_bank() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 class Gabor:
-    """The filter bank on every level of an image pyramid; the same interface as `pynst.vgg19.VGG19`.
+    """The filter bank on every level of an image pyramid; the interface of `pynst.vgg19.VGG19`.
 
     Parameters
     ----------
@@ -75,8 +76,8 @@ class Gabor:
     """
 
     name = "builtin"
-    content_layers = ("level3",)
-    style_layers = ("level1", "level2", "level3", "level4", "level5")
+    content_layers: tuple[str, ...] = ("level3",)
+    style_layers: tuple[str, ...] = ("level1", "level2", "level3", "level4", "level5")
     input_axes = _COLOUR_AXES
     layers = ("level1", "level2", "level3", "level4", "level5", "level6", "level7")
 
@@ -94,15 +95,15 @@ class Gabor:
         return self._channels, H >> halvings, W >> halvings
 
     def smallest_side(self, layers: Collection[str]) -> int:
-        """Shortest image side, in pixels, at which each of the layers has the 4 pixels it needs."""
+        """Shortest image side, in pixels, at which each layer has the 4 pixels it needs."""
         return 4 << max(_level(layer) - 1 for layer in layers)
 
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
-        """Memory for images of H x W pixels: ``"x"``, ``"d x"`` and one buffer per layer asked for."""
+        """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
         return Workspace(self.plan(H, W, layers, gradient=gradient), self.backend)
 
     def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
-        """Say which buffers a run over H x W pixels needs, and when: level i at time i and 2 n - i."""
+        """Say which buffers a run over H x W pixels needs, and when."""
         n = self._deepest(layers)
         buffers = []
         for i in range(1, n + 1):
@@ -122,7 +123,7 @@ class Gabor:
         return Plan.of(buffers, self.backend)
 
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
-        """From ``workspace["x"]`` compute the features of the layers, and what the way back needs."""
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
         for i in range(1, self._deepest(layers) + 1):
             if i > 1:
                 self.backend.binomial_down(workspace[_image(i - 1)], workspace[_image(i)])
@@ -132,7 +133,7 @@ class Gabor:
                 self.backend.filter7x7(workspace[_image(i)], self._weights, workspace[layer], bits)
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
-        """Walk back to the image after `forward`, coarsest level first; returns ``workspace["d x"]``."""
+        """Walk back to the image after `forward`, coarsest level first; returns its gradient."""
         n = self._deepest(layers)
         for i in range(n, 0, -1):
             dx, layer = workspace[f"d {_image(i)}"], f"level{i}"

@@ -1,8 +1,8 @@
 """The memory plan: every buffer of a run is known, placed and counted before the run starts.
 
-A network names its buffers and says during which steps each of them is alive. Two buffers may share an
-address if no step needs both. What is never kept at the same time is therefore never paid for twice,
-and the size of the whole is a number that can be printed before anything is allocated.
+A network names its buffers and says during which steps each of them is alive. Two buffers may
+share an address if no step needs both. What is never kept at the same time is therefore never paid
+for twice, and the size of the whole is a number that can be printed before anything is allocated.
 """
 
 from __future__ import annotations

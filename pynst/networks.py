@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends import open_backend
-from pynst.backends.base import Array, Backend, Shape
+from pynst.backends.base import AddLoss, Array, Backend, Shape
 from pynst.calibration import feature_scales
-from pynst.errors import OptionError
+from pynst.errors import OptionError, WeightsError
 from pynst.formulas import FORMULAS
 from pynst.gabor import Gabor
 from pynst.memory import Plan, Workspace
 from pynst.options import TransferOptions
-from pynst.vgg19 import VGG19, AddLoss
+from pynst.vgg19 import VGG19
 from pynst.weights import find_weights, load_weights
 
 __all__ = ["Network", "open_network"]
@@ -59,8 +59,8 @@ class Network(Protocol):
 def open_network(options: TransferOptions) -> Network:
     """Open the network that the options ask for.
 
-    ``network="auto"`` takes VGG-19 where its weights are at hand, else the built-in filters; which of
-    them, and why, is logged as one warning when it is not VGG-19.
+    ``network="auto"`` takes VGG-19 where its weights are at hand, else the built-in filters; which
+    of them, and why, is logged as one warning when it is not VGG-19.
 
     Raises
     ------
@@ -86,11 +86,17 @@ def open_network(options: TransferOptions) -> Network:
     if options.network == "builtin" and vgg_only:
         raise OptionError(f"{vgg_only[0]} belongs to VGG-19, got network='builtin'")
     path = None if options.network == "builtin" else find_weights(options.weights)
-    if path is None and options.network != "vgg19" and not vgg_only:
+    if path is None:
+        if options.network == "vgg19" or vgg_only:
+            asked = "network='vgg19'" if options.network == "vgg19" else vgg_only[0]
+            raise WeightsError(
+                f"{asked} needs the VGG-19 weights, and none were found: give weights=PATH, or set"
+                " PYNST_WEIGHTS"
+            )
         if options.network == "auto":
             _LOG.warning(
-                "using the built-in filters (palette and brush strokes), since no VGG-19 weights were"
-                " found; for the paper's network give weights=PATH or set PYNST_WEIGHTS"
+                "using the built-in filters (palette and brush strokes), since no VGG-19 weights"
+                " were found; for the paper's network give weights=PATH or set PYNST_WEIGHTS"
             )
         return Gabor(open_backend(options.backend, threads=options.threads))
     weights = load_weights(path)

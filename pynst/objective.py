@@ -2,8 +2,8 @@
 
     L_total = alpha L_content + beta L_style + TV                     Gatys et al. 2016, Eq. 7
 
-in the canonical form of `pynst.formulas`. Value and gradient belong to the same function to rounding,
-and the value is summed in float64: a line search tolerates nothing else.
+in the canonical form of `pynst.formulas`. Value and gradient belong to the same function to
+rounding, and the value is summed in float64: a line search tolerates nothing else.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Objective:
     content : str, Path, PIL.Image.Image or ndarray (H, W, 3)
         Photograph p. It is resized so that its long side is ``image_size`` pixels.
     style : as `content`, or a list of them
-        Artwork a; with a list, their Gram matrices are blended by ``style_blend``. Each is resized to
-        the long side of the content times ``style_scale``.
+        Artwork a; with a list, their Gram matrices are blended by ``style_blend``. Each is resized
+        to the long side of the content times ``style_scale``.
     options : TransferOptions, optional
         All settings; those of optimisers and levels have no effect here.
     network : Network, optional
@@ -104,7 +104,7 @@ class Objective:
         self.options = options = with_changes(options, changes)
         pictures = read_styles(style, options)
         p = read_picture(content, "content").pixels
-        H, W = size_to_long_side(*p.shape[:2], options.image_size)
+        H, W = size_to_long_side(p.shape[0], p.shape[1], options.image_size)
         self.shape = (H, W, 3)
         self.content = resize(p, H, W)
         self.terms: LossTerms | None = None
@@ -114,17 +114,21 @@ class Objective:
         formula = FORMULAS[options.formula]
         self._alpha = _default(options.content_weight, formula.content_weight)
         self._beta = _default(options.style_weight, formula.style_weight)
-        # TV9 is defined on [0, 1]; the network's input spans 255 of the same units. The axes of both
-        # networks are orthonormal, so TV9 of the input planes is TV9 of the image.
+        # TV9 is defined on [0, 1]; the network's input spans 255 of the same units. The axes of
+        # both networks are orthonormal, so TV9 of the input planes is TV9 of the image.
         self._tv = _default(options.tv_weight, formula.tv_weight) / 255**2
-        content_layers = dict(options.content_layers or dict.fromkeys(self.network.content_layers, 1))
+        content_layers = dict(
+            options.content_layers or dict.fromkeys(self.network.content_layers, 1)
+        )
         style_layers = dict(options.style_layers or dict.fromkeys(self.network.style_layers, 1))
         self._check_layers([*content_layers, *style_layers], H, W)
         self._content_weights = _positive(content_layers) if self._alpha else {}
         self._style_weights = _positive(style_layers) if self._beta else {}
         self._layers = {*self._content_weights, *self._style_weights}
 
-        self._losses = self._backend.empty_losses(len(self._content_weights) + len(self._style_weights) + 1)
+        self._losses = self._backend.empty_losses(
+            len(self._content_weights) + len(self._style_weights) + 1
+        )
         self._scales = {
             layer: self._backend.upload_scale(self.network.scales[layer])
             for layer in self._layers
@@ -154,7 +158,9 @@ class Objective:
         dx = self.network.backward(self._workspace, self._layers, self._add_losses)
         self._backend.total_variation(self._workspace["x"], self._tv, dx, self._losses[-1:])
         planes = self._backend.download(dx, "image", (3, *self.shape[:2]))
-        gradient = 255.0 * np.einsum("phw,pc->hwc", planes.astype(np.float64), self.network.input_axes)
+        gradient = 255.0 * np.einsum(
+            "phw,pc->hwc", planes.astype(np.float64), self.network.input_axes
+        )
         self.terms = self._read_terms()
         return self.terms.total, gradient
 
@@ -189,7 +195,10 @@ class Objective:
             V = float(np.mean((scaled - scaled.mean(1, keepdims=True)) ** 2))
             k_c = formula.content_factor(self._alpha, N, M, V, energy)
             target = self._backend.view(
-                self._backend.allocate(self._backend.nbytes("features", shape)), 0, "features", shape
+                self._backend.allocate(self._backend.nbytes("features", shape)),
+                0,
+                "features",
+                shape,
             )
             self._backend.upload(P, "features", target)
             terms[layer] = _Term(slot, weight * k_c / (N * M), target)
@@ -222,12 +231,12 @@ class Objective:
     ) -> dict[str, NDArray[np.float64]]:
         """Gram matrices of one style picture at its size for this run."""
         long_side = max(1, round(max(self.shape) * self.options.style_scale))
-        H, W = size_to_long_side(*picture.shape[:2], long_side)
+        H, W = size_to_long_side(picture.shape[0], picture.shape[1], long_side)
         least = self.network.smallest_side(layers)
         if min(H, W) < least:
             raise ImageError(
-                f"style: {W} x {H} pixels are too few for layer {max(layers)}, which needs {least} on"
-                " the short side; increase image_size or style_scale, or crop the picture"
+                f"style: {W} x {H} pixels are too few for layer {max(layers)}, which needs {least}"
+                " on the short side; increase image_size or style_scale, or crop the picture"
             )
         workspace = self.network.workspace(H, W, layers, gradient=False)
         self._upload(resize(picture, H, W), workspace["x"])
@@ -242,12 +251,16 @@ class Objective:
     def _upload(self, x: NDArray[np.floating[Any]], out: Array) -> None:
         """Write an image (H, W, 3) in [0, 1] as the network's input planes."""
         centred = 255.0 * x - self.network.mean
-        self._backend.upload(np.einsum("hwc,pc->phw", centred, self.network.input_axes), "image", out)
+        self._backend.upload(
+            np.einsum("hwc,pc->phw", centred, self.network.input_axes), "image", out
+        )
 
     def _read_terms(self) -> LossTerms:
         """Fetch the loss slots: on a GPU the one moment that waits for the device."""
         losses = self._backend.download_losses(self._losses)
-        layers = {f"content {layer}": losses[term.slot] for layer, term in self._content_terms.items()}
+        layers = {
+            f"content {layer}": losses[term.slot] for layer, term in self._content_terms.items()
+        }
         layers |= {f"style {layer}": losses[term.slot] for layer, term in self._style_terms.items()}
         split = len(self._content_weights)
         content, style, tv = losses[:split].sum(), losses[split:-1].sum(), losses[-1]
@@ -270,8 +283,8 @@ class Objective:
         least = self.network.smallest_side(names)
         if min(H, W) < least:
             raise ImageError(
-                f"content: {W} x {H} pixels are too few for layer {max(names)}, which needs {least} on"
-                " the short side; increase image_size or name shallower layers"
+                f"content: {W} x {H} pixels are too few for layer {max(names)}, which needs {least}"
+                " on the short side; increase image_size or name shallower layers"
             )
 
 

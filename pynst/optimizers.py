@@ -23,15 +23,19 @@ __all__ = ["OPTIMIZERS", "Evaluate", "Run", "Stop", "adam", "lbfgs"]
 Image = NDArray[np.float64]
 
 _PATIENCE = 10  # evaluations over which `tolerance` compares
-_MEMORY = 10  # pairs that L-BFGS keeps; the peers' 100 cost more memory than the network and win nothing
+_MEMORY = (
+    10  # pairs that L-BFGS keeps; the peers' 100 cost more memory than the network and win nothing
+)
 _FIRST_STEP = 2.0  # grey levels RMS: SciPy's first trial step has length one in its variables
 _ADAM_STEP = 5 / 255
 _ADAM_DECAY = (0.9, 0.99)
-_ADAM_EPSILON = 1e-12  # the gradient of a relative loss over 10^6 values is small: stay far below it
+_ADAM_EPSILON = (
+    1e-12  # the gradient of a relative loss over 10^6 values is small: stay far below it
+)
 _AVERAGE_DECAY = 0.9
 
 
-class Stop(Exception):  # noqa: N818  (not an error)
+class Stop(Exception):
     """Raised by a `Run` when it is over; the argument says why."""
 
 
@@ -40,7 +44,8 @@ class Evaluate(Protocol):
 
     terms: LossTerms | None
 
-    def __call__(self, x: Image) -> tuple[float, Image]: ...
+    def __call__(self, x: Image) -> tuple[float, Image]:
+        """Evaluate: value, and gradient of the shape of x."""
 
 
 class Run:
@@ -55,7 +60,8 @@ class Run:
     deadline : float
         End, in `time.monotonic` seconds.
     tolerance : float
-        Stop when the last 10 evaluations lowered the best value by less than this share of it; 0 never.
+        Stop when the last 10 evaluations lowered the best value by less than this share of it; 0
+        never.
     on_evaluation : callable, optional
         Called with the run after each evaluation; may raise `Stop`.
 
@@ -103,7 +109,7 @@ class Run:
         terms = self._objective.terms
         assert terms is not None
         self.history.append(terms)
-        if not (math.isfinite(value) and np.isfinite(np.sum(gradient))):
+        if not (math.isfinite(value) and np.isfinite(gradient).all()):
             raise DivergedError(
                 f"the loss or its gradient is not finite at evaluation {len(self.history)}:"
                 f" content {terms.content:g}, style {terms.style:g}, tv {terms.tv:g}"
@@ -129,10 +135,10 @@ class Run:
 def lbfgs(run: Run, x: Image, *, bounds: bool = False) -> None:
     """L-BFGS over the pixels, driven by SciPy's L-BFGS-B.
 
-    SciPy sees the value divided by its start, and variables in which its first trial step, of length
-    one, moves the pixels by two grey levels RMS. Its own stop rules are off: a run ends by the run's
-    rules alone. Where the line search fails, the memory is dropped and the search goes on from the
-    best image; when it fails twice at the same image, that image is a minimum to rounding.
+    SciPy sees the value divided by its start, and variables in which its first trial step, of
+    length one, moves the pixels by two grey levels RMS. Its own stop rules are off: a run ends by
+    the run's rules alone. Where the line search fails, the memory is dropped and the search goes on
+    from the best image; when it fails twice at the same image, that image is a minimum to rounding.
 
     Parameters
     ----------
@@ -178,7 +184,8 @@ def lbfgs(run: Run, x: Image, *, bounds: bool = False) -> None:
 def adam(run: Run, x: Image, *, bounds: bool = True) -> None:
     """Adam over the pixels, with clipping after each step and an average over the iterates.
 
-    The average is smoother than any iterate; it is evaluated last, and is the result if it is the best.
+    The average is smoother than any iterate; it is evaluated last, and is the result if it is the
+    best.
 
     Parameters
     ----------
@@ -207,7 +214,7 @@ def adam(run: Run, x: Image, *, bounds: bool = True) -> None:
             average += (1 - _AVERAGE_DECAY) * (x - average)
         raise Stop("iterations")
     except Stop:
-        if t:
+        if t and run.left > 0:
             run(average / (1 - _AVERAGE_DECAY**t), last=True)
         raise
 

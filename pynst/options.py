@@ -1,4 +1,4 @@
-"""`TransferOptions`: every setting once. The CLI, the validation and the README's table read it here.
+"""`TransferOptions`: every setting once. CLI, validation and the README's table read it here.
 
 ``None`` as a default means "what belongs to the formula, the network or the quality"; `stylize` and
 `Objective` fill it in, and their result records what was used.
@@ -11,27 +11,30 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pynst.errors import OptionError
 from pynst.formulas import FORMULAS
 
-__all__ = ["QUALITIES", "TransferOptions", "with_changes"]
+if TYPE_CHECKING:
+    from pynst.backends.base import Padding, Pooling
+
+__all__ = ["QUALITIES", "TransferOptions", "describe", "with_changes"]
 
 QUALITIES: dict[str, tuple[int, ...]] = {
     "draft": (30, 20, 12, 8, 6),
     "normal": (50, 35, 25, 20, 14),
     "fine": (100, 70, 50, 40, 30),
 }
-"""Evaluations of the objective per level, coarse to fine; the last value holds for all further levels."""
+"""Evaluations of the objective per level, coarse to fine; the last holds for further levels."""
 
 
 def setting(default: Any, help: str, check: Callable[[str, Any], Any], metavar: str = "") -> Any:
-    """Declare one field of `TransferOptions`: default, help text, and the check that cleans its value."""
+    """Declare one field of `TransferOptions`: default, help, and a check that cleans its value."""
     return field(default=default, metadata={"help": help, "check": check, "metavar": metavar})
 
 
-# ---- checks: each takes (name, value) and returns the cleaned value or raises OptionError ------------
+# ---- checks: each takes (name, value) and returns the cleaned value or raises OptionError --------
 
 
 def choice(*allowed: str) -> Callable[[str, Any], Any]:
@@ -56,8 +59,8 @@ def number(low: float, high: float = math.inf, *, whole: bool = False) -> Callab
             clean = float(value)
         except (TypeError, ValueError, OverflowError):
             clean = math.nan
-        right_type = not isinstance(value, (bool, str)) and not (whole and clean != math.floor(clean))
-        if not (math.isfinite(clean) and right_type and low <= clean <= high):
+        right = math.isfinite(clean) and low <= clean <= high and not isinstance(value, (bool, str))
+        if not right or (whole and clean != math.floor(clean)):
             raise OptionError(f"{name} must be {wanted} {span}, got {value!r}")
         return int(clean) if whole else clean
 
@@ -83,7 +86,9 @@ def several(inner: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
         try:
             return tuple(inner(name, item) for item in values) or _empty(name)
         except TypeError:
-            raise OptionError(f"{name} must be one value or a list of them, got {value!r}") from None
+            raise OptionError(
+                f"{name} must be one value or a list of them, got {value!r}"
+            ) from None
 
     vars(check).update(vars(inner), many=True)
     return check
@@ -97,7 +102,7 @@ def flag(name: str, value: Any) -> Any:
 
 
 def layers(name: str, value: Any) -> Any:
-    """Layer names with relative weights: names, ``"name=weight"`` words, or a mapping; as sorted pairs."""
+    """Layer names with relative weights: names, ``"name=weight"`` words, or a mapping; as pairs."""
     words = [value] if isinstance(value, str) else value
     pairs: list[tuple[str, Any]] = []
     try:
@@ -120,7 +125,9 @@ def layers(name: str, value: Any) -> Any:
     if len(clean) != len(pairs):
         raise OptionError(f"{name} names a layer twice: {value!r}")
     if not any(clean.values()):
-        raise OptionError(f"{name} must name at least one layer with a positive weight, got {value!r}")
+        raise OptionError(
+            f"{name} must name at least one layer with a positive weight, got {value!r}"
+        )
     return tuple(clean.items())
 
 
@@ -135,7 +142,7 @@ def path(name: str, value: Any) -> Any:
 
 
 def start(name: str, value: Any) -> Any:
-    """``"content"``, ``"style"``, ``"noise"``, or an image; `pynst.images` judges the image itself."""
+    """``"content"``, ``"style"``, ``"noise"``, or an image, which `pynst.images` judges."""
     if value is None or value == "" or isinstance(value, (bool, int, float)):
         raise OptionError(f"{name} must be content, style, noise or an image, got {value!r}")
     return value
@@ -157,12 +164,14 @@ def _empty(name: str) -> Any:
 class TransferOptions:
     """Settings of a style transfer.
 
-    Every field is checked when the object is made; a wrong one raises `OptionError` with its name, its
-    value and what was wanted.
+    Every field is checked when the object is made; a wrong one raises `OptionError` with its name,
+    its value and what was wanted.
     """
 
     network: str = setting(
-        "auto", "vgg19, builtin (no download), or auto: vgg19 if at hand", choice("auto", "vgg19", "builtin")
+        "auto",
+        "vgg19, builtin (no download), or auto: vgg19 if at hand",
+        choice("auto", "vgg19", "builtin"),
     )
     weights: str | None = setting(
         None, "VGG-19 weights file; default: $PYNST_WEIGHTS, then the cache", optional(path), "PATH"
@@ -176,14 +185,14 @@ class TransferOptions:
     )
     iterations: tuple[int, ...] | None = setting(
         None,
-        "evaluations of the objective: one number for every level, or one per level, coarse to fine;"
+        "evaluations of the objective: one number, or one per level, coarse to fine;"
         " default: by quality",
         optional(several(number(1, 10**6, whole=True))),
         "N",
     )
     levels: int | None = setting(
         None,
-        "levels from coarse to fine; 1 = one size only; default: from about 128 pixels up by sqrt(2)",
+        "levels from coarse to fine; 1 = one size; default: from about 128 pixels up by sqrt(2)",
         optional(number(1, 16, whole=True)),
         "N",
     )
@@ -191,7 +200,10 @@ class TransferOptions:
         None, "stop after this time with the best image", optional(number(0)), "X"
     )
     tolerance: float = setting(
-        0.0, "stop a level when 10 evaluations lower the loss by less than this share", number(0, 1), "X"
+        0.0,
+        "stop a level when 10 evaluations lower the loss by less than this share",
+        number(0, 1),
+        "X",
     )
     init: Any = setting("content", "start: content, style, noise or an image file", start, "WHAT")
     seed: int = setting(0, "seed of init=noise", number(0, 2**63 - 1, whole=True), "N")
@@ -215,17 +227,17 @@ class TransferOptions:
     style_layers: Any = setting(
         None, "layers of the style term, LAYER or LAYER=WEIGHT", optional(layers), "LAYER"
     )
-    pooling: str | None = setting(
+    pooling: Pooling | None = setting(
         None, "pooling of VGG-19; default: the formula's", optional(choice("average", "max"))
     )
-    padding: str | None = setting(
+    padding: Padding | None = setting(
         None,
         "padding of the first layer of VGG-19; default: the formula's",
         optional(choice("zero", "replicate")),
     )
     normalised: bool | None = setting(
         None,
-        "divide each filter's features by their mean over photographs, as the paper; default: the formula's",
+        "divide features by each filter's mean over photographs; default: the formula's",
         optional(flag),
     )
     style_blend: tuple[float, ...] | None = setting(
@@ -235,12 +247,13 @@ class TransferOptions:
         1.0, "size of the style picture relative to the result's", number(0.05, 20), "X"
     )
     preserve_color: bool = setting(False, "keep the colours of the content picture", flag)
-    backend: str = setting(
-        "auto", "where to compute", choice("auto", "cpu", "cuda", "reference")
-    )
+    backend: str = setting("auto", "where to compute", choice("auto", "cpu", "cuda", "reference"))
     precision: str = setting("fast", "arithmetic on CUDA", choice("fast", "accurate"))
     threads: int | None = setting(
-        None, "CPU threads; default: $OMP_NUM_THREADS, then all", optional(number(1, 1024, whole=True)), "N"
+        None,
+        "CPU threads; default: $OMP_NUM_THREADS, then all",
+        optional(number(1, 1024, whole=True)),
+        "N",
     )
 
     def __post_init__(self) -> None:
@@ -249,7 +262,9 @@ class TransferOptions:
             object.__setattr__(self, each.name, value)
         alpha, beta = self.content_weight, self.style_weight
         if alpha == 0 and beta == 0:
-            raise OptionError("content_weight and style_weight must not both be 0: nothing would be left to do")
+            raise OptionError(
+                "content_weight and style_weight must not both be 0: nothing would be left to do"
+            )
         if self.style_blend is not None and not any(self.style_blend):
             raise OptionError("style_blend must have at least one positive weight, got only zeros")
 
@@ -257,7 +272,10 @@ class TransferOptions:
     def paper(cls, **changes: Any) -> TransferOptions:
         """Settings of the paper: its formula and network, start from noise, a single size."""
         # Differs from the paper: 500 evaluations; the paper does not state their number.
-        return with_changes(cls(formula="paper", network="vgg19", init="noise", levels=1, iterations=500), changes)
+        return with_changes(
+            cls(formula="paper", network="vgg19", init="noise", levels=1, iterations=(500,)),
+            changes,
+        )
 
     def schedule(self, levels: int) -> tuple[int, ...]:
         """Evaluations for each of so many levels, coarse to fine."""
@@ -287,3 +305,11 @@ def with_changes(options: TransferOptions | None, changes: Mapping[str, Any]) ->
     if options is not None and not isinstance(options, TransferOptions):
         raise OptionError(f"options must be a TransferOptions, got {type(options).__name__}")
     return replace(options or TransferOptions(), **changes)
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Describe every setting: (name, default, help), in the order of declaration."""
+    return [
+        (each.name, "" if each.default is None else str(each.default), each.metadata["help"])
+        for each in fields(TransferOptions)
+    ]

@@ -1,7 +1,7 @@
 """Sizes of the coarse-to-fine levels.
 
-Differs from the paper: it works at one size. From coarse to fine the style's elements come out larger,
-pictures of different sizes come out alike, and most evaluations run on few pixels.
+Differs from the paper: it works at one size. From coarse to fine the style's elements come out
+larger, pictures of different sizes come out alike, and most evaluations run on few pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ __all__ = ["level_sizes"]
 _COARSEST = 128  # long side in pixels; below this the content is weak (measured on pictures)
 
 
-def level_sizes(image_size: int, levels: int | None = None, *, smallest: int = 1) -> tuple[int, ...]:
+def level_sizes(
+    image_size: int, levels: int | None = None, *, smallest: int = 1
+) -> tuple[int, ...]:
     """Long sides of the levels, coarse to fine, each about sqrt(2) times the one before.
 
     Parameters

@@ -1,10 +1,10 @@
 """`stylize`: the algorithm, top to bottom.
 
-    content, style --read--> pictures --resize--> level 1: 128 px   x = start
-                                                  minimise L_total(x)   [objective, optimizers]
-                                                  level 2: 181 px   x = enlarged x
-                                                  ...
-                                                  last level: image_size  --> result
+content, style --read--> pictures --resize--> level 1: 128 px   x = start
+                                              minimise L_total(x)   [objective, optimizers]
+                                              level 2: 181 px   x = enlarged x
+                                              ...
+                                              last level: image_size  --> result
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ def stylize(
 
     References
     ----------
-    .. [1] L. Gatys, A. Ecker, M. Bethge, "Image Style Transfer Using Convolutional Neural Networks",
+    .. [1] L. Gatys, A. Ecker, M. Bethge, "Image Style Transfer Using Convolutional Neural
+    Networks",
        CVPR 2016.
 
     Examples
@@ -218,7 +219,9 @@ class _Transfer:
         self.network: Network = open_network(options)
         self.sizes = self._level_sizes()
         self.budgets = options.schedule(len(self.sizes))
-        self.work = [size**2 * budget for size, budget in zip(self.sizes, self.budgets, strict=True)]
+        self.work = [
+            size**2 * budget for size, budget in zip(self.sizes, self.budgets, strict=True)
+        ]
         self.x: Pixels | None = None
         self.runs: list[Run] = []
         self.stopped_early = ""
@@ -232,7 +235,11 @@ class _Transfer:
                 replace(self.options, image_size=size),
                 network=self.network,
             )
-            x = self._first_image(objective) if self.x is None else resize(self.x, *objective.shape[:2])
+            x = (
+                self._first_image(objective)
+                if self.x is None
+                else resize(self.x, *objective.shape[:2])
+            )
             reason = self._minimise(objective, x, budget)
             if reason in ("minutes", "callback"):
                 self.stopped_early = reason
@@ -266,6 +273,7 @@ class _Transfer:
             return
         level = len(self.runs)
         done = sum(self.work[: level - 1]) + self.work[level - 1] * len(run.history) / run.budget
+        assert run.best is not None
         best = run.best
         progress = Progress(
             level=level,
@@ -300,7 +308,8 @@ class _Transfer:
         known = [layer for layer in layers if layer in self.network.layers]
         H, W = self.content.shape[:2]
         least = self.network.smallest_side(known) if known else 1
-        # twice the least side, so that the coarsest level's deepest features are more than one pixel
+        # twice the least side, so that the coarsest level's deepest features are more than one
+        # pixel
         smallest = math.ceil(2 * least * max(H, W) / min(H, W))
         return level_sizes(self.options.image_size, self.options.levels, smallest=smallest)
 

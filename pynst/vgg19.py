@@ -1,29 +1,27 @@
 """VGG-19's convolutions: the layer table, the memory plan, the forward and the backward walk.
 
 The walk is written once, over a `Backend`. Nothing is kept for the way back but the features that a
-loss reads, one bit per ReLU and two per max-pooled value: average pooling needs nothing, and since the
-weights are fixed no weight gradient exists.
+loss reads, one bit per ReLU and two per max-pooled value: average pooling needs nothing, and since
+the weights are fixed no weight gradient exists.
 
-K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014.
+K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+2014.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Backend, Padding, Pooling, Shape
+from pynst.backends.base import AddLoss, Array, Backend, Padding, Pooling, Shape
 from pynst.errors import OptionError
 from pynst.memory import Buffer, Plan, Workspace
 
-__all__ = ["LAYERS", "VGG19", "AddLoss"]
-
-AddLoss: TypeAlias = Callable[[str, Array, Array], None]
-"""(layer, F, dF): called by a backward walk where it passes a layer; adds the losses' gradient to dF."""
+__all__ = ["LAYERS", "VGG19"]
 
 _CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
 
@@ -32,12 +30,12 @@ LAYERS = tuple(
     for block, count in enumerate(_CONVOLUTIONS_PER_BLOCK, 1)
     for index in range(1, count + 1)
 )
-"""relu1_1 ... relu5_4: the rectified response of each convolution (the paper writes conv1_1 ...)."""
+"""relu1_1 ... relu5_4: the rectified response of each convolution; the paper writes conv1_1."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the walk: a convolution with its ReLU (output ``relu…``) or a pooling (``pool…``)."""
+    """One step of the walk: a convolution with its ReLU (``relu…``) or a pooling (``pool…``)."""
 
     source: str
     output: str
@@ -72,8 +70,8 @@ class VGG19:
     """
 
     name = "vgg19"
-    content_layers = ("relu4_2",)
-    style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     input_axes = np.eye(3)
     """Rows: the network's input planes in terms of R, G, B."""
 
@@ -113,7 +111,7 @@ class VGG19:
         return 1 << max(int(layer[4]) - 1 for layer in layers)
 
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
-        """Memory for images of H x W pixels: ``"x"``, ``"dx"`` and one buffer per layer asked for."""
+        """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
         return Workspace(self.plan(H, W, layers, gradient=gradient), self.backend)
 
     def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
@@ -142,7 +140,7 @@ class VGG19:
         return Plan.of(buffers, self.backend)
 
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
-        """From ``workspace["x"]`` compute the features of the layers, and what the way back needs."""
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
         _, H, W = workspace.plan.buffers["x"].shape
         for step in self._steps(H, W, layers):
             x, y = workspace[step.source], workspace[step.output]
@@ -159,8 +157,8 @@ class VGG19:
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk back to the image after `forward`; returns ``workspace["d x"]``.
 
-        `add_loss` is called at each of the layers, deepest first, and adds the gradient of the losses
-        at this layer to what came from above.
+        `add_loss` is called at each of the layers, deepest first, and adds the gradient of the
+        losses at this layer to what came from above.
         """
         _, H, W = workspace.plan.buffers["x"].shape
         steps = self._steps(H, W, layers)

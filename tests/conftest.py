@@ -1,4 +1,4 @@
-"""Fixtures: small networks with seeded random weights, and the real weights where they are at hand."""
+"""Fixtures: small networks with seeded random weights, and the real weights where at hand."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One table of cases for every op of the Backend contract; tests and benchmarks both read it.
 
-A case names its op, the logical shapes, and how to run it on any backend; `run` returns the outputs as
-logical NumPy arrays. To add an op: write its runner and add its cases to `OP_CASES`.
+A case names its op, the logical shapes, and how to run it on any backend; `run` returns the
+outputs as logical NumPy arrays. To add an op: write its runner and add its cases to `OP_CASES`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def layer_weights(rng: np.random.Generator, N: int, C: int) -> tuple[np.ndarray,
     return weight.astype(np.float32), rng.standard_normal(N).astype(np.float32)
 
 
-# ---- runners: one per op, forward and backward apart -----------------------------------------------
+# ---- runners: one per op, forward and backward apart ---------------------------------------------
 
 
 def conv3x3_relu(backend: Any, rng: np.random.Generator, C: int, N: int, H: int, W: int) -> Outputs:
@@ -259,14 +259,15 @@ def total_variation(backend: Any, rng: np.random.Generator, H: int, W: int) -> O
     return {"loss": backend.download_losses(losses), "dx": b.read(dx, "image", (3, H, W))}
 
 
-# ---- the table: edges, odd sizes, sizes beside every tile, and real VGG-19 layers ------------------
+# ---- the table: edges, odd sizes, sizes beside every tile, and real VGG-19 layers ----------------
 
 
 def _cases() -> list[OpCase]:
     cases = []
     for C, N, H, W in [
-        (4, 8, 1, 1), (8, 4, 2, 3), (16, 16, 5, 4), (20, 40, 7, 13), (32, 48, 17, 9), (64, 64, 3, 61),
-        (64, 128, 33, 31), (128, 128, 24, 18), (256, 512, 12, 10), (512, 512, 6, 7),
+        (4, 8, 1, 1), (8, 4, 2, 3), (16, 16, 5, 4), (20, 40, 7, 13), (32, 48, 17, 9),
+        (64, 64, 3, 61), (64, 128, 33, 31), (128, 128, 24, 18), (256, 512, 12, 10),
+        (512, 512, 6, 7),
     ]:  # fmt: skip
         sizes = {"C": C, "N": N, "H": H, "W": W}
         flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N) * H * W + 36.0 * C * N
@@ -286,7 +287,9 @@ def _cases() -> list[OpCase]:
         for mode in ("average", "max"):
             sizes = {"C": C, "H": H, "W": W, "mode": mode}
             for run in (pool2x2, pool2x2_backward):
-                cases.append(OpCase(run.__name__, sizes, run, 1e-6, 4.0 * C * H * W, 5.0 * C * H * W))
+                cases.append(
+                    OpCase(run.__name__, sizes, run, 1e-6, 4.0 * C * H * W, 5.0 * C * H * W)
+                )
     for H, W in [(4, 4), (5, 9), (16, 17), (31, 40), (64, 50)]:
         sizes = {"H": H, "W": W}
         for run in (filter7x7, filter7x7_backward):
@@ -297,7 +300,15 @@ def _cases() -> list[OpCase]:
         sizes = {"H": H, "W": W}
         for run in (binomial_down, binomial_down_backward):
             cases.append(OpCase(run.__name__, sizes, run, 1e-6, 24.0 * H * W, 15.0 * H * W))
-    for N, H, W in [(1, 1, 1), (4, 3, 5), (20, 7, 11), (64, 33, 31), (134, 20, 21), (256, 16, 18), (512, 5, 7)]:
+    for N, H, W in [
+        (1, 1, 1),
+        (4, 3, 5),
+        (20, 7, 11),
+        (64, 33, 31),
+        (134, 20, 21),
+        (256, 16, 18),
+        (512, 5, 7),
+    ]:
         sizes = {"N": N, "H": H, "W": W}
         cases.append(OpCase("gram", sizes, gram, 1e-6, N * (N + 1.0) * H * W, 4.0 * N * H * W))
         for scaled in (False, True):

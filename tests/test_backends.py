@@ -1,4 +1,4 @@
-"""Three questions of every op: is the oracle right, is its gradient, and do the backends agree with it?"""
+"""Three questions of every op: is the oracle right, is its gradient, do the backends agree?"""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from pynst.errors import BackendError
 
 REFERENCE = ReferenceBackend()
 NOT_OPS = {
-    "nbytes", "scratch_nbytes", "allocate", "view", "upload", "download", "empty_gram", "upload_gram",
-    "download_gram", "upload_scale", "empty_losses", "download_losses", "zero", "conv3x3_weights",
+    "nbytes", "scratch_nbytes", "allocate", "view", "upload", "download", "empty_gram",
+    "upload_gram", "download_gram", "upload_scale",
+    "empty_losses", "download_losses", "zero", "conv3x3_weights",
     "filter7x7_weights",
 }  # fmt: skip
 
@@ -35,7 +36,7 @@ def test_every_op_of_the_contract_has_cases():
     assert ops - NOT_OPS == {case.op for case in OP_CASES}
 
 
-# ---- backends against the oracle --------------------------------------------------------------------
+# ---- backends against the oracle -----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_unknown_instruction_set_is_refused_by_name():
     assert "mmx" in run.stderr
 
 
-# ---- the oracle against plain formulas --------------------------------------------------------------
+# ---- the oracle against plain formulas -----------------------------------------------------------
 
 
 def test_reference_convolution_is_scipys_correlation():
@@ -249,7 +250,7 @@ def test_reference_loss_gradient_is_that_of_its_value(op):
     assert np.vdot(value(x)[1], v) == pytest.approx(slope, rel=1e-6)
 
 
-# ---- choosing a backend -----------------------------------------------------------------------------
+# ---- choosing a backend --------------------------------------------------------------------------
 
 
 def test_available_backends_tells_what_and_why():

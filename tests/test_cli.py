@@ -53,13 +53,18 @@ def test_every_option_of_the_dataclass_is_an_option_of_the_command(capsys):
 
 def test_options_reach_the_run(pictures, tmp_path):
     output = tmp_path / "r.png"
-    words = ["--style-layers", "level1=2", "level2", "--content-layers", "level2", "--style-weight", "3",
-             "--init", "noise", "--seed", "4", "--preserve-color", "--optimizer", "adam"]  # fmt: skip
-    assert main([*pictures, pictures[0], "--style-blend", "1", "2", "-o", str(output), *FAST, *words]) == 0
+    words = ["--style-layers", "level1=2", "level2", "--content-layers", "level2", "--style-weight",
+             "3", "--init", "noise", "--seed", "4", "--preserve-color",
+             "--optimizer", "adam"]  # fmt: skip
+    assert (
+        main([*pictures, pictures[0], "--style-blend", "1", "2", "-o", str(output), *FAST, *words])
+        == 0
+    )
     wanted = pynst.stylize(
-        pictures[0], [pictures[1], pictures[0]], style_blend=(1, 2), network="builtin", image_size=72,
-        iterations=3, style_layers={"level1": 2, "level2": 1}, content_layers="level2", style_weight=3,
-        init="noise", seed=4, preserve_color=True, optimizer="adam",
+        pictures[0], [pictures[1], pictures[0]], style_blend=(1, 2), network="builtin",
+        image_size=72, iterations=3, style_layers={"level1": 2, "level2": 1},
+        content_layers="level2", style_weight=3, init="noise", seed=4, preserve_color=True,
+        optimizer="adam",
     )  # fmt: skip
     np.testing.assert_array_equal(np.rint(255 * pynst.load_image(output)), wanted.image)
 
@@ -108,10 +113,12 @@ def test_the_default_output_is_not_overwritten_unasked(pictures, tmp_path, capsy
 
 def test_save_every_writes_the_image_on_the_way(pictures, tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr(pynst, "save_image", lambda image, path: saved.append((image.shape, str(path))))
+    monkeypatch.setattr(
+        pynst, "save_image", lambda image, path: saved.append((image.shape, str(path)))
+    )
     output = str(tmp_path / "r.png")
-    main([*pictures, "-o", output, "--save-every", "2", "--network", "builtin", "--image-size", "72",
-          "--iterations", "5"])  # fmt: skip
+    main([*pictures, "-o", output, "--save-every", "2", "--network", "builtin", "--image-size",
+          "72", "--iterations", "5"])  # fmt: skip
     assert saved == [((54, 72, 3), output)] * 2
 
 
@@ -120,7 +127,8 @@ def test_ctrl_c_saves_the_best_image_and_exits_130(pictures, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "pynst", *pictures, "-o", str(output), "--network", "builtin",
          "--image-size", "96", "--iterations", "100000"],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     time.sleep(3)
     process.send_signal(signal.SIGINT)

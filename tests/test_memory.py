@@ -36,14 +36,15 @@ def test_buffers_that_live_together_never_overlap(rows):
         assert spans[one.name][1] <= plan.nbytes
         for other in plan.buffers.values():
             apart = one.last < other.first or other.last < one.first
-            disjoint = spans[one.name][1] <= spans[other.name][0] or spans[other.name][1] <= spans[one.name][0]
+            disjoint = (
+                spans[one.name][1] <= spans[other.name][0]
+                or spans[other.name][1] <= spans[one.name][0]
+            )
             assert one.name == other.name or apart or disjoint
 
 
 def test_buffers_that_live_apart_share_their_address():
-    plan = Plan.of(
-        [Buffer(f"b{t}", "features", (4, 8, 8), t, t) for t in range(10)], BACKEND
-    )
+    plan = Plan.of([Buffer(f"b{t}", "features", (4, 8, 8), t, t) for t in range(10)], BACKEND)
     assert plan.nbytes == BACKEND.nbytes("features", (4, 8, 8))
 
 

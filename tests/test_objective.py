@@ -1,4 +1,4 @@
-"""The whole objective: its gradient is that of its value, for every option, and its formula is right."""
+"""The whole objective: for every option its gradient is that of its value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from pynst.vgg19 import VGG19
 
 SCALES = {
     layer: np.random.default_rng(9).uniform(0.5, 2, N)
-    for layer, N in {"relu1_1": 4, "relu2_1": 8, "relu3_1": 16, "relu4_1": 32, "relu5_1": 32, "relu4_2": 32}.items()
+    for layer, N in {
+        "relu1_1": 4,
+        "relu2_1": 8,
+        "relu3_1": 16,
+        "relu4_1": 32,
+        "relu5_1": 32,
+        "relu4_2": 32,
+    }.items()
 }
 
 VARIANTS = {
@@ -28,7 +35,10 @@ VARIANTS = {
     "gatys-normalised": ({"pooling": "average", "scales": SCALES}, {"formula": "gatys-normalised"}),
     "gatys": ({"padding": "zero"}, {"formula": "gatys"}),
     "johnson": ({"padding": "zero"}, {"formula": "johnson", "tv_weight": 1e-3}),
-    "layer weights": ({}, {"style_layers": {"relu1_2": 3, "relu3_1": 1}, "content_layers": {"relu2_2": 1, "relu4_2": 2}}),
+    "layer weights": (
+        {},
+        {"style_layers": ["relu1_2=3", "relu3_1"], "content_layers": ["relu2_2", "relu4_2=2"]},
+    ),
     "one layer for both": ({}, {"style_layers": ["relu2_1"], "content_layers": ["relu2_1"]}),
     "content only": ({}, {"style_weight": 0}),
     "style only": ({}, {"content_weight": 0, "tv_weight": 0}),
@@ -57,17 +67,25 @@ def slope_error(objective, x, seed=0):
 def test_gradient_of_vgg19_is_that_of_the_value(name):
     network, options = VARIANTS[name]
     objective = Objective(
-        picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=tiny_vgg19(**network), **options
+        picture(0, 37, 30),
+        picture(1, 33, 28),
+        image_size=37,
+        network=tiny_vgg19(**network),
+        **options,
     )
     assert slope_error(objective, picture(2, 37, 30)) < 1e-6
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"style_layers": {"level1": 1, "level4": 2}, "content_layers": "level2"}], ids=str
+    "options",
+    [{}, {"style_layers": {"level1": 1, "level4": 2}, "content_layers": "level2"}],
+    ids=str,
 )
 def test_gradient_of_the_builtin_network_is_that_of_the_value(options):
     network = Gabor(ReferenceBackend())
-    objective = Objective(picture(0, 64, 70), picture(1, 66, 65), image_size=70, network=network, **options)
+    objective = Objective(
+        picture(0, 64, 70), picture(1, 66, 65), image_size=70, network=network, **options
+    )
     assert slope_error(objective, picture(2, 64, 70)) < 1e-6
 
 
@@ -86,7 +104,9 @@ def test_blended_styles_have_the_blend_of_their_gram_matrices():
 
 
 def test_the_terms_add_up_and_the_content_term_is_zero_at_the_content():
-    objective = Objective(picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=tiny_vgg19())
+    objective = Objective(
+        picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=tiny_vgg19()
+    )
     value, _ = objective(objective.content)
     terms = objective.terms
     assert terms.content < 1e-25
@@ -113,7 +133,9 @@ def test_relative_terms_do_not_depend_on_the_brightness_of_the_weights():
         for name in [*convolutions][1:]:
             convolutions[name] = (convolutions[name][0], factor * convolutions[name][1])
         network._arrays = convolutions
-        objective = Objective(picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=network)
+        objective = Objective(
+            picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=network
+        )
         values.append(objective(picture(2, 37, 30))[0])
     assert values[0] == pytest.approx(values[1], rel=1e-9)
 
@@ -130,24 +152,30 @@ def test_flat_pictures_give_finite_losses(content):
 
 
 def test_the_size_is_that_of_the_content_at_image_size():
-    objective = Objective(picture(0, 60, 40), picture(1, 30, 50), image_size=48, network=tiny_vgg19())
+    objective = Objective(
+        picture(0, 60, 40), picture(1, 30, 50), image_size=48, network=tiny_vgg19()
+    )
     assert objective.shape == (48, 32, 3)
     assert objective.content.shape == objective.shape
 
 
 def test_too_small_pictures_and_unknown_layers_are_refused_by_name():
     network = tiny_vgg19()
-    with pytest.raises(ImageError, match=r"content: 30 x 12 pixels are too few for layer relu5_1.*16"):
+    with pytest.raises(
+        ImageError, match=r"content: 30 x 12 pixels are too few for layer relu5_1.*16"
+    ):
         Objective(picture(0, 12, 30), picture(1, 30, 30), image_size=30, network=network)
-    with pytest.raises(ImageError, match="style: .* too few"):
+    with pytest.raises(ImageError, match=r"style: .* too few"):
         Objective(picture(0, 30, 30), picture(1, 8, 30), image_size=30, network=network)
     with pytest.raises(OptionError, match=r"unknown layer 'relu9_1'.*relu1_1"):
         Objective(picture(0, 30, 30), picture(1, 30, 30), network=network, style_layers="relu9_1")
     with pytest.raises(OptionError, match="style_blend must have one weight for each of the 2"):
-        Objective(picture(0, 30, 30), [picture(1, 30, 30)] * 2, network=network, style_blend=(1, 2, 3))
+        Objective(
+            picture(0, 30, 30), [picture(1, 30, 30)] * 2, network=network, style_blend=(1, 2, 3)
+        )
 
 
-# ---- the C++ core against float64, with the same ReLU masks and the same maxima ------------------------
+# ---- the C++ core against float64, with the same ReLU masks and the same maxima ------------------
 
 
 class Recorder:
@@ -209,7 +237,11 @@ def errors_with_equal_masks(make_network, backend, size, **options):
     for each in (recorder, None):
         network = make_network(SameMasks(recorder) if each is None else recorder)
         objective = Objective(
-            picture(0, size, size - 7), picture(1, size, size), image_size=size, network=network, **options
+            picture(0, size, size - 7),
+            picture(1, size, size),
+            image_size=size,
+            network=network,
+            **options,
         )
         found.append(objective(picture(2, *objective.shape[:2])))
     (value, gradient), (wanted, wanted_gradient) = found
@@ -248,7 +280,9 @@ def test_cpu_objective_is_near_the_oracle_at_any_size(H, W, pooling):
     found = []
     for backend in (ReferenceBackend(), open_backend("cpu", threads=2)):
         network = tiny_vgg19(backend, pooling=pooling)
-        objective = Objective(picture(0, H, W), picture(1, W, H), image_size=max(H, W), network=network)
+        objective = Objective(
+            picture(0, H, W), picture(1, W, H), image_size=max(H, W), network=network
+        )
         found.append(objective(picture(2, *objective.shape[:2])))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
     error = np.linalg.norm(found[1][1] - found[0][1]) / np.linalg.norm(found[0][1])

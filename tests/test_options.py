@@ -91,7 +91,8 @@ def test_the_papers_setting():
     st.dictionaries(
         st.sampled_from([*TransferOptions.__dataclass_fields__, "nonsense"]),
         st.one_of(
-            st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=3),
+            st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
+            st.binary(max_size=3),
             st.lists(st.one_of(st.integers(), st.text(max_size=3), st.floats()), max_size=3),
             st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
         ),

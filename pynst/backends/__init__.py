@@ -1,4 +1,4 @@
-"""Backends: where the arithmetic happens. They differ in ops, layout and precision, never in algorithm."""
+"""Backends: where the arithmetic happens. They differ in ops and precision, never in algorithm."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def open_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
     return CpuBackend(threads)
 
 
-_NO_CUDA = "backend 'cuda' is not available: this version of PyNST has no CUDA core; use backend='cpu'"
+_NO_CUDA = (
+    "backend 'cuda' is not available: this version of PyNST has no CUDA core; use backend='cpu'"
+)
 
 
 def available_backends() -> dict[str, str]:

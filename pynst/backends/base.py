@@ -1,9 +1,9 @@
 """The contract between the networks and a backend: memory of a plan, and about twenty ops over it.
 
-Notation, as in the README: F, P are feature maps of N channels x M pixels, G, A Gram matrices (N, N),
-d in front of a name is the gradient of the total loss with respect to it. Shapes below are logical:
-(C, H, W), no batch axis. How a backend lays an array out in memory, and in which precision, is its own
-business; `upload` and `download` convert.
+Notation, as in the README: F, P are feature maps of N channels x M pixels, G, A Gram matrices (N,
+N), d in front of a name is the gradient of the total loss with respect to it. Shapes below are
+logical: (C, H, W), no batch axis. How a backend lays an array out in memory, and in which
+precision, is its own business; `upload` and `download` convert.
 
 Rules that every op keeps:
 
@@ -16,15 +16,19 @@ Rules that every op keeps:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Backend", "Kind", "Padding", "Pooling", "Shape"]
+__all__ = ["AddLoss", "Array", "Backend", "Kind", "Padding", "Pooling", "Shape"]
 
 Array: TypeAlias = Any
 """A backend's own array: a NumPy array on the CPU, a CuPy array on CUDA."""
+
+AddLoss: TypeAlias = Callable[[str, Array, Array], None]
+"""(layer, F, dF): called by a network's walk back at a layer; adds the losses' gradient to dF."""
 
 Shape: TypeAlias = tuple[int, int, int]
 """Logical shape (C, H, W)."""
@@ -51,7 +55,7 @@ class Backend(Protocol):
     """Memory and ops of one kind of processor."""
 
     name: str
-    """For people: ``"reference"``, ``"cpu (avx512, 2 threads)"``, ``"cuda (NVIDIA H200, fast)"``."""
+    """For people: ``"reference"``, ``"cpu (avx512, 2 threads)"``, ``"cuda (NVIDIA H200)"``."""
 
     # ---- memory ------------------------------------------------------------------------------
 
@@ -68,13 +72,13 @@ class Backend(Protocol):
         """One block of uninitialised memory, of which `view` cuts arrays."""
 
     def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
-        """The array of this kind and shape that starts `offset` bytes (a multiple of 256) into `block`."""
+        """The array of this kind and shape at `offset` bytes (a multiple of 256) into `block`."""
 
     def upload(self, values: NDArray[Any], kind: Kind, out: Array) -> None:
         """Copy a logical NumPy array into `out` (bits: bool; choices: uint8; else floating)."""
 
     def download(self, array: Array, kind: Kind, shape: Shape) -> NDArray[Any]:
-        """Copy to a logical NumPy array of the given shape (float32 or wider; bits: bool; choices: uint8)."""
+        """Copy to a logical NumPy array (float32 or wider; bits: bool; choices: uint8)."""
 
     def empty_gram(self, N: int) -> Array:
         """Memory for one Gram matrix (N, N), float64 or as wide as the backend's Gram is."""
@@ -110,8 +114,8 @@ class Backend(Protocol):
     ) -> None:
         """First layer, image (3, H, W) to y (N, H, W): y = max(0, w * x + b), stride 1.
 
-        The border is padded with zeros, or with the edge pixels (``"replicate"``). `bits` may be None
-        where no backward pass follows.
+        The border is padded with zeros, or with the edge pixels (``"replicate"``). `bits` may be
+        None where no backward pass follows.
         """
 
     def image_conv3x3_relu_backward(
@@ -120,17 +124,20 @@ class Backend(Protocol):
         """Gradient with respect to the image: dx = w^T * (dy where bits else 0)."""
 
     def conv3x3_relu(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
-        """x (C, H, W) to y (N, H, W): y = max(0, w * x + b), stride 1, zero padding.
+        """Features x (C, H, W) to y (N, H, W): y = max(0, w * x + b), stride 1, zero padding.
 
         Each VGG convolution is followed by its ReLU, so they are one op; the network's weights are
         fixed, so no weight gradient exists.
         """
 
     def conv3x3_relu_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
-        """dx = w^T * (dy where bits else 0): "zero where F <= 0" of Gatys et al. 2016, Eq. 2 and 6."""
+        """Gradient of `conv3x3_relu`: dx = w^T * (dy where bits else 0).
+
+        The mask is the "zero where F <= 0" of Gatys et al. 2016, Eq. 2 and 6.
+        """
 
     def pool2x2(self, x: Array, mode: Pooling, y: Array, choices: Array | None) -> None:
-        """x (C, H, W) to y (C, H // 2, W // 2): mean or maximum; an odd last row or column is dropped.
+        """Mean or maximum of 2 x 2: (C, H, W) to (C, H // 2, W // 2); an odd last row is dropped.
 
         `choices` is written for the maximum; it is None for the mean, or without a backward pass.
         """
@@ -141,16 +148,16 @@ class Backend(Protocol):
     # ---- the built-in filters ------------------------------------------------------------------
 
     def filter7x7_weights(self, weight: NDArray[np.float32], plane: NDArray[np.int32]) -> Any:
-        """Pack K filters (K, 7, 7), filter f reading image plane ``plane[f]`` in 0..2, for both directions."""
+        """Pack K filters (K, 7, 7), filter f reading image plane ``plane[f]``, for both ways."""
 
     def filter7x7(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
-        """x (3, H, W) to y (2 K, H, W): y[2f] = max(0, z_f), y[2f + 1] = max(0, -z_f), z_f = w_f * x.
+        """Image (3, H, W) to (2 K, H, W): y[2f], y[2f + 1] = max(0, z_f), max(0, -z_f); z = w * x.
 
         Cross-correlation, stride 1, reflected border (the edge pixel is not repeated); H, W >= 4.
         """
 
     def filter7x7_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
-        """dx is *added to*: w^T * (dy[2f] where bits[2f]) - w^T * (dy[2f + 1] where bits[2f + 1])."""
+        """*Add to* dx: w^T * (dy[2f] where bits[2f]) - w^T * (dy[2f + 1] where bits[2f + 1])."""
 
     def binomial_down(self, x: Array, y: Array) -> None:
         """Image (3, H, W) to (3, H // 2, W // 2): [1 3 3 1] / 8 along both axes, stride 2.
@@ -169,7 +176,7 @@ class Backend(Protocol):
     def content_loss(
         self, F: Array, P: Array, k: float, scale: Array | None, dF: Array, loss: Array
     ) -> None:
-        """loss = k sum_ij (s_i (F - P)_ij)^2; its gradient 2 k s_i^2 (F - P)_ij is *added to* dF.
+        """Set loss = k sum_ij (s_i (F - P)_ij)^2; *add* its gradient 2 k s_i^2 (F - P)_ij to dF.
 
         Eq. 1 and 2 with k = 1/2. `scale` is the vector s, or None for ones. The sum is float64.
         """
@@ -177,17 +184,17 @@ class Backend(Protocol):
     def style_loss(
         self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array
     ) -> None:
-        """loss = k sum_ij (s_i s_j (G - A)_ij)^2, its gradient *added to* dF, for G = F F^T / M.
+        """Set loss = k sum_ij (s_i s_j (G - A)_ij)^2; *add* its gradient to dF; G = F F^T / M.
 
         The gradient is (4 k / M) D F with D_ij = s_i^2 s_j^2 (G - A)_ij: Eq. 4 and 6 up to the
         constants, which the objective puts into k. The value is summed in float64.
         """
 
     def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
-        """loss = k TV9(x); its gradient is *added to* dx.
+        """Set loss = k TV9(x); *add* its gradient to dx.
 
         TV9 = 2 (mean a^2 / 3 + mean b^2 / 3 + mean c^2 / 12 + mean d^2 / 12) over all planes and
-        pixels of an image with its last row and column repeated once, where a, b are the differences
-        to the right and to the lower neighbour and c, d those along the two diagonals of each 2 x 2
-        square.
+        pixels of an image with its last row and column repeated once, where a, b are the
+        differences to the right and to the lower neighbour and c, d those along the two diagonals
+        of each 2 x 2 square.
         """

@@ -86,14 +86,16 @@ class ReferenceBackend:
 
     # ---- VGG-19 --------------------------------------------------------------------------------
 
-    def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Convolution:
+    def conv3x3_weights(
+        self, weight: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> Convolution:
         return Convolution(weight.astype(np.float64), bias.astype(np.float64))
 
     def image_conv3x3_relu(
         self, x: Array, weights: Convolution, padding: Padding, y: Array, bits: Array | None
     ) -> None:
-        mode = "constant" if padding == "zero" else "edge"
-        _relu(_correlate(np.pad(x, ((0, 0), (1, 1), (1, 1)), mode), weights), y, bits)
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), "constant" if padding == "zero" else "edge")
+        _relu(_correlate(padded, weights), y, bits)
 
     def image_conv3x3_relu_backward(
         self, dy: Array, bits: Array, weights: Convolution, padding: Padding, dx: Array
@@ -129,7 +131,9 @@ class ReferenceBackend:
 
     # ---- the built-in filters ------------------------------------------------------------------
 
-    def filter7x7_weights(self, weight: NDArray[np.float32], plane: NDArray[np.int32]) -> FilterBank:
+    def filter7x7_weights(
+        self, weight: NDArray[np.float32], plane: NDArray[np.int32]
+    ) -> FilterBank:
         return FilterBank(weight.astype(np.float64), plane)
 
     def filter7x7(self, x: Array, weights: FilterBank, y: Array, bits: Array | None) -> None:
@@ -198,8 +202,14 @@ class ReferenceBackend:
     def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
         padded = np.pad(x, ((0, 0), (0, 1), (0, 1)), "edge")
         gradient = np.zeros_like(padded)
-        here, right = (slice(None), slice(None, -1), slice(None, -1)), (slice(None), slice(None, -1), slice(1, None))
-        below, diagonal = (slice(None), slice(1, None), slice(None, -1)), (slice(None), slice(1, None), slice(1, None))
+        here, right = (
+            (slice(None), slice(None, -1), slice(None, -1)),
+            (slice(None), slice(None, -1), slice(1, None)),
+        )
+        below, diagonal = (
+            (slice(None), slice(1, None), slice(None, -1)),
+            (slice(None), slice(1, None), slice(1, None)),
+        )
         loss[0] = 0.0
         for first, second, part in (
             (here, right, 3), (here, below, 3), (here, diagonal, 12), (right, below, 12)

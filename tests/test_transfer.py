@@ -1,0 +1,234 @@
+"""`stylize` from end to end, on both networks."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from conftest import MEAN, picture, tiny_convolutions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pynst
+from pynst import ImageError, Interrupted, OptionError, PyNSTError, WeightsError, stylize
+
+CONTENT, STYLE = picture(0, 70, 90), picture(1, 80, 66)
+FAST = {"network": "builtin", "image_size": 90, "iterations": 5}
+
+
+def total(history, which=-1):
+    return history[which][-1].total
+
+
+def test_the_loss_falls_and_the_result_is_a_picture_of_the_size():
+    result = stylize(CONTENT, STYLE, network="builtin", image_size=90, iterations=40)
+    assert result.image.shape == (70, 90, 3)
+    assert result.image.dtype == np.uint8
+    first, best = result.history[0][0].total, min(terms.total for terms in result.history[0])
+    assert best < 0.4 * first
+    assert (result.network, result.stopped_early, len(result.history)) == ("builtin", "", 1)
+    assert result.backend.startswith("cpu")
+    assert result.peak_bytes is None or result.peak_bytes > 2**20
+
+
+def test_levels_go_from_coarse_to_fine_and_keep_what_was_reached():
+    sizes = []
+
+    def callback(progress):
+        if progress.iteration == 1:
+            sizes.append((progress.level, progress.levels, progress.image().shape[1]))
+
+    result = stylize(
+        picture(0, 180, 200), STYLE, network="builtin", image_size=200, quality="draft",
+        callback=callback,
+    )  # fmt: skip
+    assert sizes == [(1, 2, 141), (2, 2, 200)]
+    assert [len(level) for level in result.history] == [30, 20]
+    assert total(result.history) < 0.5 * result.history[0][0].total
+
+
+def test_equal_settings_give_equal_bits():
+    runs = [stylize(CONTENT, STYLE, init="noise", seed=3, **FAST) for _ in range(2)]
+    np.testing.assert_array_equal(runs[0].pixels, runs[1].pixels)
+    other = stylize(CONTENT, STYLE, init="noise", seed=4, **FAST)
+    assert np.any(other.pixels != runs[0].pixels)
+
+
+@pytest.mark.parametrize("init", ["content", "style", "noise", STYLE], ids=str)
+def test_every_start_works(init):
+    result = stylize(CONTENT, STYLE, init=init, **FAST)
+    assert np.isfinite(total(result.history))
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "scipy"])
+def test_every_optimiser_lowers_the_loss(optimizer):
+    result = stylize(CONTENT, STYLE, optimizer=optimizer, **{**FAST, "iterations": 20})
+    assert min(terms.total for terms in result.history[0]) < 0.8 * result.history[0][0].total
+
+
+def test_keeping_the_colours_keeps_the_chrominance_of_the_content():
+    kept = stylize(CONTENT, STYLE, preserve_color=True, **FAST).pixels
+    free = stylize(CONTENT, STYLE, **FAST).pixels
+    colour = lambda x: x - x.mean(2, keepdims=True)  # noqa: E731
+    distance = lambda x: np.abs(colour(x) - colour(CONTENT)).mean()  # noqa: E731
+    assert distance(kept) < 0.5 * distance(free)
+
+
+def test_files_arrays_and_pillow_images_are_the_same_pictures(tmp_path):
+    path = tmp_path / "content.png"
+    pynst.save_image(CONTENT, path)
+    loaded = pynst.load_image(path)
+    results = [
+        stylize(content, STYLE, **FAST).pixels
+        for content in (path, str(path), loaded, np.rint(255 * loaded).astype(np.uint8))
+    ]
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], atol=1e-6)
+
+
+def test_the_result_saves_shows_and_converts(tmp_path):
+    result = stylize(CONTENT, STYLE, **FAST)
+    np.testing.assert_array_equal(
+        np.rint(255 * pynst.load_image(result.save(tmp_path / "r.png"))), result.image
+    )
+    assert result.to_pil().size == (90, 70)
+    assert result._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_callback_sees_every_evaluation_and_may_stop():
+    seen = []
+
+    def callback(progress):
+        seen.append(progress)
+        if len(seen) == 4:
+            raise StopIteration
+
+    result = stylize(CONTENT, STYLE, callback=callback, **{**FAST, "iterations": 50})
+    assert result.stopped_early == "callback"
+    assert [p.iteration for p in seen] == [1, 2, 3, 4]
+    assert seen[-1].iterations == 50
+    assert 0 < seen[0].fraction < seen[-1].fraction <= 1
+    assert seen[0].image().dtype == np.uint8
+
+
+def test_ctrl_c_carries_the_best_image_so_far():
+    def callback(progress):
+        if progress.iteration == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        stylize(CONTENT, STYLE, callback=callback, **FAST)
+    assert caught.value.result.image.shape == (70, 90, 3)
+    assert caught.value.result.stopped_early == "interrupted"
+    assert isinstance(caught.value, KeyboardInterrupt)
+
+
+def test_an_error_in_a_callback_is_not_swallowed():
+    def callback(progress):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stylize(CONTENT, STYLE, callback=callback, **FAST)
+
+
+def test_time_is_a_limit():
+    result = stylize(CONTENT, STYLE, minutes=0, **FAST)
+    assert result.stopped_early == "minutes"
+    assert result.image.shape == (70, 90, 3)
+    assert len(result.history[0]) == 1
+
+
+def test_no_improvement_is_a_limit():
+    result = stylize(CONTENT, STYLE, tolerance=0.9, **{**FAST, "iterations": 500})
+    assert result.stopped_early == "tolerance"
+    assert len(result.history[0]) < 500
+
+
+# ---- the choice of the network -------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_weights(monkeypatch):
+    """Make the tiny network the one that is found."""
+    import pynst.networks
+    from pynst.weights import VGG19Weights
+
+    weights = VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN, source="random")
+    monkeypatch.setattr(pynst.networks, "find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights)
+
+
+def test_auto_says_that_it_uses_the_builtin_filters_and_why(caplog):
+    with caplog.at_level(logging.WARNING, "pynst"):
+        result = stylize(CONTENT, STYLE, image_size=90, iterations=2)
+    assert result.network == "builtin"
+    assert len(caplog.records) == 1
+    assert "PYNST_WEIGHTS" in caplog.text
+
+
+def test_vgg19_without_weights_is_an_error_not_another_network():
+    for options in ({"network": "vgg19"}, {"formula": "gatys"}, {"pooling": "average"}):
+        with pytest.raises(WeightsError):
+            stylize(CONTENT, STYLE, image_size=90, iterations=2, **options)
+
+
+def test_the_builtin_network_refuses_what_belongs_to_vgg19():
+    for options in (
+        {"formula": "paper"},
+        {"pooling": "max"},
+        {"weights": "x.npz"},
+        {"normalised": True},
+    ):
+        with pytest.raises(OptionError, match="belongs to VGG-19"):
+            stylize(CONTENT, STYLE, network="builtin", **options)
+
+
+def test_auto_takes_vgg19_where_its_weights_are(tiny_weights):
+    result = stylize(CONTENT, STYLE, image_size=64, iterations=4)
+    assert result.network == "vgg19"
+    assert total(result.history) < result.history[0][0].total
+
+
+@pytest.mark.parametrize("formula", ["paper", "gatys-normalised", "gatys", "johnson"])
+def test_every_published_formula_runs_from_end_to_end(tiny_weights, formula):
+    result = stylize(CONTENT, STYLE, image_size=64, iterations=8, levels=1, formula=formula)
+    assert min(terms.total for terms in result.history[0]) < result.history[0][0].total
+
+
+def test_the_papers_setting_runs(tiny_weights):
+    result = stylize(CONTENT, STYLE, pynst.TransferOptions.paper(image_size=64, iterations=12))
+    assert len(result.history) == 1
+    assert total(result.history) < 0.5 * result.history[0][0].total
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_the_real_network_paints(real_weights):
+    result = stylize(CONTENT, STYLE, weights=str(real_weights), image_size=96, iterations=25)
+    assert result.network == "vgg19"
+    assert total(result.history) < 0.35 * result.history[0][0].total
+
+
+# ---- anything a user may pass --------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40),
+    st.integers(16, 48), st.sampled_from(["level1", "level2", "level3"]), st.booleans(),
+)  # fmt: skip
+def test_any_size_gives_a_picture_or_an_image_error(h, w, sh, sw, size, layer, keep):
+    rng = np.random.default_rng(0)
+    content = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
+    style = rng.integers(0, 256, (sh, sw, 3), dtype=np.uint8)
+    try:
+        result = stylize(
+            content, style, network="builtin", image_size=size, iterations=2, preserve_color=keep,
+            content_layers=layer, style_layers=[layer],
+        )  # fmt: skip
+    except PyNSTError as error:
+        assert isinstance(error, ImageError)
+        assert "too few" in str(error)
+    else:
+        assert max(result.image.shape[:2]) == size
