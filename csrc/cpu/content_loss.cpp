@@ -1,0 +1,57 @@
+// content_loss.cpp: squared distance of the features to those of the content image, and its
+// gradient.
+//
+//   loss = k sum_ij (s_i (F - P)_ij)^2,   dF_ij += 2 k s_i^2 (F - P)_ij      Gatys et al. 2016, Eq.
+//   1, 2
+//                                                                            with k = 1/2, s = 1
+//   in      F, P (N, M) in blocks; k; s (blocks, 16) or null for ones.
+//   out     loss, overwritten; dF, added to.
+//   mapping a task is 4096 pixels of one channel block.
+//   bounds  any N, M >= 1; the lanes beyond N hold zeros in F and P and add nothing.
+//   order   float32 over 64 pixels of 16 channels, then float64 in the order of the tasks.
+//   cost    one pass over F, P and dF.
+
+#include <algorithm>
+
+#include "kernels.h"
+
+namespace pynst {
+namespace {
+
+constexpr size_t kRun = 4096;
+
+int runs(size_t M) {
+    return static_cast<int>((M + kRun - 1) / kRun);
+}
+
+}  // namespace
+
+size_t content_loss_scratch(int N, size_t M) {
+    return static_cast<size_t>(channel_blocks(N)) * runs(M) * sizeof(double);
+}
+
+void content_loss(Threads& threads,
+                  int N,
+                  size_t M,
+                  const float* F,
+                  const float* P,
+                  double k,
+                  const float* scale,
+                  float* dF,
+                  double* loss,
+                  void* scratch) {
+    const ContentJob job = {F, P, scale, static_cast<float>(2.0 * k), M, dF};
+    const int tasks = channel_blocks(N) * runs(M);
+    double* sums = static_cast<double*>(scratch);
+    threads.run(tasks, [&](int task, int) {
+        const size_t begin = task % runs(M) * kRun;
+        sums[task] = inner().content(job, task / runs(M), begin, std::min(begin + kRun, M));
+    });
+    double total = 0.0;
+    for (int task = 0; task < tasks; ++task) {
+        total += sums[task];
+    }
+    *loss = k * total;
+}
+
+}  // namespace pynst

@@ -1,0 +1,175 @@
+// conv3x3_relu.cpp: 3x3 convolution with its ReLU, and the gradient with respect to the input.
+//
+//   y = max(0, w * x + b),   dx = w^T * (dy where y > 0 else 0)     the "zero where F <= 0" of
+//   Gatys et
+//                                                                   al. 2016, Eq. 2 and 6
+//   in      x (C, H, W) in blocks, w packed by conv3x3_pack, b (blocks of N, 16); backward: dy (N,
+//   H, W)
+//           and the bits of the forward pass. With pooling, dy has the pooled size.
+//   out     y (N, H, W), 2x2 pooled in the _pool ops, and one bit per ReLU; backward: dx (C, H, W).
+//   mapping Winograd F(4x4, 3x3): tiles of 6 x 6 inputs give 4 x 4 outputs for 36 instead of 144
+//           multiplications. A task transforms a block of tiles (V), then for each panel of output
+//           channels transforms the weights row by row (U), multiplies position by position (M = V
+//           U) and transforms back. Both directions are the same code: backward the weights are
+//           read transposed and reversed. Bias, ReLU and pooling happen on the way out of the
+//           registers, the gates of ReLU and pooling on the way in.
+//   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
+//   order   each sum over C is one chain in the order of C, whatever the partition into tasks.
+//   cost    2.25 C N multiply-adds per pixel. The transformed weights are made anew for every block
+//   of
+//           tiles: that takes about 2 / tiles of the time, against 4 times the memory traffic and
+//           400 MB for keeping those of VGG-19.
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "partition.h"
+
+namespace pynst {
+namespace {
+
+constexpr int kTile = 4, kPositions = 36, kTaps = 9;
+constexpr int kPanelChannels = 64;  // output channels of a panel
+
+// The transformed tiles of a task should take about this many bytes (tuned on 2 MB of L2 cache).
+constexpr size_t kTileBytes = size_t{4} << 20;
+
+// Cuts the work of `job`, whose sizes are set, into tasks.
+void partition(const Threads& threads, Conv3x3Job& job) {
+    const int group = inner().tiles, columns = inner().block_columns;
+    const int tiles = ceil_div(job.H, kTile) * ceil_div(job.W, kTile);
+
+    // 1. tiles: whole register blocks, then evened out
+    const size_t group_bytes = sizeof(float) * kPositions * job.blocks_in * kLanes * group;
+    const int groups = static_cast<int>(std::clamp<size_t>(kTileBytes / group_bytes, 2, 16));
+    job.tile_blocks = ceil_div(tiles, groups * group);
+    job.tiles = ceil_div(tiles, job.tile_blocks);
+    job.group = ceil_div(job.tiles, ceil_div(job.tiles, group));
+
+    // 2. output channels: shared among tasks only where there are too few blocks of tiles
+    job.panel_blocks =
+        std::min(kPanelChannels / kLanes, ceil_div(job.blocks_out, columns) * columns);
+    job.panels = ceil_div(job.blocks_out, job.panel_blocks);
+    const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();
+    job.parts = std::min(job.panels, ceil_div(wanted, job.tile_blocks));
+
+    const size_t channels = static_cast<size_t>(job.blocks_in) * kLanes;
+    const size_t panel = static_cast<size_t>(job.panel_blocks) * kLanes;
+    job.V = kPositions * channels * job.group * ceil_div(job.tiles, job.group);
+    job.U = 6 * channels * panel;
+    job.M = kPositions * panel * job.tiles;
+}
+
+size_t task_floats(const Conv3x3Job& job) {
+    const size_t pairs = static_cast<size_t>(job.panel_blocks) * job.blocks_in;
+    return job.V + job.U + job.M + pairs * kTaps * kLanes * kLanes;
+}
+
+Conv3x3Job forward_job(const Threads& threads, ConvShape s) {
+    Conv3x3Job job = {};
+    job.blocks_in = channel_blocks(s.C);
+    job.blocks_out = channel_blocks(s.N);
+    job.H = s.H;
+    job.W = s.W;
+    partition(threads, job);
+    return job;
+}
+
+Conv3x3Job backward_job(const Threads& threads, ConvShape s) {
+    Conv3x3Job job = forward_job(threads, {s.N, s.C, s.H, s.W});
+    job.transposed = true;
+    return job;
+}
+
+void run(Threads& threads, const Conv3x3Job& job, void* scratch) {
+    const size_t floats = task_floats(job);
+    threads.run(job.tile_blocks * job.parts, [&](int task, int thread) {
+        inner().conv3x3(job, task, static_cast<float*>(scratch) + thread * floats);
+    });
+}
+
+}  // namespace
+
+void conv3x3_pack(const float* weight, int C, int N, float* packed) {
+    const int blocks_in = channel_blocks(C), blocks_out = channel_blocks(N);
+    std::fill_n(
+        packed, static_cast<size_t>(blocks_in) * blocks_out * kTaps * kLanes * kLanes, 0.0f);
+    for (int n = 0; n < N; ++n) {
+        for (int c = 0; c < C; ++c) {
+            const size_t pair = static_cast<size_t>(n / kLanes) * blocks_in + c / kLanes;
+            float* to = packed + pair * kTaps * kLanes * kLanes + c % kLanes * kLanes + n % kLanes;
+            for (int tap = 0; tap < kTaps; ++tap) {
+                to[tap * kLanes * kLanes] = weight[(static_cast<size_t>(n) * C + c) * kTaps + tap];
+            }
+        }
+    }
+}
+
+size_t conv3x3_relu_scratch(const Threads& threads, ConvShape s) {
+    const size_t floats =
+        std::max(task_floats(forward_job(threads, s)), task_floats(backward_job(threads, s)));
+    return floats * sizeof(float) * threads.count();
+}
+
+void conv3x3_relu(Threads& threads,
+                  ConvShape s,
+                  const float* x,
+                  const float* packed,
+                  const float* bias,
+                  float* y,
+                  uint16_t* bits,
+                  void* scratch) {
+    conv3x3_relu_pool(threads, s, x, packed, bias, Pooling::none, y, bits, nullptr, scratch);
+}
+
+void conv3x3_relu_pool(Threads& threads,
+                       ConvShape s,
+                       const float* x,
+                       const float* packed,
+                       const float* bias,
+                       Pooling mode,
+                       float* y,
+                       uint16_t* bits,
+                       uint32_t* choices,
+                       void* scratch) {
+    Conv3x3Job job = forward_job(threads, s);
+    job.x = x;
+    job.weights = packed;
+    job.bias = bias;
+    job.y = y;
+    job.bits = bits;
+    job.pool = mode;
+    job.pool_choices = choices;
+    run(threads, job, scratch);
+}
+
+void conv3x3_relu_backward(Threads& threads,
+                           ConvShape s,
+                           const float* dy,
+                           const uint16_t* bits,
+                           const float* packed,
+                           float* dx,
+                           void* scratch) {
+    conv3x3_relu_pool_backward(threads, s, dy, bits, Pooling::none, nullptr, packed, dx, scratch);
+}
+
+void conv3x3_relu_pool_backward(Threads& threads,
+                                ConvShape s,
+                                const float* dy,
+                                const uint16_t* bits,
+                                Pooling mode,
+                                const uint32_t* choices,
+                                const float* packed,
+                                float* dx,
+                                void* scratch) {
+    Conv3x3Job job = backward_job(threads, s);
+    job.x = dy;
+    job.mask = bits;
+    job.source = mode;
+    job.choices = choices;
+    job.weights = packed;
+    job.y = dx;
+    run(threads, job, scratch);
+}
+
+}  // namespace pynst

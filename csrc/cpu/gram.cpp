@@ -1,0 +1,100 @@
+// gram.cpp: Gram matrix of one layer's feature maps.
+//
+//   G_ij = sum_k F_ik F_jk / M                        Gatys et al. 2016, Eq. 3, divided by the
+//   pixels
+//
+//   in      F (N, M) in blocks of 16 channels. N = channels, M = height * width.
+//   out     G (N, N) float64, exactly symmetric, overwritten.
+//   mapping tiles of up to 128 x 128 of the upper triangle times strips of pixels. In a tile,
+//   register
+//           blocks of rows x 16-channel columns sum outer products over runs of pixels: the blocked
+//           layout is already the packed form that a matrix multiplication wants.
+//   bounds  any N, M >= 1.
+//   order   float32 over 1024 pixels, those sums in float64 along a strip, then over the strips.
+//   cost    N (N + 1) M / 2 multiply-adds; F is read once per 128 channels.
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "partition.h"
+
+namespace pynst {
+namespace {
+
+constexpr int kTileBlocks = 8;
+constexpr int kTile = kTileBlocks * kLanes;
+constexpr size_t kSums = static_cast<size_t>(kTile) * kTile;  // of one tile
+constexpr size_t kStripPixels = 1024;                         // at least
+constexpr int kTasks = 64;                                    // wanted, for an even load
+
+struct Partition {
+    int across, tiles, strips;  // tiles along a side of G, on the triangle; strips of pixels
+    size_t strip;               // pixels of a strip
+
+    Partition(int N, size_t M) {
+        across = ceil_div(channel_blocks(N), kTileBlocks);
+        tiles = across * (across + 1) / 2;
+        const size_t most = (M + kStripPixels - 1) / kStripPixels;
+        strips = static_cast<int>(std::min<size_t>(most, ceil_div(kTasks, tiles)));
+        strip = (M + strips - 1) / strips;
+    }
+
+    double* sums(void* scratch, int strip, int tile) const {
+        return static_cast<double*>(scratch) + (static_cast<size_t>(strip) * tiles + tile) * kSums;
+    }
+    size_t sums_bytes() const {
+        return static_cast<size_t>(strips) * tiles * kSums * sizeof(double);
+    }
+};
+
+// Row and column of tile `tile` of the upper triangle, counted row by row.
+void locate(int across, int tile, int* row, int* column) {
+    for (*row = 0; tile >= across - *row; ++*row) {
+        tile -= across - *row;
+    }
+    *column = *row + tile;
+}
+
+}  // namespace
+
+size_t gram_scratch(const Threads& threads, int N, size_t M) {
+    return Partition(N, M).sums_bytes() + threads.count() * kSums * sizeof(float);
+}
+
+void gram(Threads& threads, int N, size_t M, const float* F, double* G, void* scratch) {
+    const Partition p(N, M);
+    const GramJob job = {F, M, channel_blocks(N), kTileBlocks};
+    float* partial = reinterpret_cast<float*>(static_cast<char*>(scratch) + p.sums_bytes());
+
+    // 1. sums over the pixels of each strip
+    threads.run(p.tiles * p.strips, [&](int task, int thread) {
+        const int tile = task % p.tiles, strip = task / p.tiles;
+        int row, column;
+        locate(p.across, tile, &row, &column);
+        const size_t begin = strip * p.strip, end = std::min(begin + p.strip, M);
+        double* sums = p.sums(scratch, strip, tile);
+        std::fill_n(sums, kSums, 0.0);
+        inner().gram(job, row, column, begin, end, sums, partial + thread * kSums);
+    });
+
+    // 2. sum over the strips, mirrored below the diagonal
+    threads.run(p.tiles * kTileBlocks, [&](int task, int) {
+        int row, column;
+        locate(p.across, task / kTileBlocks, &row, &column);
+        const int columns = std::min(kTile, channel_blocks(N) * kLanes - column * kTile);
+        const int first = row * kTile + task % kTileBlocks * kLanes;
+        for (int i = first; i < std::min(first + kLanes, N); ++i) {
+            for (int j = std::max(i, column * kTile); j < std::min((column + 1) * kTile, N); ++j) {
+                const size_t at = static_cast<size_t>(i % kTile) * columns + j % kTile;
+                double sum = 0.0;
+                for (int strip = 0; strip < p.strips; ++strip) {
+                    sum += p.sums(scratch, strip, task / kTileBlocks)[at];
+                }
+                G[static_cast<size_t>(i) * N + j] = G[static_cast<size_t>(j) * N + i] =
+                    sum / static_cast<double>(M);
+            }
+        }
+    });
+}
+
+}  // namespace pynst

@@ -1,0 +1,125 @@
+// inner.h: the table of inner kernels of one instruction set, and the jobs they work on.
+//
+// A job describes one call of an op. Its work is cut into tasks that do not depend on each other,
+// whose results do not depend on who computes them; the op files do the cutting and hand tasks to
+// threads. Plain data only: this header is seen by code of every instruction set.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pynst {
+
+constexpr int kLanes = 16;  // channels of one block: features are (blocks, H, W, kLanes)
+
+enum class Pooling { none, average, maximum };
+enum class Border { zero, replicate, reflect };
+
+// conv3x3_relu.cpp. Tasks: tile_blocks * parts. Pooled arrays have H / 2 rows and W / 2 columns.
+struct Conv3x3Job {
+    int blocks_in, blocks_out, H, W;
+    // Where the input comes from: features, or a gradient that passes a pooling and a ReLU on the
+    // way.
+    const float* x;
+    const uint16_t* mask;     // ReLU bits that gate x, or null
+    const uint32_t* choices;  // of the maximum pooling that x has to pass, or null
+    Pooling source;
+    const float* weights;    // (blocks of N, blocks of C, 9, C % 16, N % 16)
+    bool transposed;         // backward: the weights' C are the outputs here, taps reversed
+    const float* bias;       // null: no bias and no ReLU either
+    float* y;                // pooled where `pool` says so
+    uint16_t* bits;          // of the ReLU, never pooled, or null
+    uint32_t* pool_choices;  // of the maximum pooling, or null
+    Pooling pool;
+    // Partition into tasks, the same for any number of tasks run at a time.
+    int tile_blocks, tiles,
+        group;  // each task: `tiles` tiles (the last fewer) in groups of `group`
+    int parts, panels,
+        panel_blocks;  // of output blocks: panels of panel_blocks, shared among parts
+    size_t V, U, M;    // floats of scratch for each, the weights behind them
+};
+
+// image_conv3x3_relu.cpp (size 3) and filter7x7.cpp (size 7). Tasks: strips of rows.
+struct PlanarJob {
+    int blocks, H, W;
+    Border border;
+    const float* weights;   // (groups, planes, size * size, 16)
+    const int32_t* planes;  // (groups,) bit p: this group of filters reads plane p; null: all
+    const float* bias;      // size 3 only
+    const float* image;     // forward: in; (3, H, W)
+    float* features;        // forward: out
+    uint16_t* features_bits;
+    const float* dy;  // backward: in
+    const uint16_t* dy_bits;
+    float* dx;  // backward: out; size 7 adds
+    int strip;  // rows of one task
+};
+
+// gram.cpp: adds the sums over pixels [begin, end) to the tile at (row, column), in blocks of
+// lanes.
+struct GramJob {
+    const float* F;
+    size_t M;
+    int blocks;
+    int tile;  // blocks along a side of one tile
+};
+
+// style_loss.cpp: dF += D F on pixels [begin, end).
+struct StyleGradientJob {
+    const float* F;
+    const float* D;  // (panels, blocks * 16, kBlocks * 16)
+    size_t M;
+    int blocks;
+    float* dF;
+};
+
+// content_loss.cpp: one run of pixels of one channel block.
+struct ContentJob {
+    const float* F;
+    const float* P;
+    const float* scale;  // 16 factors per block, or null
+    float factor;        // of the gradient
+    size_t M;
+    float* dF;
+};
+
+// pool2x2.cpp: one channel block.
+struct PoolJob {
+    int H, W;
+    Pooling mode;
+    const float* in;
+    float* out;
+    const uint32_t* choices_in;
+    uint32_t* choices_out;
+};
+
+struct Inner {
+    const char* name;
+    int tiles;          // tiles (or pixels) of one register block
+    int block_columns;  // channel blocks of one register block
+
+    void (*conv3x3)(const Conv3x3Job&, int task, float* scratch);
+    void (*image_conv3x3)(const PlanarJob&, int task, float* scratch);
+    void (*image_conv3x3_backward)(const PlanarJob&, int task, float* scratch);
+    void (*filter7x7)(const PlanarJob&, int task, float* scratch);
+    void (*filter7x7_backward)(const PlanarJob&, int task, float* scratch);
+    void (*gram)(const GramJob&,
+                 int row,
+                 int column,
+                 size_t begin,
+                 size_t end,
+                 double* sums,
+                 float* scratch);
+    void (*style_gradient)(const StyleGradientJob&, size_t begin, size_t end, float* scratch);
+    double (*content)(const ContentJob&, int block, size_t begin, size_t end);
+    void (*pool2x2)(const PoolJob&, int block, int row);
+    void (*pool2x2_backward)(const PoolJob&, int block, int row);
+};
+
+// The table of the best instruction set that this processor has, or of the one that the environment
+// variable PYNST_CPU_ISA names. Chosen at the first call; throws std::runtime_error if that one is
+// unknown or not supported here.
+const Inner& inner();
+
+}  // namespace pynst

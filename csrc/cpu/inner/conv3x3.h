@@ -1,0 +1,344 @@
+// conv3x3.h: one task of conv3x3_relu, forward or backward: transform a block of tiles, multiply it
+// by the transformed weights position by position, transform back. conv3x3_relu.cpp tells the
+// whole.
+
+namespace pynst {
+namespace PYNST_ISA {
+
+// ---- 1. input: six by six pixels of one channel block
+// -----------------------------------------------
+
+// The pixel (y, x) of channel block `block`: features, or the gradient behind ReLU and pooling.
+template <bool kMasked, Pooling kSource>
+struct Source {
+    const Conv3x3Job& job;
+    int block;
+
+    Lanes operator()(int y, int x) const {
+        const size_t pixel = (static_cast<size_t>(block) * job.H + y) * job.W + x;
+        Lanes value;
+        uint16_t bits = kMasked ? job.mask[pixel] : 0;
+        if constexpr (kSource == Pooling::none) {
+            value = load(job.x + pixel * kLanes);
+        } else {
+            const int h = job.H / 2, w = job.W / 2;
+            const size_t pooled = (static_cast<size_t>(block) * h + y / 2) * w + x / 2;
+            value = load(job.x + pooled * kLanes);
+            if constexpr (kSource == Pooling::average) {
+                value = broadcast(0.25f) * value;
+            } else {
+                bits &= chosen(job.choices[pooled], (y & 1) * 2 + (x & 1));
+            }
+        }
+        return kMasked ? where(bits, value) : value;
+    }
+    // A pixel beyond these has no gradient: pooling drops an odd last row or column.
+    int rows() const {
+        return kSource == Pooling::none ? job.H : job.H / 2 * 2;
+    }
+    int columns() const {
+        return kSource == Pooling::none ? job.W : job.W / 2 * 2;
+    }
+};
+
+// B^T d B of one tile; `at(r, c)` gives the pixel in row r and column c of it.
+template <class At>
+inline void transform_tile(At at, float* v, size_t position) {
+    Lanes rows[kIn][kIn];
+    PYNST_UNROLL
+    for (int r = 0; r < kIn; ++r) {
+        Lanes d[kIn];
+        PYNST_UNROLL
+        for (int c = 0; c < kIn; ++c) {
+            d[c] = at(r, c);
+        }
+        transform_input(d, rows[r]);
+    }
+    PYNST_UNROLL
+    for (int c = 0; c < kIn; ++c) {
+        Lanes d[kIn], column[kIn];
+        PYNST_UNROLL
+        for (int r = 0; r < kIn; ++r) {
+            d[r] = rows[r][c];
+        }
+        transform_input(d, column);
+        PYNST_UNROLL
+        for (int r = 0; r < kIn; ++r) {
+            store(v + (r * kIn + c) * position, column[r]);
+        }
+    }
+}
+
+// V: (positions, groups, blocks_in, group, 16) from tiles [first, first + tiles).
+template <class Load>
+void transform_tiles(const Conv3x3Job& job, int first, int tiles, float* V) {
+    const int across = ceil_div(job.W, kOut);
+    const int group = job.group, groups = ceil_div(job.tiles, group);
+    const size_t panel = static_cast<size_t>(job.blocks_in) * group * kLanes;
+    const size_t position = panel * groups;
+    for (int block = 0; block < job.blocks_in; ++block) {
+        const Load source{job, block};
+        for (int t = 0; t < tiles; ++t) {
+            const int top = (first + t) / across * kOut - 1, left = (first + t) % across * kOut - 1;
+            float* v =
+                V + t / group * panel + (static_cast<size_t>(block) * group + t % group) * kLanes;
+            if (top >= 0 && left >= 0 && top + kIn <= source.rows() &&
+                left + kIn <= source.columns()) {
+                transform_tile(
+                    [&](int r, int c) { return source(top + r, left + c); }, v, position);
+                continue;
+            }
+            float patch[kPositions * kLanes];  // a tile at the border: zeros outside
+            for (int r = 0; r < kIn; ++r) {
+                for (int c = 0; c < kIn; ++c) {
+                    const int y = top + r, x = left + c;
+                    const bool inside =
+                        y >= 0 && x >= 0 && y < source.rows() && x < source.columns();
+                    store(patch + (r * kIn + c) * kLanes, inside ? source(y, x) : zero());
+                }
+            }
+            transform_tile(
+                [&](int r, int c) { return load(patch + (r * kIn + c) * kLanes); }, v, position);
+        }
+    }
+}
+
+void transform_tiles(const Conv3x3Job& job, int first, int tiles, float* V) {
+    if (job.mask == nullptr) {
+        transform_tiles<Source<false, Pooling::none>>(job, first, tiles, V);
+    } else if (job.source == Pooling::none) {
+        transform_tiles<Source<true, Pooling::none>>(job, first, tiles, V);
+    } else if (job.source == Pooling::average) {
+        transform_tiles<Source<true, Pooling::average>>(job, first, tiles, V);
+    } else {
+        transform_tiles<Source<true, Pooling::maximum>>(job, first, tiles, V);
+    }
+}
+
+// ---- 2. weights
+// -------------------------------------------------------------------------------------
+
+constexpr int kTaps = 9;
+constexpr size_t kTapFloats = kLanes * kLanes;
+
+// The weights of the output blocks [first, first + blocks) as (blocks, blocks_in, 9, 16 in, 16
+// out): as they lie in memory, or for the way back transposed and with reversed taps into `turned`.
+const float* panel_weights(const Conv3x3Job& job, int first, int blocks, float* turned) {
+    if (!job.transposed) {
+        return job.weights + static_cast<size_t>(first) * job.blocks_in * kTaps * kTapFloats;
+    }
+    float* to = turned;
+    for (int block = first; block < first + blocks; ++block) {
+        for (int in = 0; in < job.blocks_in; ++in) {
+            const size_t pair = static_cast<size_t>(in) * job.blocks_out + block;
+            const float* from = job.weights + pair * kTaps * kTapFloats;
+            for (int tap = kTaps - 1; tap >= 0; --tap, to += kTapFloats) {
+                for (int i = 0; i < kLanes; ++i) {
+                    for (int o = 0; o < kLanes; ++o) {
+                        to[i * kLanes + o] = from[tap * kTapFloats + o * kLanes + i];
+                    }
+                }
+            }
+        }
+    }
+    return turned;
+}
+
+// Row `row` of G w G^T, for one panel. U: (6 columns, panel_blocks / kBlocks, channels in, kBlocks,
+// 16).
+void transform_panel(const Conv3x3Job& job, const float* weights, int blocks, int row, float* U) {
+    const int channels = job.blocks_in * kLanes;
+    const size_t part = static_cast<size_t>(channels) * kBlocks * kLanes;
+    const size_t column = part * (job.panel_blocks / kBlocks);
+    const Lanes g0 = broadcast(kG[row][0]), g1 = broadcast(kG[row][1]), g2 = broadcast(kG[row][2]);
+    for (int block = 0; block < job.panel_blocks; ++block) {
+        float* to = U + block / kBlocks * part + block % kBlocks * kLanes;
+        for (int c = 0; c < channels; ++c, to += kBlocks * kLanes) {
+            Lanes u[kIn];
+            if (block < blocks) {
+                const size_t pair = static_cast<size_t>(block) * job.blocks_in + c / kLanes;
+                const float* w = weights + pair * kTaps * kTapFloats + c % kLanes * kLanes;
+                Lanes r[3];
+                PYNST_UNROLL
+                for (int x = 0; x < 3; ++x) {
+                    const Lanes upper = g0 * load(w + x * kTapFloats);
+                    const Lanes middle = fma(g1, load(w + (3 + x) * kTapFloats), upper);
+                    r[x] = fma(g2, load(w + (6 + x) * kTapFloats), middle);
+                }
+                transform_weights(r, u);
+            } else {
+                PYNST_UNROLL
+                for (int i = 0; i < kIn; ++i) {
+                    u[i] = zero();  // fills the last register block of an odd number of blocks
+                }
+            }
+            PYNST_UNROLL
+            for (int i = 0; i < kIn; ++i) {
+                store(to + i * column, u[i]);
+            }
+        }
+    }
+}
+
+// ---- 3. product: M = V U for the six positions of one row
+// --------------------------------------------
+
+// M: (positions, panel_blocks, job.tiles, 16).
+void multiply_row(
+    const Conv3x3Job& job, int tiles, int row, const float* V, const float* U, float* M) {
+    const int group = job.group, groups = ceil_div(job.tiles, group);
+    const size_t v_panel = static_cast<size_t>(job.blocks_in) * group * kLanes;
+    const size_t u_panel = static_cast<size_t>(job.blocks_in) * kLanes * kBlocks * kLanes;
+    const size_t m_block = static_cast<size_t>(job.tiles) * kLanes;
+    for (int column = 0; column < kIn; ++column) {
+        const int position = row * kIn + column;
+        for (int g = 0; g * group < tiles; ++g) {
+            const float* v = V + (static_cast<size_t>(position) * groups + g) * v_panel;
+            const int rows = min(group, tiles - g * group);
+            for (int part = 0; part < job.panel_blocks / kBlocks; ++part) {
+                const float* u = U + (column * (job.panel_blocks / kBlocks) + part) * u_panel;
+                float* m = M + (position * job.panel_blocks + part * kBlocks) * m_block +
+                           static_cast<size_t>(g) * group * kLanes;
+                multiply<kTiles, kBlocks, false>(
+                    rows, v, static_cast<size_t>(group) * kLanes, u, job.blocks_in, m, m_block);
+            }
+        }
+    }
+}
+
+// ---- 4. output: A^T M A, bias, ReLU, pooling
+// ----------------------------------------------------------
+
+// Stores the 4 x 4 outputs (as far as they are inside) of a tile at (top, left), unpooled.
+inline void store_tile(
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const int rows = min(kOut, job.H - top), columns = min(kOut, job.W - left);
+    float* to = job.y + ((static_cast<size_t>(block) * job.H + top) * job.W + left) * kLanes;
+    PYNST_UNROLL
+    for (int r = 0; r < kOut; ++r) {
+        PYNST_UNROLL
+        for (int c = 0; c < kOut; ++c) {
+            if (r < rows && c < columns) {
+                store(to + (static_cast<size_t>(r) * job.W + c) * kLanes, y[r][c]);
+            }
+        }
+    }
+}
+
+// Stores the ReLU's bits of a tile.
+inline void store_bits(
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const int rows = min(kOut, job.H - top), columns = min(kOut, job.W - left);
+    uint16_t* to = job.bits + (static_cast<size_t>(block) * job.H + top) * job.W + left;
+    PYNST_UNROLL
+    for (int r = 0; r < kOut; ++r) {
+        PYNST_UNROLL
+        for (int c = 0; c < kOut; ++c) {
+            if (r < rows && c < columns) {
+                to[static_cast<size_t>(r) * job.W + c] = greater(y[r][c], zero());
+            }
+        }
+    }
+}
+
+// Stores the 2 x 2 pooled outputs of a tile.
+inline void store_pooled(
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const int h = job.H / 2, w = job.W / 2;
+    PYNST_UNROLL
+    for (int r = 0; r < kOut / 2; ++r) {
+        PYNST_UNROLL
+        for (int c = 0; c < kOut / 2; ++c) {
+            if (top / 2 + r >= h || left / 2 + c >= w) {
+                continue;
+            }
+            const size_t pixel = (static_cast<size_t>(block) * h + top / 2 + r) * w + left / 2 + c;
+            const Lanes *above = y[2 * r] + 2 * c, *below = y[2 * r + 1] + 2 * c;
+            if (job.pool == Pooling::average) {
+                store(job.y + pixel * kLanes, average(above[0], above[1], below[0], below[1]));
+                continue;
+            }
+            uint32_t choices;
+            store(job.y + pixel * kLanes,
+                  maximum(above[0], above[1], below[0], below[1], &choices));
+            if (job.pool_choices != nullptr) {
+                job.pool_choices[pixel] = choices;
+            }
+        }
+    }
+}
+
+// Output blocks [first, first + blocks) of tiles [tile, tile + tiles).
+template <bool kRelu, bool kPool>
+void transform_back(
+    const Conv3x3Job& job, int first, int blocks, int tile, int tiles, const float* M) {
+    const int across = ceil_div(job.W, kOut);
+    const size_t position = static_cast<size_t>(job.panel_blocks) * job.tiles * kLanes;
+    for (int block = 0; block < blocks; ++block) {
+        const Lanes bias = kRelu ? load(job.bias + (first + block) * kLanes) : zero();
+        for (int t = 0; t < tiles; ++t) {
+            const float* m = M + (static_cast<size_t>(block) * job.tiles + t) * kLanes;
+            Lanes columns[kIn][kOut], y[kOut][kOut];
+            PYNST_UNROLL
+            for (int c = 0; c < kIn; ++c) {
+                Lanes column[kIn];
+                PYNST_UNROLL
+                for (int r = 0; r < kIn; ++r) {
+                    column[r] = load(m + (r * kIn + c) * position);
+                }
+                transform_output(column, columns[c]);
+            }
+            PYNST_UNROLL
+            for (int r = 0; r < kOut; ++r) {
+                Lanes line[kIn];
+                PYNST_UNROLL
+                for (int c = 0; c < kIn; ++c) {
+                    line[c] = columns[c][r];
+                }
+                transform_output(line, y[r]);
+                PYNST_UNROLL
+                for (int c = 0; c < kOut && kRelu; ++c) {
+                    y[r][c] = relu(y[r][c] + bias);
+                }
+            }
+            const int top = (tile + t) / across * kOut, left = (tile + t) % across * kOut;
+            if (kRelu && job.bits != nullptr) {
+                store_bits(job, first + block, top, left, y);
+            }
+            if (kPool) {
+                store_pooled(job, first + block, top, left, y);
+            } else {
+                store_tile(job, first + block, top, left, y);
+            }
+        }
+    }
+}
+
+void conv3x3(const Conv3x3Job& job, int task, float* scratch) {
+    const int tile = task / job.parts * job.tiles, part = task % job.parts;
+    const int all = ceil_div(job.H, kOut) * ceil_div(job.W, kOut);
+    const int tiles = min(job.tiles, all - tile);
+    float *V = scratch, *U = V + job.V, *M = U + job.U, *turned = M + job.M;
+
+    transform_tiles(job, tile, tiles, V);
+    const int begin = job.panels * part / job.parts, end = job.panels * (part + 1) / job.parts;
+    for (int panel = begin; panel < end; ++panel) {
+        const int first = panel * job.panel_blocks;
+        const int blocks = min(job.panel_blocks, job.blocks_out - first);
+        const float* weights = panel_weights(job, first, blocks, turned);
+        for (int row = 0; row < kIn; ++row) {
+            transform_panel(job, weights, blocks, row, U);
+            multiply_row(job, tiles, row, V, U, M);
+        }
+        if (job.bias == nullptr) {
+            transform_back<false, false>(job, first, blocks, tile, tiles, M);
+        } else if (job.pool == Pooling::none) {
+            transform_back<true, false>(job, first, blocks, tile, tiles, M);
+        } else {
+            transform_back<true, true>(job, first, blocks, tile, tiles, M);
+        }
+    }
+}
+
+}  // namespace PYNST_ISA
+}  // namespace pynst

@@ -1,0 +1,148 @@
+// lanes_portable.h: sixteen float32 lanes in four 4-lane vectors of the compiler.
+//
+// The readable definition of what every lanes_*.h has to provide, and the one that runs on any
+// processor: SSE2 on an old x86-64, NEON on arm64.
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+namespace pynst {
+namespace PYNST_ISA {
+
+// Sizes of the register blocks, for 32 registers of four lanes (arm64) or 16 (x86-64).
+#if defined(__ARM_NEON)
+constexpr int kTiles = 6;       // rows of the matrix multiplication: 6 x 4 accumulators
+constexpr int kBlocks = 1;      // its columns, in blocks of 16 lanes
+constexpr int kGramRows = 4;    // rows of the Gram matrix multiplication
+constexpr int kGramBlocks = 1;  // its columns, in blocks of 16 lanes
+constexpr int kPixels = 2;      // pixels that a gradient kernel with three planes sums at a time
+#else
+constexpr int kTiles = 2;
+constexpr int kBlocks = 1;
+constexpr int kGramRows = 2;
+constexpr int kGramBlocks = 1;
+constexpr int kPixels = 1;
+#endif
+
+typedef float Four __attribute__((vector_size(16)));
+typedef int32_t FourInts __attribute__((vector_size(16)));
+
+struct Lanes {
+    Four v[4];
+};
+
+template <class Op>
+inline Lanes each(Op op) {
+    return {{op(0), op(1), op(2), op(3)}};
+}
+
+inline Lanes broadcast(float x) {
+    const Four v = {x, x, x, x};
+    return {{v, v, v, v}};
+}
+inline Lanes zero() {
+    return broadcast(0.0f);
+}
+// p need not be aligned.
+inline Lanes load(const float* p) {
+    Lanes a;
+    __builtin_memcpy(&a, p, sizeof a);
+    return a;
+}
+inline void store(float* p, Lanes a) {
+    __builtin_memcpy(p, &a, sizeof a);
+}
+inline Lanes operator+(Lanes a, Lanes b) {
+    return each([&](int i) { return a.v[i] + b.v[i]; });
+}
+inline Lanes operator-(Lanes a, Lanes b) {
+    return each([&](int i) { return a.v[i] - b.v[i]; });
+}
+inline Lanes operator*(Lanes a, Lanes b) {
+    return each([&](int i) { return a.v[i] * b.v[i]; });
+}
+// a b + c and c - a b, rounded once where the processor can.
+#if defined(__ARM_NEON)
+inline Lanes fma(Lanes a, Lanes b, Lanes c) {
+    return each([&](int i) { return Four(vfmaq_f32(c.v[i], a.v[i], b.v[i])); });
+}
+inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
+    return each([&](int i) { return Four(vfmsq_f32(c.v[i], a.v[i], b.v[i])); });
+}
+#else
+inline Lanes fma(Lanes a, Lanes b, Lanes c) {
+    return a * b + c;
+}
+inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
+    return c - a * b;
+}
+#endif
+// Lanes whose bit is set become all ones.
+inline FourInts spread(uint16_t bits, int i) {
+    const int32_t four = bits >> (4 * i);
+    const FourInts one = {1, 2, 4, 8};
+    return ((FourInts{four, four, four, four} & one) == one);
+}
+// a where the bit of the lane is set, else b (or zero).
+inline Lanes select(uint16_t bits, Lanes a, Lanes b) {
+    return each([&](int i) {
+        const FourInts m = spread(bits, i);
+        return Four((FourInts(a.v[i]) & m) | (FourInts(b.v[i]) & ~m));
+    });
+}
+inline Lanes where(uint16_t bits, Lanes a) {
+    return each([&](int i) { return Four(FourInts(a.v[i]) & spread(bits, i)); });
+}
+// max(0, a); NaN stays NaN.
+inline Lanes relu(Lanes a) {
+    return each([&](int i) { return Four(FourInts(a.v[i]) & ~(a.v[i] <= Four{})); });
+}
+// One bit per lane: a > b; false where either is NaN.
+inline uint16_t greater(Lanes a, Lanes b) {
+    int bits = 0;
+    for (int i = 0; i < 4; ++i) {
+        const FourInts one = {1, 2, 4, 8};
+        const FourInts m = (a.v[i] > b.v[i]) & one;
+        bits |= (m[0] | m[1] | m[2] | m[3]) << (4 * i);
+    }
+    return static_cast<uint16_t>(bits);
+}
+// Sum over the lanes, as a fixed tree.
+inline float sum(Lanes a) {
+    const Four four = (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
+    return (four[0] + four[2]) + (four[1] + four[3]);
+}
+// a0 b0 a1 b1 ... of the first and of the last eight lanes.
+inline Lanes zip(Lanes a, Lanes b, int first) {
+    return each([&](int i) {
+        const int n = first + 2 * i, q = n / 4, r = n % 4;
+        return Four{a.v[q][r], b.v[q][r], a.v[q][r + 1], b.v[q][r + 1]};
+    });
+}
+inline Lanes zip_low(Lanes a, Lanes b) {
+    return zip(a, b, 0);
+}
+inline Lanes zip_high(Lanes a, Lanes b) {
+    return zip(a, b, 8);
+}
+// The inverse: the even (odd) lanes of a, then those of b.
+inline Lanes every_second(Lanes a, Lanes b, int r) {
+    return each([&](int i) {
+        const Four* v = i < 2 ? a.v : b.v;
+        const int q = 2 * (i % 2);
+        return Four{v[q][r], v[q][r + 2], v[q + 1][r], v[q + 1][r + 2]};
+    });
+}
+inline Lanes even(Lanes a, Lanes b) {
+    return every_second(a, b, 0);
+}
+inline Lanes odd(Lanes a, Lanes b) {
+    return every_second(a, b, 1);
+}
+
+}  // namespace PYNST_ISA
+}  // namespace pynst

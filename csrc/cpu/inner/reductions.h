@@ -1,0 +1,216 @@
+// reductions.h: the inner kernels of gram, style_loss, content_loss and pool2x2.
+
+namespace pynst {
+namespace PYNST_ISA {
+
+// ---- gram
+// --------------------------------------------------------------------------------------------
+
+// Pixels whose products are summed in float32 before they are added to float64, and those of them
+// that are read at a time, so that a register block's rows and columns stay in the first-level
+// cache.
+constexpr size_t kChunk = 1024, kRun = 128;
+
+// sums[r][b * 16 + i] += sum over pixels of row channel r times column channel i of block b.
+template <int R, int B>
+inline void gram_block(const float* rows,
+                       const float* columns,
+                       size_t block_stride,
+                       size_t pixels,
+                       float* sums,
+                       size_t stride) {
+    Lanes s[R][B];
+    PYNST_UNROLL
+    for (int r = 0; r < R; ++r) {
+        PYNST_UNROLL
+        for (int b = 0; b < B; ++b) {
+            s[r][b] = load(sums + r * stride + b * kLanes);
+        }
+    }
+    for (size_t p = 0; p < pixels; ++p, rows += kLanes, columns += kLanes) {
+        Lanes c[B];
+        PYNST_UNROLL
+        for (int b = 0; b < B; ++b) {
+            c[b] = load(columns + b * block_stride);
+        }
+        PYNST_UNROLL
+        for (int r = 0; r < R; ++r) {
+            const Lanes x = broadcast(rows[r]);
+            PYNST_UNROLL
+            for (int b = 0; b < B; ++b) {
+                s[r][b] = fma(x, c[b], s[r][b]);
+            }
+        }
+    }
+    PYNST_UNROLL
+    for (int r = 0; r < R; ++r) {
+        PYNST_UNROLL
+        for (int b = 0; b < B; ++b) {
+            store(sums + r * stride + b * kLanes, s[r][b]);
+        }
+    }
+}
+
+// Blocks of one tile of the Gram matrix.
+struct GramTile {
+    int row, row_end, column, column_end;
+};
+
+// partial (rows, columns) += products over pixels [p, p + pixels); below the diagonal nothing.
+inline void gram_run(
+    const GramJob& job, const GramTile& t, size_t p, size_t pixels, float* partial) {
+    const size_t block_stride = job.M * kLanes,
+                 stride = static_cast<size_t>(t.column_end - t.column) * kLanes;
+    for (int row = t.row; row < t.row_end; ++row) {
+        for (int r = 0; r < kLanes; r += kGramRows) {
+            const float* rows = job.F + row * block_stride + p * kLanes + r;
+            float* sums = partial + (static_cast<size_t>(row - t.row) * kLanes + r) * stride;
+            int column = t.column;
+            for (; column + kGramBlocks <= t.column_end; column += kGramBlocks) {
+                if (column + kGramBlocks > row) {
+                    gram_block<kGramRows, kGramBlocks>(rows,
+                                                       job.F + column * block_stride + p * kLanes,
+                                                       block_stride,
+                                                       pixels,
+                                                       sums + (column - t.column) * kLanes,
+                                                       stride);
+                }
+            }
+            for (; column < t.column_end; ++column) {
+                gram_block<kGramRows, 1>(rows,
+                                         job.F + column * block_stride + p * kLanes,
+                                         block_stride,
+                                         pixels,
+                                         sums + (column - t.column) * kLanes,
+                                         stride);
+            }
+        }
+    }
+}
+
+void gram(const GramJob& job,
+          int row,
+          int column,
+          size_t begin,
+          size_t end,
+          double* sums,
+          float* scratch) {
+    const GramTile tile = {row * job.tile,
+                           min((row + 1) * job.tile, job.blocks),
+                           column * job.tile,
+                           min((column + 1) * job.tile, job.blocks)};
+    const size_t rows = static_cast<size_t>(tile.row_end - tile.row) * kLanes;
+    const size_t columns = static_cast<size_t>(tile.column_end - tile.column) * kLanes;
+    for (size_t chunk = begin; chunk < end; chunk += kChunk) {
+        const size_t chunk_end = chunk + kChunk < end ? chunk + kChunk : end;
+        for (size_t i = 0; i < rows * columns; ++i) {
+            scratch[i] = 0.0f;
+        }
+        for (size_t p = chunk; p < chunk_end; p += kRun) {
+            gram_run(job, tile, p, p + kRun < chunk_end ? kRun : chunk_end - p, scratch);
+        }
+        for (size_t i = 0; i < rows * columns; ++i) {
+            sums[i] += scratch[i];
+        }
+    }
+}
+
+// ---- style_loss
+// --------------------------------------------------------------------------------------
+
+// Each group of pixels is first copied to `scratch`, since M * 64 bytes from block to block would
+// often make all of its cache lines share a few places of the cache.
+void style_gradient(const StyleGradientJob& job, size_t begin, size_t end, float* scratch) {
+    const int pixels = static_cast<int>(end - begin);
+    const size_t block_stride = job.M * kLanes,
+                 group = static_cast<size_t>(job.blocks) * kTiles * kLanes;
+    for (int p = 0; p < pixels; ++p) {
+        float* to = scratch + p / kTiles * group + p % kTiles * kLanes;
+        for (int block = 0; block < job.blocks; ++block) {
+            store(to + static_cast<size_t>(block) * kTiles * kLanes,
+                  load(job.F + block * block_stride + (begin + p) * kLanes));
+        }
+    }
+    const float* D = job.D;
+    for (int block = 0; block < job.blocks; block += kBlocks) {
+        for (int p = 0; p < pixels; p += kTiles) {
+            const float* v = scratch + p / kTiles * group;
+            float* out = job.dF + block * block_stride + (begin + p) * kLanes;
+            const int rows = min(kTiles, pixels - p);
+            if (job.blocks - block >= kBlocks) {
+                multiply<kTiles, kBlocks, true>(
+                    rows, v, kTiles * kLanes, D, job.blocks, out, block_stride);
+            } else {
+                multiply<kTiles, 1, true>(
+                    rows, v, kTiles * kLanes, D, job.blocks, out, block_stride);
+            }
+        }
+        D += static_cast<size_t>(job.blocks) * kLanes * kBlocks * kLanes;
+    }
+}
+
+// ---- content_loss
+// ------------------------------------------------------------------------------------
+
+double content(const ContentJob& job, int block, size_t begin, size_t end) {
+    constexpr size_t run = 64;  // pixels summed in float32
+    const Lanes scale = job.scale == nullptr ? broadcast(1.0f) : load(job.scale + block * kLanes);
+    const Lanes factor = broadcast(job.factor) * scale;
+    double total = 0.0;
+    for (size_t p = begin; p < end; p += run) {
+        Lanes squares = zero();
+        for (size_t q = p; q < (p + run < end ? p + run : end); ++q) {
+            const size_t at = (static_cast<size_t>(block) * job.M + q) * kLanes;
+            const Lanes difference = scale * (load(job.F + at) - load(job.P + at));
+            squares = fma(difference, difference, squares);
+            store(job.dF + at, fma(factor, difference, load(job.dF + at)));
+        }
+        total += sum(squares);
+    }
+    return total;
+}
+
+// ---- pool2x2
+// -----------------------------------------------------------------------------------------
+
+void pool2x2(const PoolJob& job, int block, int row) {
+    const int h = job.H / 2, w = job.W / 2;
+    const float* upper = job.in + (static_cast<size_t>(block) * job.H + 2 * row) * job.W * kLanes;
+    const float* lower = upper + static_cast<size_t>(job.W) * kLanes;
+    const size_t first = (static_cast<size_t>(block) * h + row) * w;
+    for (int x = 0; x < w; ++x, upper += 2 * kLanes, lower += 2 * kLanes) {
+        const Lanes a = load(upper), b = load(upper + kLanes), c = load(lower),
+                    d = load(lower + kLanes);
+        if (job.mode == Pooling::average) {
+            store(job.out + (first + x) * kLanes, average(a, b, c, d));
+            continue;
+        }
+        uint32_t choices;
+        store(job.out + (first + x) * kLanes, maximum(a, b, c, d, &choices));
+        if (job.choices_out != nullptr) {
+            job.choices_out[first + x] = choices;
+        }
+    }
+}
+
+// Row `row` of dx: H, W are those of dx.
+void pool2x2_backward(const PoolJob& job, int block, int row) {
+    const int h = job.H / 2, w = job.W / 2;
+    float* to = job.out + (static_cast<size_t>(block) * job.H + row) * job.W * kLanes;
+    const size_t first = (static_cast<size_t>(block) * h + row / 2) * w;
+    for (int x = 0; x < job.W; ++x, to += kLanes) {
+        if (row / 2 >= h || x / 2 >= w) {
+            store(to, zero());
+            continue;
+        }
+        const Lanes dy = load(job.in + (first + x / 2) * kLanes);
+        if (job.mode == Pooling::average) {
+            store(to, broadcast(0.25f) * dy);
+        } else {
+            store(to, where(chosen(job.choices_in[first + x / 2], (row & 1) * 2 + (x & 1)), dy));
+        }
+    }
+}
+
+}  // namespace PYNST_ISA
+}  // namespace pynst

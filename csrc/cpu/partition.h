@@ -1,0 +1,30 @@
+// partition.h: arithmetic for cutting work and scratch into pieces.
+
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "inner.h"
+
+namespace pynst {
+
+constexpr int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}
+
+// Pieces of scratch begin at multiples of 64 bytes, the length of a cache line.
+constexpr size_t round_up(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+// Bytes that a task of a planar op needs, for `groups` groups of 16 filters of 2 radius + 1 taps.
+inline size_t planar_scratch(int groups, int W, int radius, int strip) {
+    const size_t pixels =
+        static_cast<size_t>(W) + 4 * radius + kLanes;  // of a padded row, and a block
+    const size_t forward = 3 * (strip + 2 * radius) * pixels;
+    const size_t backward = 3 * pixels + kLanes + (2 * radius + 1) * groups * pixels * kLanes;
+    return round_up(std::max(forward, backward) * sizeof(float));
+}
+
+}  // namespace pynst

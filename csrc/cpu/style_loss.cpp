@@ -1,0 +1,104 @@
+// style_loss.cpp: squared distance of two Gram matrices, and its gradient with respect to the
+// features.
+//
+//   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF += (4 k / M) D F,  D_ij = s_i^2 s_j^2 (G - A)_ij
+//                                            Gatys et al. 2016, Eq. 4 and 6 up to the constants in
+//                                            k
+//   in      F (N, M) in blocks, G, A (N, N) float64 with G = F F^T / M; k; s (N,) float64 or null.
+//   out     loss, overwritten; dF, added to.
+//   mapping 1. a row of G at a time: its part of the loss, its part of (4 k / M) D, packed for 2.
+//           2. 56 pixels at a time: the matrix multiplication D F, rows = pixels, columns =
+//           channels.
+//   bounds  any N, M >= 1.
+//   order   the loss is summed in float64 along each row, then over the rows; each element of D F
+//   is one
+//           float32 chain in the order of the channels.
+//   cost    N^2 M multiply-adds.
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "partition.h"
+
+namespace pynst {
+namespace {
+
+constexpr size_t kPixels = 56;
+
+// D in panels of `width` columns: (panels, 16 * blocks rows, width).
+struct Panels {
+    int channels, width;
+
+    explicit Panels(int N)
+        : channels(channel_blocks(N) * kLanes), width(inner().block_columns * kLanes) {}
+    size_t floats() const {
+        return static_cast<size_t>(channels) * ceil_div(channels, width) * width;
+    }
+    size_t at(int row, int column) const {
+        return (static_cast<size_t>(column / width) * channels + row) * width + column % width;
+    }
+};
+
+size_t task_floats(int N) {
+    return static_cast<size_t>(channel_blocks(N)) * kLanes * (kPixels + inner().tiles);
+}
+
+}  // namespace
+
+size_t style_loss_scratch(const Threads& threads, int N, size_t) {
+    const size_t floats = Panels(N).floats() + threads.count() * task_floats(N);
+    return round_up(N * sizeof(double)) + floats * sizeof(float);
+}
+
+void style_loss(Threads& threads,
+                int N,
+                size_t M,
+                const float* F,
+                const double* G,
+                const double* A,
+                double k,
+                const double* scale,
+                float* dF,
+                double* loss,
+                void* scratch) {
+    const Panels panels(N);
+    double* rows = static_cast<double*>(scratch);
+    float* D = reinterpret_cast<float*>(static_cast<char*>(scratch) + round_up(N * sizeof(double)));
+    float* packed = D + panels.floats();
+
+    // 1. the loss, and D
+    const double factor = 4.0 * k / static_cast<double>(M);
+    threads.run(panels.channels, [&](int i, int) {
+        double sum = 0.0;
+        for (int j = 0; j < ceil_div(panels.channels, panels.width) * panels.width; ++j) {
+            double d = 0.0;
+            if (i < N && j < N) {
+                const double s = scale == nullptr ? 1.0 : scale[i] * scale[j];
+                const size_t at = static_cast<size_t>(i) * N + j;
+                d = s * (G[at] - A[at]);
+                sum += d * d;
+                d *= s;
+            }
+            D[panels.at(i, j)] = static_cast<float>(factor * d);
+        }
+        if (i < N) {
+            rows[i] = sum;
+        }
+    });
+    double total = 0.0;
+    for (int i = 0; i < N; ++i) {
+        total += rows[i];
+    }
+    *loss = k * total;
+
+    // 2. the gradient
+    const StyleGradientJob job = {F, D, M, channel_blocks(N), dF};
+    const int tasks = static_cast<int>((M + kPixels - 1) / kPixels);
+    threads.run(tasks, [&](int task, int thread) {
+        const size_t begin = task * kPixels;
+        inner().style_gradient(
+            job, begin, std::min(begin + kPixels, M), packed + thread * task_floats(N));
+    });
+}
+
+}  // namespace pynst

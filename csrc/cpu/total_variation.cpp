@@ -1,0 +1,94 @@
+// total_variation.cpp: the smoothness term TV9 and its gradient.
+//
+//   loss = 2 k (mean a^2 / 3 + mean b^2 / 3 + mean c^2 / 12 + mean d^2 / 12),   dx += d loss / dx
+//
+//   with a, b the differences of a pixel to its right and lower neighbours and c, d those along the
+//   two diagonals of the 2 x 2 square, over an image with its last row and column repeated once.
+//
+//   in      x (3, H, W), k.
+//   out     loss, overwritten; dx (3, H, W), added to.
+//   mapping a task is a strip of rows of one plane. A row of dx gathers from the squares above and
+//   below
+//           it, so that no two tasks write to the same row; only the squares below add to the loss.
+//   bounds  any H, W >= 1.
+//   order   the loss is summed in float64 per row, then over the rows.
+//   cost    one pass over x and dx.
+
+#include <algorithm>
+
+#include "kernels.h"
+
+namespace pynst {
+namespace {
+
+constexpr int kStrip = 32;
+
+// The squares whose upper row is `upper` and whose lower row is `lower`. Adds to dx the gradient
+// with respect to the pixels of one of the two rows, and returns the unscaled sum of squares. In
+// the last square of a row the right column is the left one.
+template <bool kToUpper>
+double squares(
+    const float* upper, const float* lower, int W, float straight, float diagonal, float* dx) {
+    double total = 0.0;
+    for (int x = 0; x < W; ++x) {
+        const int right = std::min(x + 1, W - 1);
+        const float a = upper[right] - upper[x], b = lower[x] - upper[x];
+        const float c = lower[right] - upper[x], d = lower[x] - upper[right];
+        if (kToUpper) {
+            total += 4.0 * (static_cast<double>(a) * a + static_cast<double>(b) * b) +
+                     static_cast<double>(c) * c + static_cast<double>(d) * d;
+            dx[x] -= straight * (a + b) + diagonal * c;
+            dx[right] += straight * a - diagonal * d;
+        } else {
+            dx[x] += straight * b + diagonal * d;
+            dx[right] += diagonal * c;
+        }
+    }
+    return total;
+}
+
+}  // namespace
+
+size_t total_variation_scratch(int H) {
+    return static_cast<size_t>(3) * H * sizeof(double);
+}
+
+void total_variation(Threads& threads,
+                     int H,
+                     int W,
+                     const float* x,
+                     double k,
+                     float* dx,
+                     double* loss,
+                     void* scratch) {
+    // TV9 = unit * sum of (4 a^2 + 4 b^2 + c^2 + d^2)
+    const double unit = 2.0 * k / (12.0 * 3.0 * H * W);
+    const float straight = static_cast<float>(8.0 * unit),
+                diagonal = static_cast<float>(2.0 * unit);
+    const int strips = (H + kStrip - 1) / kStrip;
+    double* rows = static_cast<double*>(scratch);
+    threads.run(3 * strips, [&](int task, int) {
+        const int plane = task / strips, first = task % strips * kStrip;
+        const float* image = x + static_cast<size_t>(plane) * H * W;
+        float* gradient = dx + static_cast<size_t>(plane) * H * W;
+        const auto row = [&](int y) { return image + static_cast<size_t>(y) * W; };
+        for (int y = first; y < std::min(first + kStrip, H); ++y) {
+            float* to = gradient + static_cast<size_t>(y) * W;
+            const int below = std::min(y + 1, H - 1);
+            rows[plane * H + y] = squares<true>(row(y), row(below), W, straight, diagonal, to);
+            if (y > 0) {
+                squares<false>(row(y - 1), row(y), W, straight, diagonal, to);
+            }
+            if (below == y) {  // the last row's lower neighbour is the row itself
+                squares<false>(row(y), row(y), W, straight, diagonal, to);
+            }
+        }
+    });
+    double total = 0.0;
+    for (int i = 0; i < 3 * H; ++i) {
+        total += rows[i];
+    }
+    *loss = unit * total;
+}
+
+}  // namespace pynst
