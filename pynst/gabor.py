@@ -1,7 +1,7 @@
 """The built-in network: Gabor and low-pass filters on an image pyramid, by a formula, 0 bytes.
 
-It answers where VGG-19 is not at hand. On each of five (six from about 400 pixels up) levels of a
-binomial pyramid the same 67 filters of 7 x 7 pixels look for edges, lines and patches of colour;
+It answers where VGG-19 is not at hand. On each of five levels of a binomial pyramid (up to seven, by
+``style_layers``) the same 67 filters of 7 x 7 pixels look for edges, lines and patches of colour;
 the positive and the negative part of each response are one channel each, as a ReLU network has
 them. Gram matrices of these channels carry palette and brush strokes; large motifs need a trained
 network.
@@ -79,6 +79,9 @@ class Gabor:
     content_layers: tuple[str, ...] = ("level3",)
     style_layers: tuple[str, ...] = ("level1", "level2", "level3", "level4", "level5")
     input_axes = _COLOUR_AXES
+    tv_share = 0.05
+    """Share of the formula's total variation: the default of VGG-19 would smooth the strokes away,
+    and of the lattice it is there to remove this network makes little (judged on three pairs)."""
     layers = ("level1", "level2", "level3", "level4", "level5", "level6", "level7")
 
     def __init__(self, backend: Backend) -> None:

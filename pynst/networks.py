@@ -32,6 +32,7 @@ class Network(Protocol):
     backend: Backend
     mean: NDArray[np.float64]
     input_axes: NDArray[np.float64]
+    tv_share: float
     scales: dict[str, NDArray[np.float64]]
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]

@@ -116,7 +116,8 @@ class Objective:
         self._beta = _default(options.style_weight, formula.style_weight)
         # TV9 is defined on [0, 1]; the network's input spans 255 of the same units. The axes of
         # both networks are orthonormal, so TV9 of the input planes is TV9 of the image.
-        self._tv = _default(options.tv_weight, formula.tv_weight) / 255**2
+        tv_weight = formula.tv_weight * self.network.tv_share
+        self._tv = _default(options.tv_weight, tv_weight) / 255**2
         content_layers = dict(
             options.content_layers or dict.fromkeys(self.network.content_layers, 1)
         )
@@ -152,7 +153,15 @@ class Objective:
             L_total.
         gradient : ndarray (H, W, 3), float64
             dL_total/dx.
+
+        Raises
+        ------
+        ImageError
+            x is no floating array of the shape.
         """
+        if not (isinstance(x, np.ndarray) and x.shape == self.shape and x.dtype.kind == "f"):
+            found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+            raise ImageError(f"x must be a floating array of shape {self.shape}, got {found}")
         self._upload(x, self._workspace["x"])
         self.network.forward(self._workspace, self._layers)
         dx = self.network.backward(self._workspace, self._layers, self._add_losses)
@@ -250,7 +259,7 @@ class Objective:
 
     def _upload(self, x: NDArray[np.floating[Any]], out: Array) -> None:
         """Write an image (H, W, 3) in [0, 1] as the network's input planes."""
-        centred = 255.0 * x - self.network.mean
+        centred = 255.0 * x.astype(np.float64) - self.network.mean
         self._backend.upload(
             np.einsum("hwc,pc->phw", centred, self.network.input_axes), "image", out
         )

@@ -222,10 +222,10 @@ class TransferOptions:
         None, "weight of total variation; default: the formula's", optional(number(0)), "X"
     )
     content_layers: Any = setting(
-        None, "layers of the content term, LAYER or LAYER=WEIGHT", optional(layers), "LAYER"
+        None, "layers of the content term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named", optional(layers), "LAYER"
     )
     style_layers: Any = setting(
-        None, "layers of the style term, LAYER or LAYER=WEIGHT", optional(layers), "LAYER"
+        None, "layers of the style term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named", optional(layers), "LAYER"
     )
     pooling: Pooling | None = setting(
         None, "pooling of VGG-19; default: the formula's", optional(choice("average", "max"))

@@ -74,6 +74,7 @@ class VGG19:
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     input_axes = np.eye(3)
     """Rows: the network's input planes in terms of R, G, B."""
+    tv_share = 1.0
 
     def __init__(
         self,

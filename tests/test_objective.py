@@ -159,6 +159,23 @@ def test_the_size_is_that_of_the_content_at_image_size():
     assert objective.content.shape == objective.shape
 
 
+@pytest.mark.parametrize(
+    ("x", "found"),
+    [
+        (np.zeros((37, 30, 1)), r"float64 \(37, 30, 1\)"),
+        (np.zeros((1, 30, 3)), r"float64 \(1, 30, 3\)"),
+        (np.zeros((37, 30, 3), np.uint8), "uint8"),
+        ([[0.0]], "list"),
+    ],
+)
+def test_an_image_of_another_shape_or_type_is_refused(x, found):
+    objective = Objective(
+        picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=tiny_vgg19()
+    )
+    with pytest.raises(ImageError, match=rf"x must be a floating array of shape .*got {found}"):
+        objective(x)
+
+
 def test_too_small_pictures_and_unknown_layers_are_refused_by_name():
     network = tiny_vgg19()
     with pytest.raises(

@@ -1,0 +1,1 @@
+"""Golden values: PyNST's losses and gradients by an independent PyTorch implementation."""
