@@ -1,7 +1,7 @@
 """The built-in network: Gabor and low-pass filters on an image pyramid, by a formula, 0 bytes.
 
-It answers where VGG-19 is not at hand. On each of five levels of a binomial pyramid (up to seven, by
-``style_layers``) the same 67 filters of 7 x 7 pixels look for edges, lines and patches of colour;
+It answers where VGG-19 is not at hand. On each of five levels of a binomial pyramid (up to seven by
+`style_layers`) the same 67 filters of 7 x 7 pixels look for edges, lines and patches of colour;
 the positive and the negative part of each response are one channel each, as a ReLU network has
 them. Gram matrices of these channels carry palette and brush strokes; large motifs need a trained
 network.

@@ -118,11 +118,8 @@ class Objective:
         # both networks are orthonormal, so TV9 of the input planes is TV9 of the image.
         tv_weight = formula.tv_weight * self.network.tv_share
         self._tv = _default(options.tv_weight, tv_weight) / 255**2
-        content_layers = dict(
-            options.content_layers or dict.fromkeys(self.network.content_layers, 1)
-        )
-        style_layers = dict(options.style_layers or dict.fromkeys(self.network.style_layers, 1))
-        self._check_layers([*content_layers, *style_layers], H, W)
+        content_layers = self._layer_weights(options.content_layers, self.network.content_layers)
+        style_layers = self._layer_weights(options.style_layers, self.network.style_layers)
         self._content_weights = _positive(content_layers) if self._alpha else {}
         self._style_weights = _positive(style_layers) if self._beta else {}
         self._layers = {*self._content_weights, *self._style_weights}
@@ -159,9 +156,11 @@ class Objective:
         ImageError
             x is no floating array of the shape.
         """
-        if not (isinstance(x, np.ndarray) and x.shape == self.shape and x.dtype.kind == "f"):
-            found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-            raise ImageError(f"x must be a floating array of shape {self.shape}, got {found}")
+        shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", type(x).__name__)
+        if shape != self.shape or not np.issubdtype(x.dtype, np.floating):
+            raise ImageError(
+                f"x must be a floating array of shape {self.shape}, got {dtype} {shape}"
+            )
         self._upload(x, self._workspace["x"])
         self.network.forward(self._workspace, self._layers)
         dx = self.network.backward(self._workspace, self._layers, self._add_losses)
@@ -281,20 +280,26 @@ class Objective:
             layers={name: float(value) for name, value in layers.items()},
         )
 
-    def _check_layers(self, names: Sequence[str], H: int, W: int) -> None:
-        """Refuse unknown layers, and images too small for the deepest one."""
-        for name in names:
+    def _layer_weights(
+        self, given: Sequence[tuple[str, float]] | None, defaults: Sequence[str]
+    ) -> dict[str, float]:
+        """Check the layers that were given, or take the defaults that fit into the image."""
+        H, W = self.shape[:2]
+        for name, _ in given or ():
             if name not in self.network.layers:
                 raise OptionError(
                     f"unknown layer {name!r}: network {self.network.name!r} has"
                     f" {', '.join(self.network.layers)}"
                 )
-        least = self.network.smallest_side(names)
+        fitting = [name for name in defaults if min(H, W) >= self.network.smallest_side([name])]
+        layers = dict(given) if given else dict.fromkeys(fitting or defaults[:1], 1.0)
+        least = self.network.smallest_side(layers)
         if min(H, W) < least:
             raise ImageError(
-                f"content: {W} x {H} pixels are too few for layer {max(names)}, which needs {least}"
-                " on the short side; increase image_size or name shallower layers"
+                f"content: {W} x {H} pixels are too few for layer {max(layers)}, which needs"
+                f" {least} on the short side; increase image_size or name shallower layers"
             )
+        return layers
 
 
 def read_styles(

@@ -143,7 +143,11 @@ def path(name: str, value: Any) -> Any:
 
 def start(name: str, value: Any) -> Any:
     """``"content"``, ``"style"``, ``"noise"``, or an image, which `pynst.images` judges."""
-    if value is None or value == "" or isinstance(value, (bool, int, float)):
+    if (
+        value is None
+        or isinstance(value, (bool, int, float))
+        or (isinstance(value, str) and not value)
+    ):
         raise OptionError(f"{name} must be content, style, noise or an image, got {value!r}")
     return value
 
@@ -222,10 +226,16 @@ class TransferOptions:
         None, "weight of total variation; default: the formula's", optional(number(0)), "X"
     )
     content_layers: Any = setting(
-        None, "layers of the content term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named", optional(layers), "LAYER"
+        None,
+        "layers of the content term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named",
+        optional(layers),
+        "LAYER",
     )
     style_layers: Any = setting(
-        None, "layers of the style term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named", optional(layers), "LAYER"
+        None,
+        "layers of the style term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named",
+        optional(layers),
+        "LAYER",
     )
     pooling: Pooling | None = setting(
         None, "pooling of VGG-19; default: the formula's", optional(choice("average", "max"))

@@ -37,6 +37,8 @@ __all__ = ["Progress", "TransferResult", "stylize"]
 
 Pixels = NDArray[np.float64]
 
+_COARSEST_SHORT_SIDE = 32  # pixels: the deepest features of a coarse level are more than one pixel
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -223,32 +225,33 @@ class _Transfer:
             size**2 * budget for size, budget in zip(self.sizes, self.budgets, strict=True)
         ]
         self.x: Pixels | None = None
-        self.runs: list[Run] = []
+        self.histories: list[list[LossTerms]] = []
+        self.restarts = 0
         self.stopped_early = ""
 
     def run(self) -> None:
         """Minimise level by level; `x` is the best image so far at any time."""
         for size, budget in zip(self.sizes, self.budgets, strict=True):
-            objective = Objective(
-                self.content,
-                self.styles,
-                replace(self.options, image_size=size),
-                network=self.network,
-            )
-            x = (
-                self._first_image(objective)
-                if self.x is None
-                else resize(self.x, *objective.shape[:2])
-            )
-            reason = self._minimise(objective, x, budget)
+            reason = self._minimise(size, budget)
             if reason in ("minutes", "callback"):
                 self.stopped_early = reason
                 return
             if reason in ("tolerance", "converged") and size == self.sizes[-1]:
                 self.stopped_early = reason
 
-    def _minimise(self, objective: Objective, x: Pixels, budget: int) -> str:
-        """Run the optimiser at one level; returns why it ended."""
+    def _minimise(self, size: int, budget: int) -> str:
+        """Run the optimiser at one level; returns why it ended.
+
+        The objective, and with it the level's memory, goes when this returns.
+        """
+        objective = Objective(
+            self.content,
+            self.styles,
+            replace(self.options, image_size=size),
+            network=self.network,
+        )
+        H, W = objective.shape[:2]
+        x = self._first_image(objective) if self.x is None else resize(self.x, H, W)
         minutes = self.options.minutes
         run = Run(
             objective,
@@ -257,12 +260,13 @@ class _Transfer:
             tolerance=self.options.tolerance,
             on_evaluation=self._report,
         )
-        self.runs.append(run)
+        self.histories.append(run.history)
         try:
             OPTIMIZERS[self.options.optimizer](run, x)
         except Stop as stop:
             return str(stop)
         finally:
+            self.restarts += run.restarts
             if run.best is not None:
                 self.x = np.clip(run.best, 0, 1)
         raise AssertionError("an optimiser ends by Stop")
@@ -271,7 +275,7 @@ class _Transfer:
         """Tell the callback where the run stands."""
         if self.callback is None:
             return
-        level = len(self.runs)
+        level = len(self.histories)
         done = sum(self.work[: level - 1]) + self.work[level - 1] * len(run.history) / run.budget
         assert run.best is not None
         best = run.best
@@ -308,9 +312,7 @@ class _Transfer:
         known = [layer for layer in layers if layer in self.network.layers]
         H, W = self.content.shape[:2]
         least = self.network.smallest_side(known) if known else 1
-        # twice the least side, so that the coarsest level's deepest features are more than one
-        # pixel
-        smallest = math.ceil(2 * least * max(H, W) / min(H, W))
+        smallest = math.ceil(max(least, _COARSEST_SHORT_SIDE) * max(H, W) / min(H, W))
         return level_sizes(self.options.image_size, self.options.levels, smallest=smallest)
 
     def result(self, stopped_early: str) -> TransferResult:
@@ -324,14 +326,14 @@ class _Transfer:
             x = luminance_of_result(x, resize(self.content, *shape))
         return TransferResult(
             pixels=x,
-            history=tuple(tuple(run.history) for run in self.runs),
+            history=tuple(tuple(history) for history in self.histories),
             options=self.options,
             network=self.network.name,
             backend=self.network.backend.name,
             seconds=time.monotonic() - self.started,
             peak_bytes=_peak_bytes(),
             stopped_early=stopped_early,
-            restarts=sum(run.restarts for run in self.runs),
+            restarts=self.restarts,
         )
 
 
