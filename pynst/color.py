@@ -1,0 +1,146 @@
+"""Colour: keep the colours of the content, before the transfer or after it.
+
+Gatys et al. [1]_ describe both ways. After: `luminance_of_result` takes only light and dark from
+the result. Before: `match_color` gives the style picture the content's palette, so that the
+transfer has no foreign colours to bring.
+
+References
+----------
+.. [1] L. Gatys, M. Bethge, A. Hertzmann, E. Shechtman, "Preserving Color in Neural Artistic Style
+   Transfer", arXiv:1606.05897, 2016.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.errors import ImageError, OptionError
+
+__all__ = ["luminance_of_result", "match_color"]
+
+Pixels: TypeAlias = NDArray[np.floating[Any]]
+
+_LUMA = np.array([0.2126, 0.7152, 0.0722])  # of the primaries of sRGB, ITU-R BT.709
+_FLOOR = 1e-4  # less variance than (2.5 levels of 255) squared is noise, not colour
+
+
+def luminance_of_result(result: Pixels, content: Pixels) -> NDArray[np.float64]:
+    """Luma of the result with the chroma of the content: the option `preserve_color`.
+
+    A colour is split as YIQ and its relatives split it, x = Y (1, 1, 1) + chroma, where Y is a
+    weighted sum of R, G, B. The split is linear and the grey axis has no chroma, whichever axes one
+    chooses for the chroma, so they need not be chosen: out = Y(result) (1, 1, 1) + content -
+    Y(content) (1, 1, 1).
+
+    Parameters
+    ----------
+    result, content : ndarray of shape (H, W, 3)
+        sRGB in [0, 1], of the same shape.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3)
+        float64, sRGB in [0, 1]. Where a colour would leave that range its chroma is scaled down as
+        far as needed: luma and hue stay, where clipping channel by channel would change both.
+
+    Raises
+    ------
+    ImageError
+        The shapes differ.
+
+    Notes
+    -----
+    Y is computed on the values as coded, not on linear light: differences of coded values are what
+    the eye sees as roughly even, and what the network saw. The weights are those of sRGB's
+    primaries; the paper's YIQ has those of NTSC's.
+    """
+    if result.shape != content.shape or result.ndim != 3 or result.shape[2] != 3:
+        given = f"{result.shape} and {content.shape}"
+        raise ImageError(
+            f"luminance_of_result: both images must have one shape (H, W, 3), got {given}"
+        )
+    Y = (result @ _LUMA)[:, :, None]
+    chroma = content - (content @ _LUMA)[:, :, None]
+    room = np.where(
+        chroma > 0, 1 - Y, Y
+    )  # from Y to the end of the range that the chroma points at
+    reach = np.abs(chroma)
+    scale = np.divide(room, reach, out=np.ones_like(reach), where=reach > room)
+    scale = scale.min(axis=2, keepdims=True)
+    pixels: NDArray[np.float64] = np.clip(Y + scale * chroma, 0.0, 1.0)  # rounding
+    return pixels
+
+
+def match_color(
+    style: Pixels, content: Pixels, method: Literal["cholesky", "symmetric"] = "symmetric"
+) -> NDArray[np.float64]:
+    """Give the style picture the mean colour and the covariance of the colours of the content.
+
+    x -> A (x - mean_style) + mean_content with A S A^T = C, S and C the covariances of style and
+    content. Such A differ by rotations:
+
+    - ``"cholesky"``: A = L_C L_S^-1 of the triangular factors, as in the paper; depends on the
+      order of the channels.
+    - ``"symmetric"``: the one symmetric positive A = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2, which is
+      the optimal transport between two normal distributions: it moves the colours least.
+
+    Parameters
+    ----------
+    style : ndarray of shape (H, W, 3)
+        sRGB in [0, 1].
+    content : ndarray of shape (H', W', 3)
+        sRGB in [0, 1]; its size is free.
+    method : {"symmetric", "cholesky"}
+        Which A.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3)
+        float64, clipped to [0, 1].
+
+    Raises
+    ------
+    ImageError
+        A shape is not (H, W, 3).
+    OptionError
+        `method` is unknown.
+
+    Notes
+    -----
+    Along directions in which the style's variance is below 1e-4, S is taken to have that variance:
+    the noise of a grey or flat style is not stretched to the range of the content. Without such
+    directions, and where nothing is clipped, mean and covariance are met exactly.
+    """
+    for name, pixels in (("style", style), ("content", content)):
+        if pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ImageError(f"match_color: {name} must have shape (H, W, 3), got {pixels.shape}")
+    style_mean, S = _statistics(style)
+    content_mean, C = _statistics(content)
+    S = _power(S, 1.0, _FLOOR)
+    if method == "cholesky":
+        C = _power(C, 1.0, 1e-12)  # positive definite, whatever the content
+        A = np.linalg.cholesky(C) @ np.linalg.inv(np.linalg.cholesky(S))
+    elif method == "symmetric":
+        root, inverse_root = _power(S, 0.5), _power(S, -0.5)
+        A = inverse_root @ _power(root @ C @ root, 0.5) @ inverse_root
+    else:
+        raise OptionError(f"match_color: method must be cholesky or symmetric, got {method!r}")
+    return np.clip((style - style_mean) @ A.T + content_mean, 0.0, 1.0)
+
+
+def _statistics(pixels: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (3,) and covariance (3, 3) of the colours."""
+    colours = pixels.reshape(-1, 3).astype(np.float64)
+    mean = colours.mean(axis=0)
+    colours -= mean
+    return mean, colours.T @ colours / len(colours)
+
+
+def _power(matrix: NDArray[np.float64], exponent: float, floor: float = 0.0) -> NDArray[np.float64]:
+    """Power of a symmetric matrix whose eigenvalues are first raised to at least `floor`."""
+    values, vectors = np.linalg.eigh(matrix)
+    result: NDArray[np.float64] = (vectors * np.maximum(values, floor) ** exponent) @ vectors.T
+    return result

@@ -1,0 +1,148 @@
+"""Orientation and colour management: pictures stand upright and are sRGB, whatever was stored."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+from pictures import (
+    ALPHA,
+    DISPLAY_P3,
+    LINEAR_GREY,
+    MUTED,
+    RGB,
+    RGB16,
+    SLOPE,
+    SRGB,
+    loaded,
+    png16,
+    rgb_profile,
+    saved,
+)
+from PIL import Image, ImageCms
+
+from pynst.images import load_image, read_picture
+
+# -------------------------------------------------------------------------------------- orientation
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(tmp_path, file_format, orientation):
+    # A scene with four different corners, stored as a camera held that way would store it.
+    scene = np.zeros((32, 48, 3), np.uint8)
+    scene[:16, :24], scene[:16, 24:], scene[16:, :24] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    turn = Image.Transpose
+    inverse = {
+        2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE,
+        6: turn.ROTATE_90, 7: turn.TRANSVERSE, 8: turn.ROTATE_270,
+    }  # fmt: skip
+    stored = Image.fromarray(scene)
+    if orientation > 1:
+        stored = stored.transpose(inverse[orientation])
+    exif = Image.Exif()
+    exif[274] = orientation
+    picture = read_picture(saved(stored, tmp_path, file_format, exif=exif.tobytes()), "content")
+    assert picture.pixels.shape == scene.shape
+    corners = [(4, 4), (4, 44), (28, 4), (28, 44)]
+    for y, x in corners:
+        np.testing.assert_allclose(picture.pixels[y, x], scene[y, x] / 255, atol=0.03)
+    assert picture.notes == (() if orientation == 1 else ("rotated by its EXIF orientation",))
+
+
+def test_orientation_turns_the_alpha_too(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    path = saved(np.dstack([RGB, ALPHA]), tmp_path, "PNG", exif=exif.tobytes())
+    picture = read_picture(path, "content")
+    assert picture.alpha is not None
+    np.testing.assert_array_equal(picture.alpha, np.rot90(ALPHA, -1) / 255)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_is_none(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    picture = read_picture(saved(RGB, tmp_path, "PNG", exif=exif.tobytes()), "content")
+    np.testing.assert_array_equal(picture.pixels, RGB / 255)
+    assert picture.notes == ()
+
+
+# ------------------------------------------------------------------------------------------- colour
+
+
+def srgb_coded(linear):
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize(
+    "primaries", [SRGB[[1, 2, 0]], DISPLAY_P3], ids=["swapped primaries", "Display P3"]
+)
+def test_an_icc_profile_is_converted_to_srgb(tmp_path, primaries, file_format):
+    settings: dict[str, dict[str, int]] = {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "WEBP": {"lossless": True},
+    }
+    path = saved(
+        MUTED, tmp_path, file_format, icc_profile=rgb_profile(primaries, 1.8),
+        **settings.get(file_format, {}),
+    )  # fmt: skip
+    picture = read_picture(path, "content")
+    wanted = srgb_coded((MUTED / 255) ** 1.8 @ primaries @ np.linalg.inv(SRGB))
+    levels = 6 if file_format == "JPEG" else 2
+    np.testing.assert_allclose(picture.pixels, wanted, atol=levels / 255)
+    assert np.abs(wanted - MUTED / 255).max() > 0.05
+    assert picture.notes == ("ICC profile converted to sRGB",)
+
+
+def test_an_icc_profile_that_amounts_to_srgb_changes_nothing(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = read_picture(saved(RGB, tmp_path, "PNG", icc_profile=profile), "content")
+    np.testing.assert_array_equal(picture.pixels, RGB / 255)
+    assert picture.notes == ()
+    chunk = (b"iCCP", b"sRGB\0\0" + zlib.compress(profile))
+    np.testing.assert_array_equal(loaded(png16(RGB16, chunk), tmp_path).pixels, RGB16 / 65535)
+
+
+def test_an_icc_profile_of_16_bits_is_converted_at_8(tmp_path):
+    deep = MUTED.astype(np.uint16) * 257
+    chunk = (b"iCCP", b"P3\0\0" + zlib.compress(rgb_profile(DISPLAY_P3, 1.8)))
+    picture = loaded(png16(deep, chunk), tmp_path)
+    wanted = srgb_coded((MUTED / 255) ** 1.8 @ DISPLAY_P3 @ np.linalg.inv(SRGB))
+    np.testing.assert_allclose(picture.pixels, wanted, atol=2 / 255)
+    assert picture.notes == ("ICC profile converted to sRGB",)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_grey_icc_profile_is_converted(tmp_path, dtype):
+    samples = SLOPE.astype(dtype) * dtype(np.iinfo(dtype).max // 255)
+    picture = read_picture(saved(samples, tmp_path, "TIFF", icc_profile=LINEAR_GREY), "content")
+    np.testing.assert_allclose(picture.pixels[:, :, 1], srgb_coded(SLOPE / 255), atol=0.51 / 255)
+    assert picture.notes == ("ICC profile converted to sRGB",)
+
+
+def test_an_rgb_profile_serves_a_grey_picture(tmp_path):
+    path = saved(SLOPE, tmp_path, "PNG", icc_profile=rgb_profile(DISPLAY_P3, 1.0))
+    np.testing.assert_allclose(load_image(path)[:, :, 0], srgb_coded(SLOPE / 255), atol=2 / 255)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"nonsense", rgb_profile(DISPLAY_P3, 1.8)[:200], LINEAR_GREY],
+    ids=["nonsense", "truncated", "of another colour space"],
+)
+def test_a_damaged_or_unfitting_icc_profile_is_ignored(tmp_path, profile):
+    picture = read_picture(saved(RGB, tmp_path, "PNG", icc_profile=profile), "content")
+    np.testing.assert_array_equal(picture.pixels, RGB / 255)
+    assert picture.notes == ("damaged or unfitting ICC profile ignored",)
+
+
+def test_a_profile_does_not_reach_the_alpha(tmp_path):
+    path = saved(
+        np.dstack([MUTED, ALPHA]), tmp_path, "PNG", icc_profile=rgb_profile(DISPLAY_P3, 1.8)
+    )
+    picture = read_picture(path, "content")
+    assert picture.alpha is not None
+    np.testing.assert_array_equal(picture.alpha, ALPHA / 255)
