@@ -28,7 +28,13 @@ def isa() -> str: ...
 def conv3x3_pack(weight: _F32, packed: _F32) -> None: ...
 def conv3x3_relu_scratch(threads: Threads, C: int, N: int, H: int, W: int) -> int: ...
 def conv3x3_relu(
-    threads: Threads, x: _F32, weights: _F32, bias: _F32, y: _F32, bits: _Bits | None, scratch: _Bytes
+    threads: Threads,
+    x: _F32,
+    weights: _F32,
+    bias: _F32,
+    y: _F32,
+    bits: _Bits | None,
+    scratch: _Bytes,
 ) -> None: ...
 def conv3x3_relu_backward(
     threads: Threads, dy: _F32, bits: _Bits, weights: _F32, dx: _F32, scratch: _Bytes
@@ -67,16 +73,30 @@ def image_conv3x3_relu(
     scratch: _Bytes,
 ) -> None: ...
 def image_conv3x3_relu_backward(
-    threads: Threads, dy: _F32, bits: _Bits, weights: _F32, padding: _Padding, dx: _F32, scratch: _Bytes
+    threads: Threads,
+    dy: _F32,
+    bits: _Bits,
+    weights: _F32,
+    padding: _Padding,
+    dx: _F32,
+    scratch: _Bytes,
 ) -> None: ...
-def pool2x2(threads: Threads, x: _F32, mode: _Pooling, y: _F32, choices: _Choices | None) -> None: ...
+def pool2x2(
+    threads: Threads, x: _F32, mode: _Pooling, y: _F32, choices: _Choices | None
+) -> None: ...
 def pool2x2_backward(
     threads: Threads, dy: _F32, mode: _Pooling, choices: _Choices | None, dx: _F32
 ) -> None: ...
 def filter7x7_pack(weight: _F32, plane: _I32, packed: _F32, planes: _I32) -> None: ...
 def filter7x7_scratch(threads: Threads, N: int, H: int, W: int) -> int: ...
 def filter7x7(
-    threads: Threads, x: _F32, weights: _F32, planes: _I32, y: _F32, bits: _Bits | None, scratch: _Bytes
+    threads: Threads,
+    x: _F32,
+    weights: _F32,
+    planes: _I32,
+    y: _F32,
+    bits: _Bits | None,
+    scratch: _Bytes,
 ) -> None: ...
 def filter7x7_backward(
     threads: Threads, dy: _F32, bits: _Bits, weights: _F32, planes: _I32, dx: _F32, scratch: _Bytes

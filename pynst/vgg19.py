@@ -35,17 +35,28 @@ LAYERS = tuple(
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the walk: a convolution with its ReLU (``relu…``) or a pooling (``pool…``)."""
+    """One step of the walk: a convolution with its ReLU, a pooling, or both at once.
+
+    Attributes
+    ----------
+    source, output : str
+        Names of the buffers it reads and writes.
+    layer : str
+        The ReLU's layer, ``"relu1_1"``; empty for a pooling alone.
+    shape, shape_out : Shape
+        Of the ReLU's response (of the input, for a pooling alone), and of the output.
+    """
 
     source: str
     output: str
-    shape_in: Shape
+    layer: str
+    shape: Shape
     shape_out: Shape
 
     @property
     def pools(self) -> bool:
-        """Whether this step is a pooling."""
-        return self.output.startswith("pool")
+        """Whether it ends in a pooling."""
+        return self.output != self.layer
 
 
 class VGG19:
@@ -130,12 +141,11 @@ class VGG19:
             if gradient:
                 since = back if step is steps[-1] else back - 1
                 buffers.append(Buffer(f"d {step.output}", "features", step.shape_out, since, back))
-                if not step.pools:
-                    buffers.append(Buffer(f"bits {step.output}", "bits", step.shape_out, i, back))
-                elif self.pooling == "max":
-                    buffers.append(
-                        Buffer(f"choices {step.output}", "choices", step.shape_out, i, back)
-                    )
+                if step.layer:
+                    buffers.append(Buffer(f"bits {step.layer}", "bits", step.shape, i, back))
+                if step.pools and self.pooling == "max":
+                    choices = f"choices {step.output}"
+                    buffers.append(Buffer(choices, "choices", step.shape_out, i, back))
         if gradient:
             buffers.append(Buffer("d x", "image", (3, H, W), 2 * n - 1, 2 * n))
         return Plan.of(buffers, self.backend)
@@ -145,12 +155,15 @@ class VGG19:
         _, H, W = workspace.plan.buffers["x"].shape
         for step in self._steps(H, W, layers):
             x, y = workspace[step.source], workspace[step.output]
-            if step.pools:
-                choices = workspace.get(f"choices {step.output}")
+            bits = workspace.get(f"bits {step.layer}")
+            choices = workspace.get(f"choices {step.output}")
+            if not step.layer:
                 self.backend.pool2x2(x, self.pooling, y, choices)
                 continue
-            weights, bits = self._weights(step.output), workspace.get(f"bits {step.output}")
-            if step.source == "x":
+            weights = self._weights(step.layer)
+            if step.pools:
+                self.backend.conv3x3_relu_pool(x, weights, self.pooling, y, bits, choices)
+            elif step.source == "x":
                 self.backend.image_conv3x3_relu(x, weights, self.padding, y, bits)
             else:
                 self.backend.conv3x3_relu(x, weights, y, bits)
@@ -166,13 +179,18 @@ class VGG19:
         self.backend.zero(workspace[f"d {steps[-1].output}"])
         for step in reversed(steps):
             dy, dx = workspace[f"d {step.output}"], workspace[f"d {step.source}"]
-            if step.pools:
-                choices = workspace.get(f"choices {step.output}")
+            choices = workspace.get(f"choices {step.output}")
+            if not step.layer:
                 self.backend.pool2x2_backward(dy, self.pooling, choices, dx)
                 continue
-            if step.output in layers:
-                add_loss(step.output, workspace[step.output], dy)
-            weights, bits = self._weights(step.output), workspace[f"bits {step.output}"]
+            weights, bits = self._weights(step.layer), workspace[f"bits {step.layer}"]
+            if step.pools:
+                self.backend.conv3x3_relu_pool_backward(
+                    dy, bits, self.pooling, choices, weights, dx
+                )
+                continue
+            if step.layer in layers:
+                add_loss(step.layer, workspace[step.layer], dy)
             if step.source == "x":
                 self.backend.image_conv3x3_relu_backward(dy, bits, weights, self.padding, dx)
             else:
@@ -186,23 +204,25 @@ class VGG19:
             raise OptionError(
                 f"unknown layer {missing[0]!r}: this network has {', '.join(self.layers)}"
             )
+        walk = self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]
         steps: list[Step] = []
         source, shape = "x", (3, H, W)
-        for layer in self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]:
-            block, index = int(layer[4]), int(layer[6:])
-            if block > 1 and index == 1:
-                pooled = (shape[0], shape[1] // 2, shape[2] // 2)
-                steps.append(Step(source, f"pool{block - 1}", shape, pooled))
-                source, shape = f"pool{block - 1}", pooled
-            convolved = (self._channels[layer], *shape[1:])
-            steps.append(Step(source, layer, shape, convolved))
-            source, shape = layer, convolved
+        for layer, following in zip(walk, [*walk[1:], ""], strict=True):
+            shape = (self._channels[layer], *shape[1:])
+            pool = f"pool{layer[4]}" if following and following[4] != layer[4] else ""
+            pooled = (shape[0], shape[1] // 2, shape[2] // 2)
+            if pool and layer not in layers and source != "x":
+                steps.append(Step(source, pool, layer, shape, pooled))
+            else:
+                steps.append(Step(source, layer, layer, shape, shape))
+                if pool:
+                    steps.append(Step(layer, pool, "", shape, pooled))
+            source, shape = (pool, pooled) if pool else (layer, shape)
         return steps
 
-    def _weights(self, output: str) -> Any:
+    def _weights(self, layer: str) -> Any:
         """Packed weights of the convolution before a ReLU; packed when first needed."""
-        if output not in self._packed:
-            self._packed[output] = self.backend.conv3x3_weights(
-                *self._arrays[output.replace("relu", "conv")]
-            )
-        return self._packed[output]
+        if layer not in self._packed:
+            name = layer.replace("relu", "conv")
+            self._packed[layer] = self.backend.conv3x3_weights(*self._arrays[name])
+        return self._packed[layer]

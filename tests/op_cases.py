@@ -138,6 +138,51 @@ def image_conv3x3_relu_backward(
     return {"dx": b.read(dx, "image", (3, H, W))}
 
 
+def conv3x3_relu_pool(
+    backend: Any, rng: np.random.Generator, C: int, N: int, H: int, W: int, mode: str
+) -> Outputs:
+    b = Bench(backend)
+    weights = backend.conv3x3_weights(*layer_weights(rng, N, C))
+    x = b.new("features", (C, H, W), features(rng, C, H, W))
+    pooled = (N, H // 2, W // 2)
+    y, bits = b.new("features", pooled), b.new("bits", (N, H, W))
+    choices = b.new("choices", pooled) if mode == "max" else None
+    backend.conv3x3_relu_pool(x, weights, mode, y, bits, choices)
+    values = b.read(y, "features", pooled)
+    unkept = b.new("features", pooled)
+    backend.conv3x3_relu_pool(x, weights, mode, unkept, None, None)
+    np.testing.assert_array_equal(values, b.read(unkept, "features", pooled))
+    # the two ops apart give the same masks, to the bit
+    full, bits_apart = b.new("features", (N, H, W)), b.new("bits", (N, H, W))
+    backend.conv3x3_relu(x, weights, full, bits_apart)
+    np.testing.assert_array_equal(
+        b.read(bits, "bits", (N, H, W)), b.read(bits_apart, "bits", (N, H, W))
+    )
+    if choices is not None:
+        apart = b.new("choices", pooled)
+        backend.pool2x2(full, mode, b.new("features", pooled), apart)
+        np.testing.assert_array_equal(
+            b.read(choices, "choices", pooled), b.read(apart, "choices", pooled)
+        )
+    return {"y": values}
+
+
+def conv3x3_relu_pool_backward(
+    backend: Any, rng: np.random.Generator, C: int, N: int, H: int, W: int, mode: str
+) -> Outputs:
+    b = Bench(backend)
+    weights = backend.conv3x3_weights(*layer_weights(rng, N, C))
+    pooled = (N, H // 2, W // 2)
+    dy = b.new("features", pooled, noise(rng, *pooled))
+    bits = b.new("bits", (N, H, W), rng.random((N, H, W)) < 0.5)
+    choices = None
+    if mode == "max":
+        choices = b.new("choices", pooled, rng.integers(0, 4, pooled).astype(np.uint8))
+    dx = b.new("features", (C, H, W))
+    backend.conv3x3_relu_pool_backward(dy, bits, mode, choices, weights, dx)
+    return {"dx": b.read(dx, "features", (C, H, W))}
+
+
 def pool2x2(backend: Any, rng: np.random.Generator, C: int, H: int, W: int, mode: str) -> Outputs:
     b = Bench(backend)
     pooled = (C, H // 2, W // 2)
@@ -277,6 +322,12 @@ def _cases() -> list[OpCase]:
             OpCase("conv3x3_relu", sizes, conv3x3_relu, tolerance, flops, nbytes),
             OpCase("conv3x3_relu_backward", sizes, conv3x3_relu_backward, tolerance, flops, nbytes),
         ]
+    for C, N, H, W in [(4, 8, 2, 2), (16, 20, 5, 7), (64, 64, 33, 18), (128, 128, 24, 31)]:
+        for mode in ("average", "max"):
+            sizes = {"C": C, "N": N, "H": H, "W": W, "mode": mode}
+            flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N / 4) * H * W + 36.0 * C * N
+            for run in (conv3x3_relu_pool, conv3x3_relu_pool_backward):
+                cases.append(OpCase(run.__name__, sizes, run, 3e-6, flops, nbytes))
     for N, H, W in [(4, 1, 1), (8, 2, 3), (64, 5, 16), (64, 17, 33), (64, 40, 47)]:
         for padding in ("zero", "replicate"):
             sizes = {"N": N, "H": H, "W": W, "padding": padding}

@@ -214,13 +214,14 @@ class Recorder:
 
     def __getattr__(self, name):
         op = getattr(self._backend, name)
-        if name not in ("conv3x3_relu", "image_conv3x3_relu", "pool2x2"):
+        kept = {"conv3x3_relu": 1, "image_conv3x3_relu": 1, "pool2x2": 1, "conv3x3_relu_pool": 2}
+        if name not in kept:
             return op
 
         def recorded(*arguments):
             op(*arguments)
-            if arguments[-1] is not None:
-                self.kept.append(arguments[-1].copy())
+            masks = arguments[-kept[name] :]
+            self.kept += [array.copy() for array in masks if array is not None]
 
         return recorded
 

@@ -161,8 +161,7 @@ void need_choices(const Arguments& arguments, Pooling mode, const void* choices)
                       "choices must be given for mode 'max', got None");
 }
 
-// ---- conv3x3_relu
-// ------------------------------------------------------------------------------------
+// ---- conv3x3_relu -------------------------------------------------------------------------------
 
 // Packed weights; blocks become channels, since lanes beyond C and N hold zeros.
 struct Conv {
@@ -171,7 +170,7 @@ struct Conv {
 
     Conv(const Arguments& arguments, const py::array& weights, int H, int W)
         : packed(arguments.in<float>(
-              "weights", weights, {{"N / 16"}, {"C / 16"}, {"9", 9}, {"16", 16}, {"16", 16}})),
+              "weights", weights, {{"N / 16"}, {"C / 16"}, {"16", 16}, {"9", 9}, {"16", 16}})),
           shape{length(weights, 1) * kLanes, length(weights, 0) * kLanes, H, W} {}
     int in() const {
         return shape.C / kLanes;
@@ -189,7 +188,7 @@ void bind_conv3x3(py::module_& m) {
         float* to = arguments.out<float>(
             "packed",
             packed,
-            {{"", channel_blocks(N)}, {"", channel_blocks(C)}, {"", 9}, {"", 16}, {"", 16}});
+            {{"", channel_blocks(N)}, {"", channel_blocks(C)}, {"", 16}, {"", 9}, {"", 16}});
         conv3x3_pack(w, C, N, to);
     });
     m.def("conv3x3_relu_scratch", [](const Threads& threads, int C, int N, int H, int W) {
@@ -296,8 +295,7 @@ void bind_conv3x3_pool(py::module_& m) {
           });
 }
 
-// ---- image_conv3x3_relu
-// ------------------------------------------------------------------------------
+// ---- image_conv3x3_relu -------------------------------------------------------------------------
 
 void bind_image_conv3x3(py::module_& m) {
     m.def("image_conv3x3_pack", [](const py::array& weight, py::array packed) {
@@ -363,8 +361,7 @@ void bind_image_conv3x3(py::module_& m) {
           });
 }
 
-// ---- pool2x2
-// -----------------------------------------------------------------------------------------
+// ---- pool2x2 ------------------------------------------------------------------------------------
 
 void bind_pool2x2(py::module_& m) {
     m.def("pool2x2",
@@ -404,8 +401,7 @@ void bind_pool2x2(py::module_& m) {
           });
 }
 
-// ---- the built-in filters
-// ------------------------------------------------------------------------------
+// ---- the built-in filters -----------------------------------------------------------------------
 
 void bind_filters(py::module_& m) {
     m.def(
@@ -498,8 +494,7 @@ void bind_filters(py::module_& m) {
     });
 }
 
-// ---- losses
-// ------------------------------------------------------------------------------------------
+// ---- losses -------------------------------------------------------------------------------------
 
 void bind_gram(py::module_& m) {
     m.def("gram_scratch",

@@ -32,7 +32,7 @@ constexpr int kTile = 4, kPositions = 36, kTaps = 9;
 constexpr int kPanelChannels = 64;  // output channels of a panel
 
 // The transformed tiles of a task should take about this many bytes (tuned on 2 MB of L2 cache).
-constexpr size_t kTileBytes = size_t{4} << 20;
+constexpr size_t kTileBytes = size_t{1} << 20;
 
 // Cuts the work of `job`, whose sizes are set, into tasks.
 void partition(const Threads& threads, Conv3x3Job& job) {
@@ -41,7 +41,7 @@ void partition(const Threads& threads, Conv3x3Job& job) {
 
     // 1. tiles: whole register blocks, then evened out
     const size_t group_bytes = sizeof(float) * kPositions * job.blocks_in * kLanes * group;
-    const int groups = static_cast<int>(std::clamp<size_t>(kTileBytes / group_bytes, 2, 16));
+    const int groups = static_cast<int>(std::clamp<size_t>(kTileBytes / group_bytes, 4, 16));
     job.tile_blocks = ceil_div(tiles, groups * group);
     job.tiles = ceil_div(tiles, job.tile_blocks);
     job.group = ceil_div(job.tiles, ceil_div(job.tiles, group));
@@ -56,13 +56,20 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     const size_t channels = static_cast<size_t>(job.blocks_in) * kLanes;
     const size_t panel = static_cast<size_t>(job.panel_blocks) * kLanes;
     job.V = kPositions * channels * job.group * ceil_div(job.tiles, job.group);
-    job.U = 6 * channels * panel;
     job.M = kPositions * panel * job.tiles;
 }
 
-size_t task_floats(const Conv3x3Job& job) {
-    const size_t pairs = static_cast<size_t>(job.panel_blocks) * job.blocks_in;
-    return job.V + job.U + job.M + pairs * kTaps * kLanes * kLanes;
+int weight_tasks(const Conv3x3Job& job) {
+    return ceil_div(job.blocks_out, inner().block_columns);
+}
+
+size_t weight_floats(const Conv3x3Job& job) {
+    const size_t outputs = static_cast<size_t>(weight_tasks(job)) * inner().block_columns * kLanes;
+    return kPositions * outputs * job.blocks_in * kLanes;
+}
+
+size_t scratch_bytes(const Threads& threads, const Conv3x3Job& job) {
+    return (weight_floats(job) + threads.count() * (job.V + job.M)) * sizeof(float);
 }
 
 Conv3x3Job forward_job(const Threads& threads, ConvShape s) {
@@ -81,10 +88,12 @@ Conv3x3Job backward_job(const Threads& threads, ConvShape s) {
     return job;
 }
 
-void run(Threads& threads, const Conv3x3Job& job, void* scratch) {
-    const size_t floats = task_floats(job);
+void run(Threads& threads, Conv3x3Job job, void* scratch) {
+    job.U = static_cast<float*>(scratch);
+    float* const own = job.U + weight_floats(job);
+    threads.run(weight_tasks(job), [&](int task, int) { inner().conv3x3_weights(job, task); });
     threads.run(job.tile_blocks * job.parts, [&](int task, int thread) {
-        inner().conv3x3(job, task, static_cast<float*>(scratch) + thread * floats);
+        inner().conv3x3(job, task, own + thread * (job.V + job.M));
     });
 }
 
@@ -97,18 +106,17 @@ void conv3x3_pack(const float* weight, int C, int N, float* packed) {
     for (int n = 0; n < N; ++n) {
         for (int c = 0; c < C; ++c) {
             const size_t pair = static_cast<size_t>(n / kLanes) * blocks_in + c / kLanes;
-            float* to = packed + pair * kTaps * kLanes * kLanes + c % kLanes * kLanes + n % kLanes;
+            float* to = packed + (pair * kLanes + c % kLanes) * kTaps * kLanes + n % kLanes;
             for (int tap = 0; tap < kTaps; ++tap) {
-                to[tap * kLanes * kLanes] = weight[(static_cast<size_t>(n) * C + c) * kTaps + tap];
+                to[tap * kLanes] = weight[(static_cast<size_t>(n) * C + c) * kTaps + tap];
             }
         }
     }
 }
 
 size_t conv3x3_relu_scratch(const Threads& threads, ConvShape s) {
-    const size_t floats =
-        std::max(task_floats(forward_job(threads, s)), task_floats(backward_job(threads, s)));
-    return floats * sizeof(float) * threads.count();
+    return std::max(scratch_bytes(threads, forward_job(threads, s)),
+                    scratch_bytes(threads, backward_job(threads, s)));
 }
 
 void conv3x3_relu(Threads& threads,

@@ -23,27 +23,30 @@ namespace {
 
 constexpr int kTileBlocks = 8;
 constexpr int kTile = kTileBlocks * kLanes;
-constexpr size_t kSums = static_cast<size_t>(kTile) * kTile;  // of one tile
-constexpr size_t kStripPixels = 1024;                         // at least
-constexpr int kTasks = 64;                                    // wanted, for an even load
+constexpr size_t kStripPixels = 1024;  // at least
+constexpr int kTasks = 64;             // wanted, for an even load
 
 struct Partition {
     int across, tiles, strips;  // tiles along a side of G, on the triangle; strips of pixels
     size_t strip;               // pixels of a strip
+    size_t sums_of_tile;
 
     Partition(int N, size_t M) {
         across = ceil_div(channel_blocks(N), kTileBlocks);
         tiles = across * (across + 1) / 2;
+        const size_t side = std::min(kTileBlocks, channel_blocks(N)) * kLanes;
+        sums_of_tile = side * side;
         const size_t most = (M + kStripPixels - 1) / kStripPixels;
         strips = static_cast<int>(std::min<size_t>(most, ceil_div(kTasks, tiles)));
         strip = (M + strips - 1) / strips;
     }
 
     double* sums(void* scratch, int strip, int tile) const {
-        return static_cast<double*>(scratch) + (static_cast<size_t>(strip) * tiles + tile) * kSums;
+        return static_cast<double*>(scratch) +
+               (static_cast<size_t>(strip) * tiles + tile) * sums_of_tile;
     }
     size_t sums_bytes() const {
-        return static_cast<size_t>(strips) * tiles * kSums * sizeof(double);
+        return static_cast<size_t>(strips) * tiles * sums_of_tile * sizeof(double);
     }
 };
 
@@ -58,7 +61,8 @@ void locate(int across, int tile, int* row, int* column) {
 }  // namespace
 
 size_t gram_scratch(const Threads& threads, int N, size_t M) {
-    return Partition(N, M).sums_bytes() + threads.count() * kSums * sizeof(float);
+    const Partition p(N, M);
+    return p.sums_bytes() + threads.count() * p.sums_of_tile * sizeof(float);
 }
 
 void gram(Threads& threads, int N, size_t M, const float* F, double* G, void* scratch) {
@@ -73,8 +77,8 @@ void gram(Threads& threads, int N, size_t M, const float* F, double* G, void* sc
         locate(p.across, tile, &row, &column);
         const size_t begin = strip * p.strip, end = std::min(begin + p.strip, M);
         double* sums = p.sums(scratch, strip, tile);
-        std::fill_n(sums, kSums, 0.0);
-        inner().gram(job, row, column, begin, end, sums, partial + thread * kSums);
+        std::fill_n(sums, p.sums_of_tile, 0.0);
+        inner().gram(job, row, column, begin, end, sums, partial + thread * p.sums_of_tile);
     });
 
     // 2. sum over the strips, mirrored below the diagonal

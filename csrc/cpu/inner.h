@@ -16,7 +16,8 @@ constexpr int kLanes = 16;  // channels of one block: features are (blocks, H, W
 enum class Pooling { none, average, maximum };
 enum class Border { zero, replicate, reflect };
 
-// conv3x3_relu.cpp. Tasks: tile_blocks * parts. Pooled arrays have H / 2 rows and W / 2 columns.
+// conv3x3_relu.cpp. Weight tasks: blocks_out / block_columns, rounded up; then tasks: tile_blocks *
+// parts. Pooled arrays have H / 2 rows and W / 2 columns.
 struct Conv3x3Job {
     int blocks_in, blocks_out, H, W;
     // Where the input comes from: features, or a gradient that passes a pooling and a ReLU on the
@@ -25,19 +26,20 @@ struct Conv3x3Job {
     const uint16_t* mask;     // ReLU bits that gate x, or null
     const uint32_t* choices;  // of the maximum pooling that x has to pass, or null
     Pooling source;
-    const float* weights;    // (blocks of N, blocks of C, 9, C % 16, N % 16)
+    const float* weights;    // (blocks of N, blocks of C, C % 16, 9, N % 16)
     bool transposed;         // backward: the weights' C are the outputs here, taps reversed
     const float* bias;       // null: no bias and no ReLU either
     float* y;                // pooled where `pool` says so
     uint16_t* bits;          // of the ReLU, never pooled, or null
     uint32_t* pool_choices;  // of the maximum pooling, or null
     Pooling pool;
-    // Partition into tasks, the same for any number of tasks run at a time.
+    // Partition into tasks.
     int tile_blocks, tiles,
         group;  // each task: `tiles` tiles (the last fewer) in groups of `group`
     int parts, panels,
         panel_blocks;  // of output blocks: panels of panel_blocks, shared among parts
-    size_t V, U, M;    // floats of scratch for each, the weights behind them
+    float* U;          // transformed weights
+    size_t V, M;       // floats of scratch of a task for each
 };
 
 // image_conv3x3_relu.cpp (size 3) and filter7x7.cpp (size 7). Tasks: strips of rows.
@@ -99,6 +101,7 @@ struct Inner {
     int tiles;          // tiles (or pixels) of one register block
     int block_columns;  // channel blocks of one register block
 
+    void (*conv3x3_weights)(const Conv3x3Job&, int task);
     void (*conv3x3)(const Conv3x3Job&, int task, float* scratch);
     void (*image_conv3x3)(const PlanarJob&, int task, float* scratch);
     void (*image_conv3x3_backward)(const PlanarJob&, int task, float* scratch);

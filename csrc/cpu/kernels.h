@@ -29,10 +29,9 @@ struct ConvShape {
     int C, N, H, W;
 };
 
-// ---- VGG-19
-// ----------------------------------------------------------------------------------------
+// ---- VGG-19 -------------------------------------------------------------------------------------
 
-// weight (N, C, 3, 3) to packed (blocks of N, blocks of C, 9, C % 16, N % 16).
+// weight (N, C, 3, 3) to packed (blocks of N, blocks of C, C % 16, 9, N % 16).
 void conv3x3_pack(const float* weight, int C, int N, float* packed);
 
 // bits: null if no backward pass follows. bias (blocks of N, 16), zeros beyond N.
@@ -109,8 +108,7 @@ void pool2x2_backward(Threads&,
                       const uint32_t* choices,
                       float* dx);
 
-// ---- the built-in filters
-// ----------------------------------------------------------------------------
+// ---- the built-in filters -----------------------------------------------------------------------
 
 // K filters (K, 7, 7), filter f on plane[f], to packed (groups of 16 filters, 3, 49, 16) and the
 // planes that each group reads, one bit each. ConvShape.C is 3 and N is 2 K.
@@ -139,8 +137,7 @@ void filter7x7_backward(Threads&,
 void binomial_down(Threads&, int H, int W, const float* x, float* y);
 void binomial_down_backward(Threads&, int H, int W, const float* dy, float* dx);
 
-// ---- losses
-// ------------------------------------------------------------------------------------------
+// ---- losses -------------------------------------------------------------------------------------
 
 size_t gram_scratch(const Threads&, int N, size_t M);
 void gram(Threads&, int N, size_t M, const float* F, double* G, void* scratch);

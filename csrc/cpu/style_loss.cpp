@@ -4,7 +4,7 @@
 //   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF += (4 k / M) D F,  D_ij = s_i^2 s_j^2 (G - A)_ij
 //                                            Gatys et al. 2016, Eq. 4 and 6 up to the constants in
 //                                            k
-//   in      F (N, M) in blocks, G, A (N, N) float64 with G = F F^T / M; k; s (N,) float64 or null.
+//   in      F (N, M) in blocks, G, A (N, N) float64, symmetric, G = F F^T / M; k; s (N,) float64 or null.
 //   out     loss, overwritten; dF, added to.
 //   mapping 1. a row of G at a time: its part of the loss, its part of (4 k / M) D, packed for 2.
 //           2. 56 pixels at a time: the matrix multiplication D F, rows = pixels, columns =
@@ -23,7 +23,7 @@
 namespace pynst {
 namespace {
 
-constexpr size_t kPixels = 56;
+constexpr size_t kPixels = 512;  // of a task
 
 // D in panels of `width` columns: (panels, 16 * blocks rows, width).
 struct Panels {
@@ -40,7 +40,7 @@ struct Panels {
 };
 
 size_t task_floats(int N) {
-    return static_cast<size_t>(channel_blocks(N)) * kLanes * (kPixels + inner().tiles);
+    return static_cast<size_t>(channel_blocks(N)) * kLanes * 4 * inner().tiles;
 }
 
 }  // namespace

@@ -136,6 +136,26 @@ class Backend(Protocol):
         The mask is the "zero where F <= 0" of Gatys et al. 2016, Eq. 2 and 6.
         """
 
+    def conv3x3_relu_pool(
+        self,
+        x: Array,
+        weights: Any,
+        mode: Pooling,
+        y: Array,
+        bits: Array | None,
+        choices: Array | None,
+    ) -> None:
+        """`conv3x3_relu`, then `pool2x2`: x (C, H, W) to y (N, H // 2, W // 2).
+
+        The rectified response itself is never stored, only its `bits` (N, H, W) and the `choices`
+        (N, H // 2, W // 2): it would be the largest array of all.
+        """
+
+    def conv3x3_relu_pool_backward(
+        self, dy: Array, bits: Array, mode: Pooling, choices: Array | None, weights: Any, dx: Array
+    ) -> None:
+        """`pool2x2_backward`, then `conv3x3_relu_backward`: dy (N, h, w) to dx (C, H, W)."""
+
     def pool2x2(self, x: Array, mode: Pooling, y: Array, choices: Array | None) -> None:
         """Mean or maximum of 2 x 2: (C, H, W) to (C, H // 2, W // 2); an odd last row is dropped.
 

@@ -33,7 +33,7 @@ _DTYPES: dict[Kind, type] = {
 
 
 class Convolution(NamedTuple):
-    """Packed weights (blocks of N, blocks of C, 9, 16, 16), or (blocks, 3, 9, 16) for an image; bias."""
+    """Packed weights (blocks of N, blocks of C, 16, 9, 16), or (blocks, 3, 9, 16) for an image; bias."""
 
     packed: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -176,7 +176,7 @@ class CpuBackend:
             packed = np.empty((_blocks(N), 3, 9, LANES), np.float32)
             self._cpu.image_conv3x3_pack(weight, packed)
         else:
-            packed = np.empty((_blocks(N), _blocks(C), 9, LANES, LANES), np.float32)
+            packed = np.empty((_blocks(N), _blocks(C), LANES, 9, LANES), np.float32)
             self._cpu.conv3x3_pack(weight, packed)
         return Convolution(packed, _in_blocks(np.asarray(bias, np.float32)))
 
@@ -218,9 +218,7 @@ class CpuBackend:
         with self._lock:
             C, H, W = _sizes(x)
             scratch = self._grow("conv3x3_relu_pool", C, _channels(y), H, W)
-            self._cpu.conv3x3_relu_pool(
-                self._threads, x, *weights, mode, y, bits, choices, scratch
-            )
+            self._cpu.conv3x3_relu_pool(self._threads, x, *weights, mode, y, bits, choices, scratch)
 
     def conv3x3_relu_pool_backward(
         self, dy: Array, bits: Array, mode: Pooling, choices: Array | None, weights: Any, dx: Array

@@ -113,6 +113,32 @@ class ReferenceBackend:
     ) -> None:
         dx[...] = _correlate_backward(dy * bits, weights)[:, 1:-1, 1:-1]
 
+    def conv3x3_relu_pool(
+        self,
+        x: Array,
+        weights: Convolution,
+        mode: Pooling,
+        y: Array,
+        bits: Array | None,
+        choices: Array | None,
+    ) -> None:
+        full = np.empty((len(weights.bias), *x.shape[1:]))
+        self.conv3x3_relu(x, weights, full, bits)
+        self.pool2x2(full, mode, y, choices)
+
+    def conv3x3_relu_pool_backward(
+        self,
+        dy: Array,
+        bits: Array,
+        mode: Pooling,
+        choices: Array | None,
+        weights: Convolution,
+        dx: Array,
+    ) -> None:
+        dfull = np.empty(bits.shape)
+        self.pool2x2_backward(dy, mode, choices, dfull)
+        self.conv3x3_relu_backward(dfull, bits, weights, dx)
+
     def pool2x2(self, x: Array, mode: Pooling, y: Array, choices: Array | None) -> None:
         quads = _quads(x)
         if mode == "average":

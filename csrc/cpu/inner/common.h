@@ -47,6 +47,43 @@ inline Lanes maximum(Lanes a, Lanes b, Lanes c, Lanes d, uint32_t* choices) {
     return select(low, lower, upper);
 }
 
+// Transposes 16 x 16 numbers: each round moves the highest bit of the row's number below the lowest
+// bit of the lane's, so that after four of them the two have changed places.
+inline void transpose(Lanes (&rows)[kLanes]) {
+    PYNST_UNROLL
+    for (int round = 0; round < 4; ++round) {
+        Lanes next[kLanes];
+        PYNST_UNROLL
+        for (int i = 0; i < kLanes / 2; ++i) {
+            next[2 * i] = zip_low(rows[i], rows[i + kLanes / 2]);
+            next[2 * i + 1] = zip_high(rows[i], rows[i + kLanes / 2]);
+        }
+        PYNST_UNROLL
+        for (int i = 0; i < kLanes; ++i) {
+            rows[i] = next[i];
+        }
+    }
+}
+
+// The sums over the lanes of N vectors, N a power of two, in the first N lanes of the result. Each round
+// adds neighbouring lanes and so halves what has to be summed.
+template <int N, int kRounds = 4>
+inline Lanes sums(const Lanes* v) {
+    if constexpr (N > 1) {
+        Lanes halved[N / 2];
+        PYNST_UNROLL
+        for (int i = 0; i < N / 2; ++i) {
+            halved[i] = even(v[2 * i], v[2 * i + 1]) + odd(v[2 * i], v[2 * i + 1]);
+        }
+        return sums<N / 2, kRounds - 1>(halved);
+    } else if constexpr (kRounds > 0) {
+        const Lanes halved = even(v[0], v[0]) + odd(v[0], v[0]);
+        return sums<1, kRounds - 1>(&halved);
+    } else {
+        return v[0];
+    }
+}
+
 inline Lanes average(Lanes a, Lanes b, Lanes c, Lanes d) {
     return broadcast(0.25f) * ((a + b) + (c + d));
 }

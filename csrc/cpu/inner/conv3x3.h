@@ -5,8 +5,7 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-// ---- 1. input: six by six pixels of one channel block
-// -----------------------------------------------
+// ---- 1. input: six by six pixels of one channel block -------------------------------------------
 
 // The pixel (y, x) of channel block `block`: features, or the gradient behind ReLU and pooling.
 template <bool kMasked, Pooling kSource>
@@ -115,99 +114,111 @@ void transform_tiles(const Conv3x3Job& job, int first, int tiles, float* V) {
     }
 }
 
-// ---- 2. weights
-// -------------------------------------------------------------------------------------
+// ---- 2. weights ---------------------------------------------------------------------------------
 
 constexpr int kTaps = 9;
-constexpr size_t kTapFloats = kLanes * kLanes;
+constexpr int kPair = kLanes * kTaps * kLanes;  // weights of 16 input and 16 output channels
 
-// The weights of the output blocks [first, first + blocks) as (blocks, blocks_in, 9, 16 in, 16
-// out): as they lie in memory, or for the way back transposed and with reversed taps into `turned`.
-const float* panel_weights(const Conv3x3Job& job, int first, int blocks, float* turned) {
+// The weights from input block `in` to output block `out` as (16 in, 9, 16 out): as they lie in
+// memory, or for the way back transposed and with reversed taps.
+inline const float* pair_weights(const Conv3x3Job& job, int in, int out, float* turned) {
     if (!job.transposed) {
-        return job.weights + static_cast<size_t>(first) * job.blocks_in * kTaps * kTapFloats;
+        return job.weights + (static_cast<size_t>(out) * job.blocks_in + in) * kPair;
     }
-    float* to = turned;
-    for (int block = first; block < first + blocks; ++block) {
-        for (int in = 0; in < job.blocks_in; ++in) {
-            const size_t pair = static_cast<size_t>(in) * job.blocks_out + block;
-            const float* from = job.weights + pair * kTaps * kTapFloats;
-            for (int tap = kTaps - 1; tap >= 0; --tap, to += kTapFloats) {
-                for (int i = 0; i < kLanes; ++i) {
-                    for (int o = 0; o < kLanes; ++o) {
-                        to[i * kLanes + o] = from[tap * kTapFloats + o * kLanes + i];
-                    }
-                }
-            }
+    const float* from = job.weights + (static_cast<size_t>(in) * job.blocks_out + out) * kPair;
+    for (int tap = 0; tap < kTaps; ++tap) {
+        Lanes rows[kLanes];
+        PYNST_UNROLL
+        for (int o = 0; o < kLanes; ++o) {
+            rows[o] = load(from + (o * kTaps + kTaps - 1 - tap) * kLanes);
+        }
+        transpose(rows);
+        PYNST_UNROLL
+        for (int i = 0; i < kLanes; ++i) {
+            store(turned + (i * kTaps + tap) * kLanes, rows[i]);
         }
     }
     return turned;
 }
 
-// Row `row` of G w G^T, for one panel. U: (6 columns, panel_blocks / kBlocks, channels in, kBlocks,
-// 16).
-void transform_panel(const Conv3x3Job& job, const float* weights, int blocks, int row, float* U) {
-    const int channels = job.blocks_in * kLanes;
-    const size_t part = static_cast<size_t>(channels) * kBlocks * kLanes;
-    const size_t column = part * (job.panel_blocks / kBlocks);
+// Row `row` of G w G^T, for sixteen input and sixteen output channels.
+inline void transform_pair(const float* w, int row, float* u, size_t position) {
     const Lanes g0 = broadcast(kG[row][0]), g1 = broadcast(kG[row][1]), g2 = broadcast(kG[row][2]);
-    for (int block = 0; block < job.panel_blocks; ++block) {
-        float* to = U + block / kBlocks * part + block % kBlocks * kLanes;
-        for (int c = 0; c < channels; ++c, to += kBlocks * kLanes) {
-            Lanes u[kIn];
-            if (block < blocks) {
-                const size_t pair = static_cast<size_t>(block) * job.blocks_in + c / kLanes;
-                const float* w = weights + pair * kTaps * kTapFloats + c % kLanes * kLanes;
-                Lanes r[3];
-                PYNST_UNROLL
-                for (int x = 0; x < 3; ++x) {
-                    const Lanes upper = g0 * load(w + x * kTapFloats);
-                    const Lanes middle = fma(g1, load(w + (3 + x) * kTapFloats), upper);
-                    r[x] = fma(g2, load(w + (6 + x) * kTapFloats), middle);
-                }
-                transform_weights(r, u);
-            } else {
-                PYNST_UNROLL
-                for (int i = 0; i < kIn; ++i) {
-                    u[i] = zero();  // fills the last register block of an odd number of blocks
-                }
-            }
-            PYNST_UNROLL
-            for (int i = 0; i < kIn; ++i) {
-                store(to + i * column, u[i]);
+    for (int c = 0; c < kLanes; ++c, w += kTaps * kLanes, u += kBlocks * kLanes) {
+        Lanes columns[3], v[kIn];
+        PYNST_UNROLL
+        for (int x = 0; x < 3; ++x) {
+            const Lanes upper = g0 * load(w + x * kLanes);
+            columns[x] =
+                fma(g2, load(w + (6 + x) * kLanes), fma(g1, load(w + (3 + x) * kLanes), upper));
+        }
+        transform_weights(columns, v);
+        PYNST_UNROLL
+        for (int i = 0; i < kIn; ++i) {
+            store(u + i * position, v[i]);
+        }
+    }
+}
+
+// U of output blocks [kBlocks * task, + kBlocks): (positions, channels in, kBlocks, 16). A row of
+// positions at a time, so that only six streams of memory are written; the weights stay in the
+// first-level cache.
+void conv3x3_weights(const Conv3x3Job& job, int task) {
+    const size_t block = static_cast<size_t>(kLanes) * kBlocks * kLanes,
+                 position = job.blocks_in * block;
+    float* const U = job.U + task * kPositions * position;
+    float zeros[kPair] = {}, turned[kBlocks][kPair];
+    for (int in = 0; in < job.blocks_in; ++in) {
+        const float* pairs[kBlocks];
+        for (int b = 0; b < kBlocks; ++b) {
+            const int out = task * kBlocks + b;  // zeros fill up an odd number of blocks
+            pairs[b] = out < job.blocks_out ? pair_weights(job, in, out, turned[b]) : zeros;
+        }
+        for (int row = 0; row < kIn; ++row) {
+            for (int b = 0; b < kBlocks; ++b) {
+                transform_pair(
+                    pairs[b], row, U + row * kIn * position + in * block + b * kLanes, position);
             }
         }
     }
 }
 
-// ---- 3. product: M = V U for the six positions of one row
-// --------------------------------------------
+// ---- 3. product: M = V U ------------------------------------------------------------------------
 
-// M: (positions, panel_blocks, job.tiles, 16).
-void multiply_row(
-    const Conv3x3Job& job, int tiles, int row, const float* V, const float* U, float* M) {
+// M: (positions, panel_blocks, job.tiles, 16), for the output blocks [first, first + panel_blocks).
+void multiply_panel(const Conv3x3Job& job, int tiles, int first, const float* V, float* M) {
     const int group = job.group, groups = ceil_div(job.tiles, group);
     const size_t v_panel = static_cast<size_t>(job.blocks_in) * group * kLanes;
     const size_t u_panel = static_cast<size_t>(job.blocks_in) * kLanes * kBlocks * kLanes;
     const size_t m_block = static_cast<size_t>(job.tiles) * kLanes;
-    for (int column = 0; column < kIn; ++column) {
-        const int position = row * kIn + column;
+    const int end = min(first + job.panel_blocks, job.blocks_out);
+    for (int position = 0; position < kPositions; ++position) {
         for (int g = 0; g * group < tiles; ++g) {
             const float* v = V + (static_cast<size_t>(position) * groups + g) * v_panel;
             const int rows = min(group, tiles - g * group);
-            for (int part = 0; part < job.panel_blocks / kBlocks; ++part) {
-                const float* u = U + (column * (job.panel_blocks / kBlocks) + part) * u_panel;
-                float* m = M + (position * job.panel_blocks + part * kBlocks) * m_block +
+            for (int block = first; block < end; block += kBlocks) {
+                const float* u =
+                    job.U +
+                    (static_cast<size_t>(block / kBlocks) * kPositions + position) * u_panel;
+                float* m = M + (position * job.panel_blocks + block - first) * m_block +
                            static_cast<size_t>(g) * group * kLanes;
-                multiply<kTiles, kBlocks, false>(
-                    rows, v, static_cast<size_t>(group) * kLanes, u, job.blocks_in, m, m_block);
+                const int used = ceil_div(tiles, group);
+                const float* next = u + u_panel + g * (u_panel / used);
+                multiply<kTiles, kBlocks, false>(rows,
+                                                 v,
+                                                 static_cast<size_t>(group) * kLanes,
+                                                 u,
+                                                 job.blocks_in,
+                                                 m,
+                                                 m_block,
+                                                 next,
+                                                 kBlocks * kLanes / used);
             }
         }
     }
 }
 
-// ---- 4. output: A^T M A, bias, ReLU, pooling
-// ----------------------------------------------------------
+// ---- 4. output: A^T M A, bias, ReLU, pooling ----------------------------------------------------
 
 // Stores the 4 x 4 outputs (as far as they are inside) of a tile at (top, left), unpooled.
 inline void store_tile(
@@ -318,18 +329,14 @@ void conv3x3(const Conv3x3Job& job, int task, float* scratch) {
     const int tile = task / job.parts * job.tiles, part = task % job.parts;
     const int all = ceil_div(job.H, kOut) * ceil_div(job.W, kOut);
     const int tiles = min(job.tiles, all - tile);
-    float *V = scratch, *U = V + job.V, *M = U + job.U, *turned = M + job.M;
+    float *V = scratch, *M = V + job.V;
 
     transform_tiles(job, tile, tiles, V);
     const int begin = job.panels * part / job.parts, end = job.panels * (part + 1) / job.parts;
     for (int panel = begin; panel < end; ++panel) {
         const int first = panel * job.panel_blocks;
         const int blocks = min(job.panel_blocks, job.blocks_out - first);
-        const float* weights = panel_weights(job, first, blocks, turned);
-        for (int row = 0; row < kIn; ++row) {
-            transform_panel(job, weights, blocks, row, U);
-            multiply_row(job, tiles, row, V, U, M);
-        }
+        multiply_panel(job, tiles, first, V, M);
         if (job.bias == nullptr) {
             transform_back<false, false>(job, first, blocks, tile, tiles, M);
         } else if (job.pool == Pooling::none) {

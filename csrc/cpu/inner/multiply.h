@@ -10,8 +10,14 @@ namespace PYNST_ISA {
 //   u    (16 * blocks, kBlocks, 16)
 //   out  blocks out_stride floats apart, each (T, 16); with kAdd the sums are added to it
 template <int T, int B, bool kAdd>
-inline void multiply_block(
-    const float* v, size_t v_stride, const float* u, int blocks, float* out, size_t out_stride) {
+inline void multiply_block(const float* v,
+                           size_t v_stride,
+                           const float* u,
+                           int blocks,
+                           float* out,
+                           size_t out_stride,
+                           const float* ahead,
+                           size_t ahead_step) {
     Lanes sums[T][B];
     PYNST_UNROLL
     for (int t = 0; t < T; ++t) {
@@ -22,6 +28,8 @@ inline void multiply_block(
     }
     for (int block = 0; block < blocks; ++block, v += v_stride) {
         for (int c = 0; c < kLanes; ++c, u += kBlocks * kLanes) {
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += ahead_step;
             Lanes w[B];
             PYNST_UNROLL
             for (int b = 0; b < B; ++b) {
@@ -55,11 +63,13 @@ inline void multiply(int rows,
                      const float* u,
                      int blocks,
                      float* out,
-                     size_t out_stride) {
+                     size_t out_stride,
+                     const float* ahead,
+                     size_t ahead_step) {
     if (rows == T) {
-        multiply_block<T, B, kAdd>(v, v_stride, u, blocks, out, out_stride);
+        multiply_block<T, B, kAdd>(v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
     } else if constexpr (T > 1) {
-        multiply<T - 1, B, kAdd>(rows, v, v_stride, u, blocks, out, out_stride);
+        multiply<T - 1, B, kAdd>(rows, v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
     }
 }
 

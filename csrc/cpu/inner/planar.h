@@ -27,8 +27,7 @@ inline int border_index(int i, int n, Border border) {
     return i < 0 ? -i : 2 * (n - 1) - i;
 }
 
-// ---- forward
-// ----------------------------------------------------------------------------------------
+// ---- forward ------------------------------------------------------------------------------------
 
 // Copies rows [first, first + rows) of the image, padded by `radius`, to lines
 // (3, rows, W + 2 radius).
@@ -178,8 +177,7 @@ void planar_forward(const PlanarJob& job, int task, float* scratch) {
     }
 }
 
-// ---- backward
-// ---------------------------------------------------------------------------------------
+// ---- backward -----------------------------------------------------------------------------------
 
 // The gradient behind the ReLU at one pixel of a group. Size 7: a filter receives the gradients of
 // its two rectified halves, with opposite signs.
@@ -289,12 +287,12 @@ inline void padded_row(
         rows[ky] = gated_rows.row(q + radius - ky);
     }
     for (int x = 0; x < job.W + 2 * radius; x += kPixels) {
-        Lanes sums[kPlanes][kPixels];
+        Lanes totals[kPlanes][kPixels];
         PYNST_UNROLL
         for (int p = 0; p < kPlanes; ++p) {
             PYNST_UNROLL
             for (int t = 0; t < kPixels; ++t) {
-                sums[p][t] = zero();
+                totals[p][t] = zero();
             }
         }
         for (int group = 0; group < gated_rows.groups; ++group) {
@@ -302,21 +300,21 @@ inline void padded_row(
             const float* weights = job.weights + group * group_stride;
             const size_t offset = (static_cast<size_t>(group) * gated_rows.line + x) * kLanes;
             if (planes == kAllPlanes) {
-                correlate_backward<kSize, kPlanes>(rows, offset, weights, 0, sums);
+                correlate_backward<kSize, kPlanes>(rows, offset, weights, 0, totals);
                 continue;
             }
             PYNST_UNROLL
             for (int plane = 0; plane < kPlanes; ++plane) {
                 if (planes >> plane & 1) {
-                    correlate_backward<kSize, 1>(rows, offset, weights, plane, sums + plane);
+                    correlate_backward<kSize, 1>(rows, offset, weights, plane, totals + plane);
                 }
             }
         }
-        PYNST_UNROLL
         for (int p = 0; p < kPlanes; ++p) {
-            PYNST_UNROLL
+            float of_pixels[kLanes];
+            store(of_pixels, sums<kPixels>(totals[p]));
             for (int t = 0; t < kPixels; ++t) {
-                buffer[p * width + x + t] += sum(sums[p][t]);
+                buffer[p * width + x + t] += of_pixels[t];
             }
         }
     }

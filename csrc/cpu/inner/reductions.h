@@ -3,51 +3,32 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-// ---- gram
-// --------------------------------------------------------------------------------------------
+// ---- gram ---------------------------------------------------------------------------------------
 
 // Pixels whose products are summed in float32 before they are added to float64, and those of them
 // that are read at a time, so that a register block's rows and columns stay in the first-level
 // cache.
 constexpr size_t kChunk = 1024, kRun = 128;
 
-// sums[r][b * 16 + i] += sum over pixels of row channel r times column channel i of block b.
-template <int R, int B>
-inline void gram_block(const float* rows,
-                       const float* columns,
-                       size_t block_stride,
-                       size_t pixels,
-                       float* sums,
-                       size_t stride) {
-    Lanes s[R][B];
+// sums[r][i] += sum over pixels of row channel r times column channel i, for R rows and 16 columns.
+template <int R>
+inline void gram_block(
+    const float* rows, const float* columns, size_t pixels, float* sums, size_t stride) {
+    Lanes s[R];
     PYNST_UNROLL
     for (int r = 0; r < R; ++r) {
-        PYNST_UNROLL
-        for (int b = 0; b < B; ++b) {
-            s[r][b] = load(sums + r * stride + b * kLanes);
-        }
+        s[r] = load(sums + r * stride);
     }
     for (size_t p = 0; p < pixels; ++p, rows += kLanes, columns += kLanes) {
-        Lanes c[B];
-        PYNST_UNROLL
-        for (int b = 0; b < B; ++b) {
-            c[b] = load(columns + b * block_stride);
-        }
+        const Lanes c = load(columns);
         PYNST_UNROLL
         for (int r = 0; r < R; ++r) {
-            const Lanes x = broadcast(rows[r]);
-            PYNST_UNROLL
-            for (int b = 0; b < B; ++b) {
-                s[r][b] = fma(x, c[b], s[r][b]);
-            }
+            s[r] = fma(broadcast(rows[r]), c, s[r]);
         }
     }
     PYNST_UNROLL
     for (int r = 0; r < R; ++r) {
-        PYNST_UNROLL
-        for (int b = 0; b < B; ++b) {
-            store(sums + r * stride + b * kLanes, s[r][b]);
-        }
+        store(sums + r * stride, s[r]);
     }
 }
 
@@ -59,30 +40,17 @@ struct GramTile {
 // partial (rows, columns) += products over pixels [p, p + pixels); below the diagonal nothing.
 inline void gram_run(
     const GramJob& job, const GramTile& t, size_t p, size_t pixels, float* partial) {
-    const size_t block_stride = job.M * kLanes,
-                 stride = static_cast<size_t>(t.column_end - t.column) * kLanes;
+    const size_t stride = static_cast<size_t>(t.column_end - t.column) * kLanes;
+    const auto block = [&](int i) { return job.F + (i * job.M + p) * kLanes; };
     for (int row = t.row; row < t.row_end; ++row) {
         for (int r = 0; r < kLanes; r += kGramRows) {
-            const float* rows = job.F + row * block_stride + p * kLanes + r;
             float* sums = partial + (static_cast<size_t>(row - t.row) * kLanes + r) * stride;
-            int column = t.column;
-            for (; column + kGramBlocks <= t.column_end; column += kGramBlocks) {
-                if (column + kGramBlocks > row) {
-                    gram_block<kGramRows, kGramBlocks>(rows,
-                                                       job.F + column * block_stride + p * kLanes,
-                                                       block_stride,
-                                                       pixels,
-                                                       sums + (column - t.column) * kLanes,
-                                                       stride);
-                }
-            }
-            for (; column < t.column_end; ++column) {
-                gram_block<kGramRows, 1>(rows,
-                                         job.F + column * block_stride + p * kLanes,
-                                         block_stride,
-                                         pixels,
-                                         sums + (column - t.column) * kLanes,
-                                         stride);
+            for (int column = row > t.column ? row : t.column; column < t.column_end; ++column) {
+                gram_block<kGramRows>(block(row) + r,
+                                      block(column),
+                                      pixels,
+                                      sums + (column - t.column) * kLanes,
+                                      stride);
             }
         }
     }
@@ -115,22 +83,34 @@ void gram(const GramJob& job,
     }
 }
 
-// ---- style_loss
-// --------------------------------------------------------------------------------------
+// ---- style_loss ---------------------------------------------------------------------------------
 
-// Each group of pixels is first copied to `scratch`, since M * 64 bytes from block to block would
-// often make all of its cache lines share a few places of the cache.
-void style_gradient(const StyleGradientJob& job, size_t begin, size_t end, float* scratch) {
-    const int pixels = static_cast<int>(end - begin);
-    const size_t block_stride = job.M * kLanes,
-                 group = static_cast<size_t>(job.blocks) * kTiles * kLanes;
-    for (int p = 0; p < pixels; ++p) {
-        float* to = scratch + p / kTiles * group + p % kTiles * kLanes;
-        for (int block = 0; block < job.blocks; ++block) {
-            store(to + static_cast<size_t>(block) * kTiles * kLanes,
-                  load(job.F + block * block_stride + (begin + p) * kLanes));
+constexpr int kPart =
+    4 * kTiles;  // pixels worked on at a time, so that D is read once for all of them
+
+// Copies `pixels` pixels of F to (groups, blocks, kTiles, 16): in F itself, M * 64 bytes from block
+// to block would often make all cache lines of a group share a few places of the cache.
+inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, float* to) {
+    const size_t block_stride = job.M * kLanes;
+    const size_t group = static_cast<size_t>(job.blocks) * kTiles * kLanes;
+    for (int block = 0; block < job.blocks; ++block, to += kTiles * kLanes) {
+        const float* F = job.F + block * block_stride + begin * kLanes;
+        const float* dF = job.dF + block * block_stride + begin * kLanes;
+        for (int p = 0; p < pixels; ++p) {
+            __builtin_prefetch(F + (p + kPart) * kLanes, 0, 2);  // of the next part
+            __builtin_prefetch(dF + p * kLanes, 1, 2);
+            store(to + p / kTiles * group + p % kTiles * kLanes, load(F + p * kLanes));
         }
     }
+}
+
+inline void style_gradient_part(const StyleGradientJob& job,
+                                size_t begin,
+                                int pixels,
+                                float* scratch) {
+    const size_t block_stride = job.M * kLanes;
+    const size_t group = static_cast<size_t>(job.blocks) * kTiles * kLanes;
+    pack_pixels(job, begin, pixels, scratch);
     const float* D = job.D;
     for (int block = 0; block < job.blocks; block += kBlocks) {
         for (int p = 0; p < pixels; p += kTiles) {
@@ -139,18 +119,23 @@ void style_gradient(const StyleGradientJob& job, size_t begin, size_t end, float
             const int rows = min(kTiles, pixels - p);
             if (job.blocks - block >= kBlocks) {
                 multiply<kTiles, kBlocks, true>(
-                    rows, v, kTiles * kLanes, D, job.blocks, out, block_stride);
+                    rows, v, kTiles * kLanes, D, job.blocks, out, block_stride, D, 0);
             } else {
                 multiply<kTiles, 1, true>(
-                    rows, v, kTiles * kLanes, D, job.blocks, out, block_stride);
+                    rows, v, kTiles * kLanes, D, job.blocks, out, block_stride, D, 0);
             }
         }
         D += static_cast<size_t>(job.blocks) * kLanes * kBlocks * kLanes;
     }
 }
 
-// ---- content_loss
-// ------------------------------------------------------------------------------------
+void style_gradient(const StyleGradientJob& job, size_t begin, size_t end, float* scratch) {
+    for (size_t p = begin; p < end; p += kPart) {
+        style_gradient_part(job, p, p + kPart < end ? kPart : static_cast<int>(end - p), scratch);
+    }
+}
+
+// ---- content_loss -------------------------------------------------------------------------------
 
 double content(const ContentJob& job, int block, size_t begin, size_t end) {
     constexpr size_t run = 64;  // pixels summed in float32
@@ -170,8 +155,7 @@ double content(const ContentJob& job, int block, size_t begin, size_t end) {
     return total;
 }
 
-// ---- pool2x2
-// -----------------------------------------------------------------------------------------
+// ---- pool2x2 ------------------------------------------------------------------------------------
 
 void pool2x2(const PoolJob& job, int block, int row) {
     const int h = job.H / 2, w = job.W / 2;

@@ -19,6 +19,7 @@ extern const Inner kInner;
 const Inner kInner = {PYNST_NAME(PYNST_ISA),
                       kTiles,
                       kBlocks,
+                      conv3x3_weights,
                       conv3x3,
                       planar_forward<3>,
                       planar_backward<3>,
