@@ -33,6 +33,8 @@ class Network(Protocol):
     mean: NDArray[np.float64]
     input_axes: NDArray[np.float64]
     tv_share: float
+    coarsest: int
+    finest_share: float
     scales: dict[str, NDArray[np.float64]]
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]

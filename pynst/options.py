@@ -287,13 +287,17 @@ class TransferOptions:
             changes,
         )
 
-    def schedule(self, levels: int) -> tuple[int, ...]:
-        """Evaluations for each of so many levels, coarse to fine."""
+    def schedule(self, levels: int, finest_share: float = 0.0) -> tuple[int, ...]:
+        """Evaluations for each of so many levels, coarse to fine.
+
+        By quality, none gets fewer than `finest_share` of the first.
+        """
         if self.iterations is None:
             table = QUALITIES[self.quality]
             if levels == 1 and self.levels == 1:
                 return (sum(table),)
-            return tuple(table[min(level, len(table) - 1)] for level in range(levels))
+            least = round(finest_share * table[0])
+            return tuple(max(least, table[min(level, len(table) - 1)]) for level in range(levels))
         if len(self.iterations) == 1:
             return self.iterations * levels
         if len(self.iterations) != levels:

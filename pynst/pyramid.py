@@ -10,11 +10,9 @@ import math
 
 __all__ = ["level_sizes"]
 
-_COARSEST = 128  # long side in pixels; below this the content is weak (measured on pictures)
-
 
 def level_sizes(
-    image_size: int, levels: int | None = None, *, smallest: int = 1
+    image_size: int, levels: int | None = None, *, coarsest: int = 128, smallest: int = 1
 ) -> tuple[int, ...]:
     """Long sides of the levels, coarse to fine, each about sqrt(2) times the one before.
 
@@ -23,8 +21,10 @@ def level_sizes(
     image_size : int
         Long side of the finest level, pixels.
     levels : int, optional
-        How many; by default as many as keep the coarsest at 128 pixels or more. Fewer are given
-        where the coarsest would fall below `smallest`.
+        How many; by default as many as keep the first at `coarsest` pixels or more. Fewer are given
+        where the first would fall below `smallest`.
+    coarsest : int
+        Long side of the coarsest level by default, pixels.
     smallest : int
         Long side below which the network has no pixel left at its deepest layer.
 
@@ -40,6 +40,6 @@ def level_sizes(
     """
     if levels is None:
         # half a pixel of tolerance: 181 * sqrt(2) is 255.97
-        levels = 1 + max(0, math.floor(2 * math.log2((image_size + 0.5) / _COARSEST)))
+        levels = 1 + max(0, math.floor(2 * math.log2((image_size + 0.5) / coarsest)))
     sizes = [round(image_size / math.sqrt(2) ** i) for i in reversed(range(levels))]
     return tuple(size for size in sizes if size >= smallest or size == image_size)

@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 
 from pynst.color import luminance_of_result
 from pynst.errors import DivergedError, ImageError, Interrupted
-from pynst.images import ImageLike, read_picture, resize, save_image, to_png, to_uint8
+from pynst.images import (
+    ImageLike,
+    read_picture,
+    resize,
+    save_image,
+    size_to_long_side,
+    to_png,
+    to_uint8,
+)
 from pynst.networks import Network, open_network
 from pynst.objective import LossTerms, Objective, read_styles
 from pynst.optimizers import OPTIMIZERS, Run, Stop
@@ -220,7 +228,7 @@ class _Transfer:
             self.start = read_picture(options.init, "init").pixels
         self.network: Network = open_network(options)
         self.sizes = self._level_sizes()
-        self.budgets = options.schedule(len(self.sizes))
+        self.budgets = options.schedule(len(self.sizes), self.network.finest_share)
         self.work = [
             size**2 * budget for size, budget in zip(self.sizes, self.budgets, strict=True)
         ]
@@ -313,15 +321,20 @@ class _Transfer:
         H, W = self.content.shape[:2]
         least = self.network.smallest_side(known) if known else 1
         smallest = math.ceil(max(least, _COARSEST_SHORT_SIDE) * max(H, W) / min(H, W))
-        return level_sizes(self.options.image_size, self.options.levels, smallest=smallest)
+        return level_sizes(
+            self.options.image_size,
+            self.options.levels,
+            coarsest=self.network.coarsest,
+            smallest=smallest,
+        )
 
     def result(self, stopped_early: str) -> TransferResult:
         """What was reached, at the full size."""
         if self.x is None:
             raise ImageError("there is no image yet")
-        longest, (H, W) = max(self.content.shape[:2]), self.content.shape[:2]
-        shape = [max(1, round(side * self.options.image_size / longest)) for side in (H, W)]
-        x = self.x if list(self.x.shape[:2]) == shape else resize(self.x, *shape)
+        H, W = self.content.shape[:2]
+        shape = size_to_long_side(H, W, self.options.image_size)
+        x = self.x if self.x.shape[:2] == shape else resize(self.x, *shape)
         if self.options.preserve_color:
             x = luminance_of_result(x, resize(self.content, *shape))
         return TransferResult(

@@ -86,6 +86,10 @@ class VGG19:
     input_axes = np.eye(3)
     """Rows: the network's input planes in terms of R, G, B."""
     tv_share = 1.0
+    coarsest = 128
+    """Long side of the coarsest level, pixels; below this the content is weak."""
+    finest_share = 0.0
+    """Least evaluations of any level, as a share of the coarsest's: the quality's table holds."""
 
     def __init__(
         self,

@@ -154,8 +154,8 @@ def test_reference_binomial_of_a_flat_image_is_flat():
         ("conv3x3_relu", "zero"),
         ("pool2x2", "average"),
         ("pool2x2", "max"),
-        ("filter7x7", "reflect"),
-        ("binomial_down", "reflect"),
+        ("filter7x7", "mirror"),
+        ("binomial_down", "edge"),
     ],
 )
 def test_reference_backward_is_the_transpose_of_forward(forward, variant):

@@ -71,6 +71,7 @@ def test_the_schedule_follows_quality_levels_and_iterations():
     assert TransferOptions().schedule(5) == (50, 35, 25, 20, 14)
     assert TransferOptions().schedule(7) == (50, 35, 25, 20, 14, 14, 14)
     assert TransferOptions(quality="draft").schedule(3) == (30, 20, 12)
+    assert TransferOptions().schedule(3, 0.8) == (50, 40, 40)
     assert TransferOptions(levels=1).schedule(1) == (144,), "one size does the work of all"
     assert TransferOptions(iterations=9).schedule(3) == (9, 9, 9)
     assert TransferOptions(iterations=(3, 2)).schedule(2) == (3, 2)

@@ -33,5 +33,9 @@ def test_levels_grow_to_the_size_and_are_never_too_small(size, levels, smallest)
     assert len(sizes) <= (levels or 20)
 
 
+def test_the_coarsest_level_is_the_networks():
+    assert level_sizes(512, coarsest=256) == (256, 362, 512)
+
+
 def test_one_level_is_the_size_itself():
     assert level_sizes(700, 1) == (700,)

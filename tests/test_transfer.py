@@ -41,10 +41,11 @@ def test_levels_go_from_coarse_to_fine_and_keep_what_was_reached():
 
     result = stylize(
         picture(0, 180, 200), STYLE, network="builtin", image_size=200, quality="draft",
+        levels=2,
         callback=callback,
     )  # fmt: skip
     assert sizes == [(1, 2, 141), (2, 2, 200)]
-    assert [len(level) for level in result.history] == [30, 20]
+    assert [len(level) for level in result.history] == [30, 24]
     assert total(result.history) < 0.5 * result.history[0][0].total
 
 

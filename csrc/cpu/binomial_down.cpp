@@ -6,7 +6,7 @@
 //   out     y (3, H / 2, W / 2); backward: dx (3, H, W), overwritten.
 //   mapping a task is one row of y. Backward: a task is one plane; each row of dy is
 //           spread over the four rows it came from.
-//   bounds  H, W >= 2: the border is reflected by one pixel (the edge pixel is not repeated).
+//   bounds  H, W >= 2: the border repeats the edge pixel.
 //   order   fixed.
 //   cost    16 multiply-adds per pixel of y.
 
@@ -20,9 +20,9 @@ namespace {
 constexpr int kTaps = 4;
 constexpr float kWeights[kTaps] = {0.125f, 0.375f, 0.375f, 0.125f};
 
-// Pixel i - 1 of a line of n that is reflected at both ends.
-int reflected(int i, int n) {
-    return i == 0 ? 1 : i == n + 1 ? n - 2 : i - 1;
+// Pixel i - 1 of a line of n whose ends are repeated.
+int repeated(int i, int n) {
+    return i == 0 ? 0 : i == n + 1 ? n - 1 : i - 1;
 }
 
 }  // namespace
@@ -33,13 +33,13 @@ void binomial_down(Threads& threads, int H, int W, const float* x, float* y) {
         const int plane = task / h, row = task % h;
         const float* rows[kTaps];
         for (int r = 0; r < kTaps; ++r) {
-            rows[r] = x + (static_cast<size_t>(plane) * H + reflected(2 * row + r, H)) * W;
+            rows[r] = x + (static_cast<size_t>(plane) * H + repeated(2 * row + r, H)) * W;
         }
         float* to = y + (static_cast<size_t>(plane) * h + row) * w;
         for (int column = 0; column < w; ++column) {
             float sum = 0.0f;
             for (int c = 0; c < kTaps; ++c) {
-                const int i = reflected(2 * column + c, W);
+                const int i = repeated(2 * column + c, W);
                 float vertical = 0.0f;
                 for (int r = 0; r < kTaps; ++r) {
                     vertical += kWeights[r] * rows[r][i];
@@ -59,11 +59,11 @@ void binomial_down_backward(Threads& threads, int H, int W, const float* dy, flo
         for (int row = 0; row < h; ++row) {
             const float* from = dy + (static_cast<size_t>(plane) * h + row) * w;
             for (int r = 0; r < kTaps; ++r) {
-                float* line = to + static_cast<size_t>(reflected(2 * row + r, H)) * W;
+                float* line = to + static_cast<size_t>(repeated(2 * row + r, H)) * W;
                 for (int column = 0; column < w; ++column) {
                     const float value = kWeights[r] * from[column];
                     for (int c = 0; c < kTaps; ++c) {
-                        line[reflected(2 * column + c, W)] += kWeights[c] * value;
+                        line[repeated(2 * column + c, W)] += kWeights[c] * value;
                     }
                 }
             }

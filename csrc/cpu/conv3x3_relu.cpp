@@ -53,10 +53,15 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();
     job.parts = std::min(job.panels, ceil_div(wanted, job.tile_blocks));
 
-    const size_t channels = static_cast<size_t>(job.blocks_in) * kLanes;
-    const size_t panel = static_cast<size_t>(job.panel_blocks) * kLanes;
-    job.V = kPositions * channels * job.group * ceil_div(job.tiles, job.group);
-    job.M = kPositions * panel * job.tiles;
+    // 3. scratch: one line more than a position takes, since a power of two from position to
+    // position would make the 36 lines of a tile share a few places of the first-level cache
+    const size_t rows = static_cast<size_t>(job.group) * ceil_div(job.tiles, job.group);
+    job.V = (rows * job.blocks_in + 1) * kLanes;
+    job.M = (static_cast<size_t>(job.tiles) * job.panel_blocks + 1) * kLanes;
+}
+
+size_t task_floats(const Conv3x3Job& job) {
+    return kPositions * (job.V + job.M);
 }
 
 int weight_tasks(const Conv3x3Job& job) {
@@ -69,7 +74,7 @@ size_t weight_floats(const Conv3x3Job& job) {
 }
 
 size_t scratch_bytes(const Threads& threads, const Conv3x3Job& job) {
-    return (weight_floats(job) + threads.count() * (job.V + job.M)) * sizeof(float);
+    return (weight_floats(job) + threads.count() * task_floats(job)) * sizeof(float);
 }
 
 Conv3x3Job forward_job(const Threads& threads, ConvShape s) {
@@ -93,7 +98,7 @@ void run(Threads& threads, Conv3x3Job job, void* scratch) {
     float* const own = job.U + weight_floats(job);
     threads.run(weight_tasks(job), [&](int task, int) { inner().conv3x3_weights(job, task); });
     threads.run(job.tile_blocks * job.parts, [&](int task, int thread) {
-        inner().conv3x3(job, task, own + thread * (job.V + job.M));
+        inner().conv3x3(job, task, own + thread * task_floats(job));
     });
 }
 

@@ -9,7 +9,7 @@
 //   way
 //           out, backward the two gradients of a filter are subtracted on the way in. A group of 16
 //           filters sums only over the planes that it reads.
-//   bounds  any K >= 1; H, W >= 4, so that the reflected border of three pixels exists.
+//   bounds  any K >= 1; H, W >= 3, so that the mirrored border of three pixels exists.
 //   order   each pixel's sum has one fixed order.
 //   cost    49 multiply-adds per filter and pixel each way, times the planes of its group.
 
@@ -28,7 +28,7 @@ PlanarJob make_job(ConvShape s, const float* packed, const int32_t* planes) {
     job.blocks = channel_blocks(s.N);
     job.H = s.H;
     job.W = s.W;
-    job.border = Border::reflect;
+    job.border = Border::mirror;
     job.weights = packed;
     job.planes = planes;
     job.strip = kStrip;

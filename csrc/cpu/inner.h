@@ -14,7 +14,7 @@ namespace pynst {
 constexpr int kLanes = 16;  // channels of one block: features are (blocks, H, W, kLanes)
 
 enum class Pooling { none, average, maximum };
-enum class Border { zero, replicate, reflect };
+enum class Border { zero, replicate, mirror };
 
 // conv3x3_relu.cpp. Weight tasks: blocks_out / block_columns, rounded up; then tasks: tile_blocks *
 // parts. Pooled arrays have H / 2 rows and W / 2 columns.
@@ -39,7 +39,7 @@ struct Conv3x3Job {
     int parts, panels,
         panel_blocks;  // of output blocks: panels of panel_blocks, shared among parts
     float* U;          // transformed weights
-    size_t V, M;       // floats of scratch of a task for each
+    size_t V, M;       // floats from one position to the next in a task's scratch
 };
 
 // image_conv3x3_relu.cpp (size 3) and filter7x7.cpp (size 7). Tasks: strips of rows.

@@ -4,7 +4,9 @@
 //   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF += (4 k / M) D F,  D_ij = s_i^2 s_j^2 (G - A)_ij
 //                                            Gatys et al. 2016, Eq. 4 and 6 up to the constants in
 //                                            k
-//   in      F (N, M) in blocks, G, A (N, N) float64, symmetric, G = F F^T / M; k; s (N,) float64 or null.
+//   in      F (N, M) in blocks; G = F F^T / M and A, (N, N) float64, symmetric; k; s (N,) float64
+//   or
+//           null for ones.
 //   out     loss, overwritten; dF, added to.
 //   mapping 1. a row of G at a time: its part of the loss, its part of (4 k / M) D, packed for 2.
 //           2. 56 pixels at a time: the matrix multiplication D F, rows = pixels, columns =

@@ -173,7 +173,7 @@ class Backend(Protocol):
     def filter7x7(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
         """Image (3, H, W) to (2 K, H, W): y[2f], y[2f + 1] = max(0, z_f), max(0, -z_f); z = w * x.
 
-        Cross-correlation, stride 1, reflected border (the edge pixel is not repeated); H, W >= 4.
+        Cross-correlation, stride 1, mirrored border (the edge pixel is repeated); H, W >= 3.
         """
 
     def filter7x7_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
@@ -182,7 +182,7 @@ class Backend(Protocol):
     def binomial_down(self, x: Array, y: Array) -> None:
         """Image (3, H, W) to (3, H // 2, W // 2): [1 3 3 1] / 8 along both axes, stride 2.
 
-        The border is reflected by one pixel (the edge pixel is not repeated); H, W >= 2.
+        The border repeats the edge pixel; H, W >= 2.
         """
 
     def binomial_down_backward(self, dy: Array, dx: Array) -> None:

@@ -101,9 +101,7 @@ class ReferenceBackend:
         self, dy: Array, bits: Array, weights: Convolution, padding: Padding, dx: Array
     ) -> None:
         padded = _correlate_backward(dy * bits, weights)
-        if padding == "replicate":  # what fell on the border belongs to the pixel that was repeated
-            _fold_edges(padded, 1)
-        dx[...] = padded[:, 1:-1, 1:-1]
+        dx[...] = _unmirror(padded, 1) if padding == "replicate" else padded[:, 1:-1, 1:-1]
 
     def conv3x3_relu(self, x: Array, weights: Convolution, y: Array, bits: Array | None) -> None:
         _relu(_correlate(np.pad(x, ((0, 0), (1, 1), (1, 1))), weights), y, bits)
@@ -164,7 +162,7 @@ class ReferenceBackend:
 
     def filter7x7(self, x: Array, weights: FilterBank, y: Array, bits: Array | None) -> None:
         H, W = x.shape[1:]
-        padded = np.pad(x, ((0, 0), (3, 3), (3, 3)), "reflect")[weights.plane]
+        padded = np.pad(x, ((0, 0), (3, 3), (3, 3)), "symmetric")[weights.plane]
         z = np.zeros((len(weights.plane), H, W))
         for i in range(7):
             for j in range(7):
@@ -182,11 +180,11 @@ class ReferenceBackend:
             for j in range(7):
                 tap = weights.weight[:, i, j, None, None] * dz
                 np.add.at(padded[:, i : i + H, j : j + W], weights.plane, tap)
-        dx += _unreflect(padded, 3)
+        dx += _unmirror(padded, 3)
 
     def binomial_down(self, x: Array, y: Array) -> None:
         h, w = y.shape[1:]
-        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), "reflect")
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), "edge")
         y[...] = 0
         for i, vertical in enumerate((1, 3, 3, 1)):
             for j, horizontal in enumerate((1, 3, 3, 1)):
@@ -198,7 +196,7 @@ class ReferenceBackend:
         for i, vertical in enumerate((1, 3, 3, 1)):
             for j, horizontal in enumerate((1, 3, 3, 1)):
                 padded[:, i : i + 2 * h : 2, j : j + 2 * w : 2] += vertical * horizontal / 64 * dy
-        dx[...] = _unreflect(padded, 1)
+        dx[...] = _unmirror(padded, 1)
 
     # ---- losses --------------------------------------------------------------------------------
 
@@ -283,21 +281,15 @@ def _quads(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([x[:, i : 2 * h : 2, j : 2 * w : 2] for i in (0, 1) for j in (0, 1)])
 
 
-def _fold_edges(padded: NDArray[np.float64], border: int) -> None:
-    """Transpose of padding with the edge pixels: add the border onto the edge, in place."""
+def _unmirror(padded: NDArray[np.float64], border: int) -> NDArray[np.float64]:
+    """Transpose of mirroring `border` pixels at each side; of one pixel, the edge is repeated.
+
+    What fell on the border is added to the pixel that it is a copy of.
+    """
     for axis in (1, 2):
         rows = np.moveaxis(padded, axis, 0)
         for k in range(border):
-            rows[border] += rows[k]
-            rows[-1 - border] += rows[-1 - k]
-
-
-def _unreflect(padded: NDArray[np.float64], border: int) -> NDArray[np.float64]:
-    """Transpose of reflecting `border` pixels at each side (the edge itself is not repeated)."""
-    for axis in (1, 2):
-        rows = np.moveaxis(padded, axis, 0)
-        for k in range(1, border + 1):
-            rows[border + k] += rows[border - k]
-            rows[-1 - border - k] += rows[-1 - border + k]
+            rows[border + k] += rows[border - 1 - k]
+            rows[-1 - border - k] += rows[-border + k]
         padded = np.moveaxis(rows[border:-border], 0, axis)
     return padded

@@ -129,15 +129,22 @@ def builtin(levels: int = 5) -> Network:
         image = torch.einsum("pc,hwc->phw", axes, 255 * x - 117)
         found: dict[str, Tensor] = {}
         for level in range(1, levels + 1):
-            padded = functional.pad(image[None], (3, 3, 3, 3), mode="reflect")
+            padded = mirrored(mirrored(image[None], 2), 3)
             z = functional.conv2d(padded[:, planes], filters[:, None], groups=len(filters))[0]
             found[f"level{level}"] = torch.stack((z, -z), dim=1).flatten(0, 1).relu()
             if level < levels:
-                padded = functional.pad(image[None], (1, 1, 1, 1), mode="reflect")
+                padded = functional.pad(image[None], (1, 1, 1, 1), mode="replicate")
                 image = functional.conv2d(padded, blur, stride=2, groups=3)[0]
         return found
 
     return features
+
+
+def mirrored(image: Tensor, axis: int) -> Tensor:
+    """Three pixels more at both ends of an axis, mirrored; the edge pixel is repeated."""
+    n = image.shape[axis]
+    order = [2, 1, 0, *range(n), n - 1, n - 2, n - 3]
+    return image.index_select(axis, torch.tensor(order))
 
 
 # ---- the loss ------------------------------------------------------------------------------------

@@ -65,8 +65,8 @@ inline void transpose(Lanes (&rows)[kLanes]) {
     }
 }
 
-// The sums over the lanes of N vectors, N a power of two, in the first N lanes of the result. Each round
-// adds neighbouring lanes and so halves what has to be summed.
+// The sums over the lanes of N vectors, N a power of two, in the first N lanes of the result. Each
+// round adds neighbouring lanes and so halves what has to be summed.
 template <int N, int kRounds = 4>
 inline Lanes sums(const Lanes* v) {
     if constexpr (N > 1) {

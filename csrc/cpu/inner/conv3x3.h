@@ -68,36 +68,54 @@ inline void transform_tile(At at, float* v, size_t position) {
     }
 }
 
-// V: (positions, groups, blocks_in, group, 16) from tiles [first, first + tiles).
+// The tiles of an image, line by line.
+struct TileWalk {
+    int across, row, column;
+
+    TileWalk(const Conv3x3Job& job, int first)
+        : across(ceil_div(job.W, kOut)), row(first / across), column(first % across) {}
+    void next() {
+        if (++column == across) {
+            column = 0;
+            ++row;
+        }
+    }
+};
+
+// One tile at (top, left) that reaches over the border: zeros outside.
+template <class Load>
+inline void transform_border_tile(
+    const Load& source, int top, int left, float* v, size_t position) {
+    float patch[kPositions * kLanes];
+    for (int r = 0; r < kIn; ++r) {
+        for (int c = 0; c < kIn; ++c) {
+            const int y = top + r, x = left + c;
+            const bool inside = y >= 0 && x >= 0 && y < source.rows() && x < source.columns();
+            store(patch + (r * kIn + c) * kLanes, inside ? source(y, x) : zero());
+        }
+    }
+    const auto at = [&](int r, int c) { return load(patch + (r * kIn + c) * kLanes); };
+    transform_tile(at, v, position);
+}
+
+// V: (positions, groups, blocks_in, group, 16) from tiles [first, first + tiles), positions job.V
+// apart.
 template <class Load>
 void transform_tiles(const Conv3x3Job& job, int first, int tiles, float* V) {
-    const int across = ceil_div(job.W, kOut);
-    const int group = job.group, groups = ceil_div(job.tiles, group);
-    const size_t panel = static_cast<size_t>(job.blocks_in) * group * kLanes;
-    const size_t position = panel * groups;
+    const size_t line = static_cast<size_t>(job.group) * kLanes, panel = job.blocks_in * line;
     for (int block = 0; block < job.blocks_in; ++block) {
         const Load source{job, block};
-        for (int t = 0; t < tiles; ++t) {
-            const int top = (first + t) / across * kOut - 1, left = (first + t) % across * kOut - 1;
-            float* v =
-                V + t / group * panel + (static_cast<size_t>(block) * group + t % group) * kLanes;
+        TileWalk tile(job, first);
+        for (int t = 0; t < tiles; ++t, tile.next()) {
+            const int top = tile.row * kOut - 1, left = tile.column * kOut - 1;
+            float* v = V + t / job.group * panel + block * line + t % job.group * kLanes;
             if (top >= 0 && left >= 0 && top + kIn <= source.rows() &&
                 left + kIn <= source.columns()) {
-                transform_tile(
-                    [&](int r, int c) { return source(top + r, left + c); }, v, position);
-                continue;
+                const auto at = [&](int r, int c) { return source(top + r, left + c); };
+                transform_tile(at, v, job.V);
+            } else {
+                transform_border_tile(source, top, left, v, job.V);
             }
-            float patch[kPositions * kLanes];  // a tile at the border: zeros outside
-            for (int r = 0; r < kIn; ++r) {
-                for (int c = 0; c < kIn; ++c) {
-                    const int y = top + r, x = left + c;
-                    const bool inside =
-                        y >= 0 && x >= 0 && y < source.rows() && x < source.columns();
-                    store(patch + (r * kIn + c) * kLanes, inside ? source(y, x) : zero());
-                }
-            }
-            transform_tile(
-                [&](int r, int c) { return load(patch + (r * kIn + c) * kLanes); }, v, position);
         }
     }
 }
@@ -185,34 +203,32 @@ void conv3x3_weights(const Conv3x3Job& job, int task) {
 
 // ---- 3. product: M = V U ------------------------------------------------------------------------
 
-// M: (positions, panel_blocks, job.tiles, 16), for the output blocks [first, first + panel_blocks).
+// M: (positions, panel_blocks, job.tiles, 16), positions job.M apart, for the output blocks
+// [first, first + panel_blocks). While a group of tiles meets the weights of one position, its
+// share of those of the next position is fetched to the second-level cache.
 void multiply_panel(const Conv3x3Job& job, int tiles, int first, const float* V, float* M) {
-    const int group = job.group, groups = ceil_div(job.tiles, group);
-    const size_t v_panel = static_cast<size_t>(job.blocks_in) * group * kLanes;
+    const int groups = ceil_div(tiles, job.group);
+    const size_t line = static_cast<size_t>(job.group) * kLanes, v_panel = job.blocks_in * line;
     const size_t u_panel = static_cast<size_t>(job.blocks_in) * kLanes * kBlocks * kLanes;
     const size_t m_block = static_cast<size_t>(job.tiles) * kLanes;
     const int end = min(first + job.panel_blocks, job.blocks_out);
     for (int position = 0; position < kPositions; ++position) {
-        for (int g = 0; g * group < tiles; ++g) {
-            const float* v = V + (static_cast<size_t>(position) * groups + g) * v_panel;
-            const int rows = min(group, tiles - g * group);
+        for (int g = 0; g < groups; ++g) {
+            const float* v = V + position * job.V + g * v_panel;
+            const int rows = min(job.group, tiles - g * job.group);
             for (int block = first; block < end; block += kBlocks) {
-                const float* u =
-                    job.U +
-                    (static_cast<size_t>(block / kBlocks) * kPositions + position) * u_panel;
-                float* m = M + (position * job.panel_blocks + block - first) * m_block +
-                           static_cast<size_t>(g) * group * kLanes;
-                const int used = ceil_div(tiles, group);
-                const float* next = u + u_panel + g * (u_panel / used);
+                const size_t u_index = static_cast<size_t>(block / kBlocks) * kPositions + position;
+                const float* u = job.U + u_index * u_panel;
+                float* m = M + position * job.M + (block - first) * m_block + g * line;
                 multiply<kTiles, kBlocks, false>(rows,
                                                  v,
-                                                 static_cast<size_t>(group) * kLanes,
+                                                 line,
                                                  u,
                                                  job.blocks_in,
                                                  m,
                                                  m_block,
-                                                 next,
-                                                 kBlocks * kLanes / used);
+                                                 u + u_panel + g * (u_panel / groups),
+                                                 kBlocks * kLanes / groups);
             }
         }
     }
@@ -279,47 +295,53 @@ inline void store_pooled(
     }
 }
 
-// Output blocks [first, first + blocks) of tiles [tile, tile + tiles).
+// A^T m A of one tile, with bias and ReLU where there is a bias.
+template <bool kRelu>
+inline void transform_tile_back(const float* m, size_t position, Lanes bias, Lanes (*y)[kOut]) {
+    Lanes columns[kIn][kOut];
+    PYNST_UNROLL
+    for (int c = 0; c < kIn; ++c) {
+        Lanes column[kIn];
+        PYNST_UNROLL
+        for (int r = 0; r < kIn; ++r) {
+            column[r] = load(m + (r * kIn + c) * position);
+        }
+        transform_output(column, columns[c]);
+    }
+    PYNST_UNROLL
+    for (int r = 0; r < kOut; ++r) {
+        Lanes line[kIn];
+        PYNST_UNROLL
+        for (int c = 0; c < kIn; ++c) {
+            line[c] = columns[c][r];
+        }
+        transform_output(line, y[r]);
+        PYNST_UNROLL
+        for (int c = 0; c < kOut && kRelu; ++c) {
+            y[r][c] = relu(y[r][c] + bias);
+        }
+    }
+}
+
+// Output blocks [first, first + blocks) of tiles [first_tile, first_tile + tiles).
 template <bool kRelu, bool kPool>
 void transform_back(
-    const Conv3x3Job& job, int first, int blocks, int tile, int tiles, const float* M) {
-    const int across = ceil_div(job.W, kOut);
-    const size_t position = static_cast<size_t>(job.panel_blocks) * job.tiles * kLanes;
-    for (int block = 0; block < blocks; ++block) {
-        const Lanes bias = kRelu ? load(job.bias + (first + block) * kLanes) : zero();
-        for (int t = 0; t < tiles; ++t) {
-            const float* m = M + (static_cast<size_t>(block) * job.tiles + t) * kLanes;
-            Lanes columns[kIn][kOut], y[kOut][kOut];
-            PYNST_UNROLL
-            for (int c = 0; c < kIn; ++c) {
-                Lanes column[kIn];
-                PYNST_UNROLL
-                for (int r = 0; r < kIn; ++r) {
-                    column[r] = load(m + (r * kIn + c) * position);
-                }
-                transform_output(column, columns[c]);
-            }
-            PYNST_UNROLL
-            for (int r = 0; r < kOut; ++r) {
-                Lanes line[kIn];
-                PYNST_UNROLL
-                for (int c = 0; c < kIn; ++c) {
-                    line[c] = columns[c][r];
-                }
-                transform_output(line, y[r]);
-                PYNST_UNROLL
-                for (int c = 0; c < kOut && kRelu; ++c) {
-                    y[r][c] = relu(y[r][c] + bias);
-                }
-            }
-            const int top = (tile + t) / across * kOut, left = (tile + t) % across * kOut;
+    const Conv3x3Job& job, int first, int blocks, int first_tile, int tiles, const float* M) {
+    for (int block = first; block < first + blocks; ++block) {
+        const Lanes bias = kRelu ? load(job.bias + block * kLanes) : zero();
+        TileWalk tile(job, first_tile);
+        for (int t = 0; t < tiles; ++t, tile.next()) {
+            const float* m = M + (static_cast<size_t>(block - first) * job.tiles + t) * kLanes;
+            Lanes y[kOut][kOut];
+            transform_tile_back<kRelu>(m, job.M, bias, y);
+            const int top = tile.row * kOut, left = tile.column * kOut;
             if (kRelu && job.bits != nullptr) {
-                store_bits(job, first + block, top, left, y);
+                store_bits(job, block, top, left, y);
             }
             if (kPool) {
-                store_pooled(job, first + block, top, left, y);
+                store_pooled(job, block, top, left, y);
             } else {
-                store_tile(job, first + block, top, left, y);
+                store_tile(job, block, top, left, y);
             }
         }
     }
@@ -329,7 +351,7 @@ void conv3x3(const Conv3x3Job& job, int task, float* scratch) {
     const int tile = task / job.parts * job.tiles, part = task % job.parts;
     const int all = ceil_div(job.H, kOut) * ceil_div(job.W, kOut);
     const int tiles = min(job.tiles, all - tile);
-    float *V = scratch, *M = V + job.V;
+    float *V = scratch, *M = V + kPositions * job.V;
 
     transform_tiles(job, tile, tiles, V);
     const int begin = job.panels * part / job.parts, end = job.panels * (part + 1) / job.parts;

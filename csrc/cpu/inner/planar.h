@@ -24,7 +24,7 @@ inline int border_index(int i, int n, Border border) {
     if (border == Border::replicate) {
         return i < 0 ? 0 : n - 1;
     }
-    return i < 0 ? -i : 2 * (n - 1) - i;
+    return i < 0 ? -1 - i : 2 * n - 1 - i;
 }
 
 // ---- forward ------------------------------------------------------------------------------------
