@@ -79,6 +79,7 @@ class Gabor:
     content_layers: tuple[str, ...] = ("level3",)
     style_layers: tuple[str, ...] = ("level1", "level2", "level3", "level4", "level5")
     input_axes = _COLOUR_AXES
+    weights_source = weights_sha256 = ""
     tv_share = 0.05
     """Share of the formula's total variation: the default of VGG-19 would smooth the strokes away,
     and of the lattice it is there to remove this network makes little (judged on three pairs)."""
@@ -98,12 +99,11 @@ class Gabor:
 
     def shape(self, layer: str, H: int, W: int) -> Shape:
         """Shape (N, h, w) of a layer's features for an image of H x W pixels."""
-        halvings = _level(layer) - 1
-        return self._channels, H >> halvings, W >> halvings
+        return self._channels, *_image_shape(_level(layer), H, W)[1:]
 
     def smallest_side(self, layers: Collection[str]) -> int:
-        """Shortest image side, in pixels, at which each layer has the 4 pixels it needs."""
-        return 4 << max(_level(layer) - 1 for layer in layers)
+        """Shortest image side, in pixels, at which each layer has the 3 pixels its border needs."""
+        return 1 + max(2 << (_level(layer) - 1) for layer in layers)
 
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
         """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
@@ -115,7 +115,7 @@ class Gabor:
         buffers = []
         for i in range(1, n + 1):
             back, layer = 2 * n + 1 - i, f"level{i}"
-            image, shape = (3, H >> (i - 1), W >> (i - 1)), self.shape(layer, H, W)
+            image, shape = _image_shape(i, H, W), self.shape(layer, H, W)
             last = 2 * n + 1 if i == 1 else i + 1
             buffers.append(Buffer(_image(i), "image", image, i - 1, last))
             if gradient:
@@ -167,6 +167,11 @@ class Gabor:
 
 def _level(layer: str) -> int:
     return int(layer.removeprefix("level"))
+
+
+def _image_shape(level: int, H: int, W: int) -> Shape:
+    """Shape of the pyramid's image at a level: halved, rounded up, from level to level."""
+    return 3, -(-H >> (level - 1)), -(-W >> (level - 1))
 
 
 def _image(i: int) -> str:

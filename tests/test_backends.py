@@ -192,7 +192,7 @@ def _linearise(forward, variant, rng, C, N, H, W):
 
         return run, back, shape
     if forward == "binomial_down":
-        shape = (C, H // 2, W // 2)
+        shape = (C, (H + 1) // 2, (W + 1) // 2)
 
         def run(x):
             y = np.empty(shape)

@@ -59,10 +59,10 @@ def test_positive_and_negative_parts_are_two_channels():
         np.testing.assert_array_equal(parts[0][layer][0::2], parts[1][layer][1::2])
 
 
-def test_levels_halve():
+def test_levels_halve_and_round_up():
     network = Gabor(ReferenceBackend())
-    assert network.shape("level3", 65, 43) == (134, 16, 10)
-    assert network.smallest_side(["level1", "level5"]) == 64
+    assert network.shape("level3", 65, 43) == (134, 17, 11)
+    assert network.smallest_side(["level1", "level5"]) == 33
 
 
 def test_unknown_levels_are_refused_by_name():

@@ -178,8 +178,8 @@ def test_an_image_of_another_shape_or_type_is_refused(x, found):
 
 def test_default_layers_that_a_small_picture_has_no_room_for_are_left_out():
     network = Gabor(ReferenceBackend())
-    objective = Objective(picture(0, 20, 40), picture(1, 30, 30), image_size=40, network=network)
-    objective(picture(2, 20, 40))
+    objective = Objective(picture(0, 16, 40), picture(1, 30, 30), image_size=40, network=network)
+    objective(picture(2, 16, 40))
     assert [name for name in objective.terms.layers if "style" in name] == [
         "style level1", "style level2", "style level3"
     ]  # fmt: skip

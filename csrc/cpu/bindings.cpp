@@ -4,142 +4,13 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <initializer_list>
-#include <stdexcept>
 #include <string>
 
+#include "arguments.h"
 #include "kernels.h"
-
-namespace py = pybind11;
 
 namespace pynst {
 namespace {
-
-constexpr py::ssize_t kAny = -1;
-
-template <class T>
-const char* type_name();
-template <>
-const char* type_name<float>() {
-    return "float32";
-}
-template <>
-const char* type_name<double>() {
-    return "float64";
-}
-template <>
-const char* type_name<uint8_t>() {
-    return "uint8";
-}
-template <>
-const char* type_name<uint16_t>() {
-    return "uint16";
-}
-template <>
-const char* type_name<int32_t>() {
-    return "int32";
-}
-template <>
-const char* type_name<uint32_t>() {
-    return "uint32";
-}
-
-// One axis of a wanted shape: its letter for the message, and its length or kAny.
-struct Axis {
-    const char* letter;
-    py::ssize_t length = kAny;
-};
-
-std::string describe(const py::array& a) {
-    std::string shape = "(";
-    for (py::ssize_t i = 0; i < a.ndim(); ++i) {
-        shape += (i ? ", " : "") + std::to_string(a.shape(i));
-    }
-    return py::str(a.dtype()).cast<std::string>() + " of shape " + shape +
-           (a.ndim() == 1 ? ",)" : ")");
-}
-
-std::string describe(const char* type, std::initializer_list<Axis> axes) {
-    std::string shape = "(", separator;
-    for (const Axis& axis : axes) {
-        shape += separator + (axis.length == kAny ? axis.letter : std::to_string(axis.length));
-        separator = ", ";
-    }
-    return std::string(type) + " of shape " + shape + (axes.size() == 1 ? ",)" : ")");
-}
-
-// Checks the arguments of one op; the messages name the op and the argument.
-class Arguments {
-   public:
-    explicit Arguments(const char* op) : op_(op) {}
-
-    template <class T>
-    const T* in(const char* name, const py::array& a, std::initializer_list<Axis> axes) const {
-        bool fits = py::isinstance<py::array_t<T>>(a) && a.ndim() == py::ssize_t(axes.size());
-        py::ssize_t i = 0;
-        for (const Axis& axis : axes) {
-            fits = fits && (axis.length == kAny ? a.shape(i) >= 1 : a.shape(i) == axis.length);
-            ++i;
-        }
-        require(fits,
-                std::string(name) + " must be " + describe(type_name<T>(), axes) + ", got " +
-                    describe(a));
-        require(a.flags() & py::array::c_style,
-                std::string(name) + " must be C-contiguous, got a strided view");
-        return static_cast<const T*>(a.data());
-    }
-
-    template <class T>
-    T* out(const char* name, py::array& a, std::initializer_list<Axis> axes) const {
-        in<T>(name, a, axes);
-        require(a.writeable(), std::string(name) + " must be writable, got a read-only array");
-        return static_cast<T*>(a.mutable_data());
-    }
-
-    // None gives null.
-    template <class T>
-    const T* in_or_none(const char* name,
-                        const py::object& a,
-                        std::initializer_list<Axis> axes) const {
-        return a.is_none() ? nullptr : in<T>(name, array(name, a), axes);
-    }
-    template <class T>
-    T* out_or_none(const char* name, const py::object& a, std::initializer_list<Axis> axes) const {
-        if (a.is_none()) {
-            return nullptr;
-        }
-        py::array as_array = array(name, a);
-        return out<T>(name, as_array, axes);
-    }
-
-    void* scratch(py::array& a, size_t bytes) const {
-        void* p = out<uint8_t>("scratch", a, {{"bytes"}});
-        require(static_cast<size_t>(a.size()) >= bytes,
-                "scratch must hold " + std::to_string(bytes) + " bytes, got " +
-                    std::to_string(a.size()));
-        return p;
-    }
-
-    void require(bool holds, const std::string& message) const {
-        if (!holds) {
-            throw std::invalid_argument(std::string(op_) + ": " + message);
-        }
-    }
-
-   private:
-    py::array array(const char* name, const py::object& a) const {
-        require(py::isinstance<py::array>(a),
-                std::string(name) + " must be an array or None, got " +
-                    std::string(py::str(py::type::of(a).attr("__name__"))));
-        return py::reinterpret_borrow<py::array>(a);
-    }
-
-    const char* op_;
-};
-
-int length(const py::array& a, py::ssize_t axis) {
-    return axis < a.ndim() ? static_cast<int>(a.shape(axis)) : 1;
-}
 
 using Release = py::gil_scoped_release;
 
@@ -205,13 +76,10 @@ void bind_conv3x3(py::module_& m) {
               const Arguments arguments("conv3x3_relu");
               const int H = length(x, 1), W = length(x, 2);
               const Conv conv(arguments, weights, H, W);
-              const float* from =
-                  arguments.in<float>("x", x, {{"", conv.in()}, {"H"}, {"W"}, {"", 16}});
+              const float* from = arguments.features("x", x, conv.in(), kAny, kAny);
               const float* b = arguments.in<float>("bias", bias, {{"", conv.out()}, {"", 16}});
-              float* to =
-                  arguments.out<float>("y", y, {{"", conv.out()}, {"", H}, {"", W}, {"", 16}});
-              uint16_t* mask = arguments.out_or_none<uint16_t>(
-                  "bits", bits, {{"", conv.out()}, {"", H}, {"", W}});
+              float* to = arguments.features_out("y", y, conv.out(), H, W);
+              uint16_t* mask = arguments.bits_out(bits, conv.out(), H, W);
               void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(threads, conv.shape));
               const Release release;
               conv3x3_relu(threads, conv.shape, from, conv.packed, b, to, mask, memory);
@@ -226,12 +94,9 @@ void bind_conv3x3(py::module_& m) {
               const Arguments arguments("conv3x3_relu_backward");
               const int H = length(dy, 1), W = length(dy, 2);
               const Conv conv(arguments, weights, H, W);
-              const float* from =
-                  arguments.in<float>("dy", dy, {{"", conv.out()}, {"H"}, {"W"}, {"", 16}});
-              const uint16_t* mask =
-                  arguments.in<uint16_t>("bits", bits, {{"", conv.out()}, {"", H}, {"", W}});
-              float* to =
-                  arguments.out<float>("dx", dx, {{"", conv.in()}, {"", H}, {"", W}, {"", 16}});
+              const float* from = arguments.features("dy", dy, conv.out(), kAny, kAny);
+              const uint16_t* mask = arguments.bits(bits, conv.out(), H, W);
+              float* to = arguments.features_out("dx", dx, conv.in(), H, W);
               void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(threads, conv.shape));
               const Release release;
               conv3x3_relu_backward(threads, conv.shape, from, mask, conv.packed, to, memory);
@@ -253,15 +118,11 @@ void bind_conv3x3_pool(py::module_& m) {
               const int H = length(x, 1), W = length(x, 2);
               const Conv conv(arguments, weights, H, W);
               const Pooling pool = pooling(arguments, mode);
-              const float* from =
-                  arguments.in<float>("x", x, {{"", conv.in()}, {"H"}, {"W"}, {"", 16}});
+              const float* from = arguments.features("x", x, conv.in(), kAny, kAny);
               const float* b = arguments.in<float>("bias", bias, {{"", conv.out()}, {"", 16}});
-              float* to = arguments.out<float>(
-                  "y", y, {{"", conv.out()}, {"", H / 2}, {"", W / 2}, {"", 16}});
-              uint16_t* mask = arguments.out_or_none<uint16_t>(
-                  "bits", bits, {{"", conv.out()}, {"", H}, {"", W}});
-              uint32_t* chosen = arguments.out_or_none<uint32_t>(
-                  "choices", choices, {{"", conv.out()}, {"", H / 2}, {"", W / 2}});
+              float* to = arguments.features_out("y", y, conv.out(), H / 2, W / 2);
+              uint16_t* mask = arguments.bits_out(bits, conv.out(), H, W);
+              uint32_t* chosen = arguments.choices_out(choices, conv.out(), H / 2, W / 2);
               void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(threads, conv.shape));
               const Release release;
               conv3x3_relu_pool(
@@ -280,14 +141,11 @@ void bind_conv3x3_pool(py::module_& m) {
               const int H = length(dx, 1), W = length(dx, 2);
               const Conv conv(arguments, weights, H, W);
               const Pooling pool = pooling(arguments, mode);
-              const float* from = arguments.in<float>(
-                  "dy", dy, {{"", conv.out()}, {"", H / 2}, {"", W / 2}, {"", 16}});
-              const uint16_t* mask =
-                  arguments.in<uint16_t>("bits", bits, {{"", conv.out()}, {"", H}, {"", W}});
-              const uint32_t* chosen = arguments.in_or_none<uint32_t>(
-                  "choices", choices, {{"", conv.out()}, {"", H / 2}, {"", W / 2}});
+              const float* from = arguments.features("dy", dy, conv.out(), H / 2, W / 2);
+              const uint16_t* mask = arguments.bits(bits, conv.out(), H, W);
+              const uint32_t* chosen = arguments.choices_or_none(choices, conv.out(), H / 2, W / 2);
               need_choices(arguments, pool, chosen);
-              float* to = arguments.out<float>("dx", dx, {{"", conv.in()}, {"H"}, {"W"}, {"", 16}});
+              float* to = arguments.features_out("dx", dx, conv.in(), kAny, kAny);
               void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(threads, conv.shape));
               const Release release;
               conv3x3_relu_pool_backward(
@@ -325,13 +183,12 @@ void bind_image_conv3x3(py::module_& m) {
               const int blocks = length(weights, 0), H = length(x, 1), W = length(x, 2);
               const ConvShape shape = {3, blocks * kLanes, H, W};
               const Border border = padding_border(arguments, padding);
-              const float* from = arguments.in<float>("x", x, {{"", 3}, {"H"}, {"W"}});
+              const float* from = arguments.image("x", x, kAny, kAny);
               const float* w =
                   arguments.in<float>("weights", weights, {{"N / 16"}, {"", 3}, {"", 9}, {"", 16}});
               const float* b = arguments.in<float>("bias", bias, {{"", blocks}, {"", 16}});
-              float* to = arguments.out<float>("y", y, {{"", blocks}, {"", H}, {"", W}, {"", 16}});
-              uint16_t* mask =
-                  arguments.out_or_none<uint16_t>("bits", bits, {{"", blocks}, {"", H}, {"", W}});
+              float* to = arguments.features_out("y", y, blocks, H, W);
+              uint16_t* mask = arguments.bits_out(bits, blocks, H, W);
               void* memory = arguments.scratch(scratch, image_conv3x3_relu_scratch(threads, shape));
               const Release release;
               image_conv3x3_relu(threads, shape, from, w, b, border, to, mask, memory);
@@ -348,13 +205,11 @@ void bind_image_conv3x3(py::module_& m) {
               const int blocks = length(weights, 0), H = length(dx, 1), W = length(dx, 2);
               const ConvShape shape = {3, blocks * kLanes, H, W};
               const Border border = padding_border(arguments, padding);
-              const float* from =
-                  arguments.in<float>("dy", dy, {{"", blocks}, {"", H}, {"", W}, {"", 16}});
-              const uint16_t* mask =
-                  arguments.in<uint16_t>("bits", bits, {{"", blocks}, {"", H}, {"", W}});
+              const float* from = arguments.features("dy", dy, blocks, H, W);
+              const uint16_t* mask = arguments.bits(bits, blocks, H, W);
               const float* w =
                   arguments.in<float>("weights", weights, {{"N / 16"}, {"", 3}, {"", 9}, {"", 16}});
-              float* to = arguments.out<float>("dx", dx, {{"", 3}, {"H"}, {"W"}});
+              float* to = arguments.image_out("dx", dx, kAny, kAny);
               void* memory = arguments.scratch(scratch, image_conv3x3_relu_scratch(threads, shape));
               const Release release;
               image_conv3x3_relu_backward(threads, shape, from, mask, w, border, to, memory);
@@ -373,11 +228,9 @@ void bind_pool2x2(py::module_& m) {
               const Arguments arguments("pool2x2");
               const int blocks = length(x, 0), H = length(x, 1), W = length(x, 2);
               const Pooling pool = pooling(arguments, mode);
-              const float* from = arguments.in<float>("x", x, {{"C / 16"}, {"H"}, {"W"}, {"", 16}});
-              float* to =
-                  arguments.out<float>("y", y, {{"", blocks}, {"", H / 2}, {"", W / 2}, {"", 16}});
-              uint32_t* chosen = arguments.out_or_none<uint32_t>(
-                  "choices", choices, {{"", blocks}, {"", H / 2}, {"", W / 2}});
+              const float* from = arguments.features("x", x, kAny, kAny, kAny);
+              float* to = arguments.features_out("y", y, blocks, H / 2, W / 2);
+              uint32_t* chosen = arguments.choices_out(choices, blocks, H / 2, W / 2);
               const Release release;
               pool2x2(threads, blocks * kLanes, H, W, from, pool, to, chosen);
           });
@@ -390,12 +243,10 @@ void bind_pool2x2(py::module_& m) {
               const Arguments arguments("pool2x2_backward");
               const int blocks = length(dx, 0), H = length(dx, 1), W = length(dx, 2);
               const Pooling pool = pooling(arguments, mode);
-              const float* from =
-                  arguments.in<float>("dy", dy, {{"", blocks}, {"", H / 2}, {"", W / 2}, {"", 16}});
-              const uint32_t* chosen = arguments.in_or_none<uint32_t>(
-                  "choices", choices, {{"", blocks}, {"", H / 2}, {"", W / 2}});
+              const float* from = arguments.features("dy", dy, blocks, H / 2, W / 2);
+              const uint32_t* chosen = arguments.choices_or_none(choices, blocks, H / 2, W / 2);
               need_choices(arguments, pool, chosen);
-              float* to = arguments.out<float>("dx", dx, {{"C / 16"}, {"H"}, {"W"}, {"", 16}});
+              float* to = arguments.features_out("dx", dx, kAny, kAny, kAny);
               const Release release;
               pool2x2_backward(threads, blocks * kLanes, H, W, from, pool, chosen, to);
           });
@@ -435,15 +286,14 @@ void bind_filters(py::module_& m) {
               const int groups = length(weights, 0), blocks = length(y, 0), H = length(x, 1),
                         W = length(x, 2);
               const ConvShape shape = {3, blocks * kLanes, H, W};
-              const float* from = arguments.in<float>("x", x, {{"", 3}, {"H"}, {"W"}});
+              const float* from = arguments.image("x", x, kAny, kAny);
               const float* w = arguments.in<float>(
                   "weights", weights, {{"", (blocks + 1) / 2}, {"", 3}, {"", 49}, {"", 16}});
               const int32_t* of = arguments.in<int32_t>("planes", planes, {{"", groups}});
-              float* to = arguments.out<float>("y", y, {{"K / 8"}, {"", H}, {"", W}, {"", 16}});
-              uint16_t* mask =
-                  arguments.out_or_none<uint16_t>("bits", bits, {{"", blocks}, {"", H}, {"", W}});
-              arguments.require(H >= 4 && W >= 4,
-                                "x must be at least 4 x 4 pixels, got " + std::to_string(H) +
+              float* to = arguments.features_out("y", y, kAny, H, W);
+              uint16_t* mask = arguments.bits_out(bits, blocks, H, W);
+              arguments.require(H >= 3 && W >= 3,
+                                "x must be at least 3 x 3 pixels, got " + std::to_string(H) +
                                     " x " + std::to_string(W));
               void* memory = arguments.scratch(scratch, filter7x7_scratch(threads, shape));
               const Release release;
@@ -461,16 +311,14 @@ void bind_filters(py::module_& m) {
               const int groups = length(weights, 0), blocks = length(dy, 0), H = length(dx, 1),
                         W = length(dx, 2);
               const ConvShape shape = {3, blocks * kLanes, H, W};
-              const float* from =
-                  arguments.in<float>("dy", dy, {{"K / 8"}, {"", H}, {"", W}, {"", 16}});
-              const uint16_t* mask =
-                  arguments.in<uint16_t>("bits", bits, {{"", blocks}, {"", H}, {"", W}});
+              const float* from = arguments.features("dy", dy, kAny, H, W);
+              const uint16_t* mask = arguments.bits(bits, blocks, H, W);
               const float* w = arguments.in<float>(
                   "weights", weights, {{"", (blocks + 1) / 2}, {"", 3}, {"", 49}, {"", 16}});
               const int32_t* of = arguments.in<int32_t>("planes", planes, {{"", groups}});
-              float* to = arguments.out<float>("dx", dx, {{"", 3}, {"H"}, {"W"}});
-              arguments.require(H >= 4 && W >= 4,
-                                "dx must be at least 4 x 4 pixels, got " + std::to_string(H) +
+              float* to = arguments.image_out("dx", dx, kAny, kAny);
+              arguments.require(H >= 3 && W >= 3,
+                                "dx must be at least 3 x 3 pixels, got " + std::to_string(H) +
                                     " x " + std::to_string(W));
               void* memory = arguments.scratch(scratch, filter7x7_scratch(threads, shape));
               const Release release;
@@ -479,16 +327,16 @@ void bind_filters(py::module_& m) {
     m.def("binomial_down", [](Threads& threads, const py::array& x, py::array y) {
         const Arguments arguments("binomial_down");
         const int H = length(x, 1), W = length(x, 2);
-        const float* from = arguments.in<float>("x", x, {{"", 3}, {"H"}, {"W"}});
-        float* to = arguments.out<float>("y", y, {{"", 3}, {"", H / 2}, {"", W / 2}});
+        const float* from = arguments.image("x", x, kAny, kAny);
+        float* to = arguments.image_out("y", y, (H + 1) / 2, (W + 1) / 2);
         const Release release;
         binomial_down(threads, H, W, from, to);
     });
     m.def("binomial_down_backward", [](Threads& threads, const py::array& dy, py::array dx) {
         const Arguments arguments("binomial_down_backward");
         const int H = length(dx, 1), W = length(dx, 2);
-        const float* from = arguments.in<float>("dy", dy, {{"", 3}, {"", H / 2}, {"", W / 2}});
-        float* to = arguments.out<float>("dx", dx, {{"", 3}, {"H"}, {"W"}});
+        const float* from = arguments.image("dy", dy, (H + 1) / 2, (W + 1) / 2);
+        float* to = arguments.image_out("dx", dx, kAny, kAny);
         const Release release;
         binomial_down_backward(threads, H, W, from, to);
     });
@@ -504,8 +352,7 @@ void bind_gram(py::module_& m) {
         const int N = length(G, 0);
         const size_t M = static_cast<size_t>(length(F, 1)) * length(F, 2);
         double* to = arguments.out<double>("G", G, {{"N"}, {"N", length(G, 0)}});
-        const float* from =
-            arguments.in<float>("F", F, {{"", channel_blocks(N)}, {"H"}, {"W"}, {"", 16}});
+        const float* from = arguments.features("F", F, channel_blocks(N), kAny, kAny);
         void* memory = arguments.scratch(scratch, gram_scratch(threads, N, M));
         const Release release;
         gram(threads, N, M, from, to, memory);
@@ -514,30 +361,29 @@ void bind_gram(py::module_& m) {
 
 void bind_losses(py::module_& m) {
     m.def("content_loss_scratch", [](int N, size_t M) { return content_loss_scratch(N, M); });
-    m.def(
-        "content_loss",
-        [](Threads& threads,
-           const py::array& F,
-           const py::array& P,
-           double k,
-           const py::object& scale,
-           py::array dF,
-           py::array loss,
-           py::array scratch) {
-            const Arguments arguments("content_loss");
-            const int blocks = length(F, 0), H = length(F, 1), W = length(F, 2);
-            const float* f = arguments.in<float>("F", F, {{"N / 16"}, {"H"}, {"W"}, {"", 16}});
-            const float* p =
-                arguments.in<float>("P", P, {{"", blocks}, {"", H}, {"", W}, {"", 16}});
-            const float* s = arguments.in_or_none<float>("scale", scale, {{"", blocks}, {"", 16}});
-            float* to = arguments.out<float>("dF", dF, {{"", blocks}, {"", H}, {"", W}, {"", 16}});
-            double* value = arguments.out<double>("loss", loss, {{"", 1}});
-            const int N = blocks * kLanes;
-            const size_t M = static_cast<size_t>(H) * W;
-            void* memory = arguments.scratch(scratch, content_loss_scratch(N, M));
-            const Release release;
-            content_loss(threads, N, M, f, p, k, s, to, value, memory);
-        });
+    m.def("content_loss",
+          [](Threads& threads,
+             const py::array& F,
+             const py::array& P,
+             double k,
+             const py::object& scale,
+             py::array dF,
+             py::array loss,
+             py::array scratch) {
+              const Arguments arguments("content_loss");
+              const int blocks = length(F, 0), H = length(F, 1), W = length(F, 2);
+              const float* f = arguments.features("F", F, kAny, kAny, kAny);
+              const float* p = arguments.features("P", P, blocks, H, W);
+              const float* s =
+                  arguments.in_or_none<float>("scale", scale, {{"", blocks}, {"", 16}});
+              float* to = arguments.features_out("dF", dF, blocks, H, W);
+              double* value = arguments.out<double>("loss", loss, {{"", 1}});
+              const int N = blocks * kLanes;
+              const size_t M = static_cast<size_t>(H) * W;
+              void* memory = arguments.scratch(scratch, content_loss_scratch(N, M));
+              const Release release;
+              content_loss(threads, N, M, f, p, k, s, to, value, memory);
+          });
     m.def("style_loss_scratch", [](const Threads& threads, int N, size_t M) {
         return style_loss_scratch(threads, N, M);
     });
@@ -555,11 +401,9 @@ void bind_losses(py::module_& m) {
               const int N = length(G, 0), H = length(F, 1), W = length(F, 2);
               const double* g = arguments.in<double>("G", G, {{"N"}, {"", N}});
               const double* a = arguments.in<double>("A", A, {{"", N}, {"", N}});
-              const float* f =
-                  arguments.in<float>("F", F, {{"", channel_blocks(N)}, {"H"}, {"W"}, {"", 16}});
+              const float* f = arguments.features("F", F, channel_blocks(N), kAny, kAny);
               const double* s = arguments.in_or_none<double>("scale", scale, {{"", N}});
-              float* to = arguments.out<float>(
-                  "dF", dF, {{"", channel_blocks(N)}, {"", H}, {"", W}, {"", 16}});
+              float* to = arguments.features_out("dF", dF, channel_blocks(N), H, W);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
               const size_t M = static_cast<size_t>(H) * W;
               void* memory = arguments.scratch(scratch, style_loss_scratch(threads, N, M));
@@ -576,8 +420,8 @@ void bind_losses(py::module_& m) {
              py::array scratch) {
               const Arguments arguments("total_variation");
               const int H = length(x, 1), W = length(x, 2);
-              const float* from = arguments.in<float>("x", x, {{"", 3}, {"H"}, {"W"}});
-              float* to = arguments.out<float>("dx", dx, {{"", 3}, {"", H}, {"", W}});
+              const float* from = arguments.image("x", x, kAny, kAny);
+              float* to = arguments.image_out("dx", dx, H, W);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
               void* memory = arguments.scratch(scratch, total_variation_scratch(H));
               const Release release;

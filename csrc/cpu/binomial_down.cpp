@@ -2,11 +2,11 @@
 //
 //   y = ([1 3 3 1] / 8 along both axes) * x at every second pixel;   dx = transpose of that, of dy
 //
-//   in      x (3, H, W); backward: dy (3, H / 2, W / 2).
-//   out     y (3, H / 2, W / 2); backward: dx (3, H, W), overwritten.
-//   mapping a task is one row of y. Backward: a task is one plane; each row of dy is
-//           spread over the four rows it came from.
-//   bounds  H, W >= 2: the border repeats the edge pixel.
+//   in      x (3, H, W); backward: dy (3, h, w), h = ceil(H / 2), w = ceil(W / 2).
+//   out     y (3, h, w); backward: dx (3, H, W), overwritten.
+//   mapping a task is one row of y. Backward: a task is one plane; each row of dy is spread over
+//           the four rows it came from.
+//   bounds  any H, W >= 1: the border repeats the edge pixel.
 //   order   fixed.
 //   cost    16 multiply-adds per pixel of y.
 
@@ -22,13 +22,13 @@ constexpr float kWeights[kTaps] = {0.125f, 0.375f, 0.375f, 0.125f};
 
 // Pixel i - 1 of a line of n whose ends are repeated.
 int repeated(int i, int n) {
-    return i == 0 ? 0 : i == n + 1 ? n - 1 : i - 1;
+    return std::clamp(i - 1, 0, n - 1);
 }
 
 }  // namespace
 
 void binomial_down(Threads& threads, int H, int W, const float* x, float* y) {
-    const int h = H / 2, w = W / 2;
+    const int h = (H + 1) / 2, w = (W + 1) / 2;
     threads.run(3 * h, [&](int task, int) {
         const int plane = task / h, row = task % h;
         const float* rows[kTaps];
@@ -52,7 +52,7 @@ void binomial_down(Threads& threads, int H, int W, const float* x, float* y) {
 }
 
 void binomial_down_backward(Threads& threads, int H, int W, const float* dy, float* dx) {
-    const int h = H / 2, w = W / 2;
+    const int h = (H + 1) / 2, w = (W + 1) / 2;
     threads.run(3, [&](int plane, int) {
         float* to = dx + static_cast<size_t>(plane) * H * W;
         std::fill_n(to, static_cast<size_t>(H) * W, 0.0f);

@@ -1,9 +1,8 @@
-// content_loss.cpp: squared distance of the features to those of the content image, and its
-// gradient.
+// content_loss.cpp: squared distance to the content image's features, and its gradient.
 //
-//   loss = k sum_ij (s_i (F - P)_ij)^2,   dF_ij += 2 k s_i^2 (F - P)_ij      Gatys et al. 2016, Eq.
-//   1, 2
-//                                                                            with k = 1/2, s = 1
+//   loss = k sum_ij (s_i (F - P)_ij)^2,   dF_ij += 2 k s_i^2 (F - P)_ij
+//                                           Gatys et al. 2016, Eq. 1 and 2 with k = 1/2, s = 1
+//
 //   in      F, P (N, M) in blocks; k; s (blocks, 16) or null for ones.
 //   out     loss, overwritten; dF, added to.
 //   mapping a task is 4096 pixels of one channel block.

@@ -1,24 +1,22 @@
 // conv3x3_relu.cpp: 3x3 convolution with its ReLU, and the gradient with respect to the input.
 //
-//   y = max(0, w * x + b),   dx = w^T * (dy where y > 0 else 0)     the "zero where F <= 0" of
-//   Gatys et
-//                                                                   al. 2016, Eq. 2 and 6
-//   in      x (C, H, W) in blocks, w packed by conv3x3_pack, b (blocks of N, 16); backward: dy (N,
-//   H, W)
-//           and the bits of the forward pass. With pooling, dy has the pooled size.
+//   y = max(0, w * x + b),   dx = w^T * (dy where y > 0 else 0)
+//                              the "zero where F <= 0" of Gatys et al. 2016, Eq. 2 and 6
+//
+//   in      x (C, H, W) in blocks, w packed by conv3x3_pack, b (blocks of N, 16); backward: dy
+//           (N, H, W) and the bits of the forward pass. With pooling, dy has the pooled size.
 //   out     y (N, H, W), 2x2 pooled in the _pool ops, and one bit per ReLU; backward: dx (C, H, W).
 //   mapping Winograd F(4x4, 3x3): tiles of 6 x 6 inputs give 4 x 4 outputs for 36 instead of 144
-//           multiplications. A task transforms a block of tiles (V), then for each panel of output
-//           channels transforms the weights row by row (U), multiplies position by position (M = V
-//           U) and transforms back. Both directions are the same code: backward the weights are
-//           read transposed and reversed. Bias, ReLU and pooling happen on the way out of the
+//           multiplications. 1. The weights are transformed (U), a task for each register block of
+//           output channels. 2. A task transforms a block of tiles (V), then, for one panel of
+//           output channels after the other, multiplies position by position (M = V U) and
+//           transforms back. Both directions are the same code: backward the weights are read
+//           transposed and reversed. Bias, ReLU and pooling happen on the way out of the
 //           registers, the gates of ReLU and pooling on the way in.
 //   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
 //   order   each sum over C is one chain in the order of C, whatever the partition into tasks.
-//   cost    2.25 C N multiply-adds per pixel. The transformed weights are made anew for every block
-//   of
-//           tiles: that takes about 2 / tiles of the time, against 4 times the memory traffic and
-//           400 MB for keeping those of VGG-19.
+//   cost    2.25 C N multiply-adds per pixel. U, 144 C N bytes, is made anew in every call: to keep
+//           it for both directions of VGG-19 would take 414 MB.
 
 #include <algorithm>
 
@@ -31,8 +29,12 @@ namespace {
 constexpr int kTile = 4, kPositions = 36, kTaps = 9;
 constexpr int kPanelChannels = 64;  // output channels of a panel
 
-// The transformed tiles of a task should take about this many bytes (tuned on 2 MB of L2 cache).
-constexpr size_t kTileBytes = size_t{1} << 20;
+// The transformed tiles of a task take about this many bytes, so that the second-level cache has
+// room for the rest, but they are at least so many that the weights, which come from the
+// third-level cache, do not hold up the multiplication. Tuned on an AVX-512 processor with 2 MB of
+// second-level cache.
+constexpr size_t kTileBytes = size_t{1} << 19;
+constexpr int kLeastTiles = 56;
 
 // Cuts the work of `job`, whose sizes are set, into tasks.
 void partition(const Threads& threads, Conv3x3Job& job) {
@@ -41,7 +43,8 @@ void partition(const Threads& threads, Conv3x3Job& job) {
 
     // 1. tiles: whole register blocks, then evened out
     const size_t group_bytes = sizeof(float) * kPositions * job.blocks_in * kLanes * group;
-    const int groups = static_cast<int>(std::clamp<size_t>(kTileBytes / group_bytes, 4, 16));
+    const int groups =
+        std::max(static_cast<int>(kTileBytes / group_bytes), ceil_div(kLeastTiles, group));
     job.tile_blocks = ceil_div(tiles, groups * group);
     job.tiles = ceil_div(tiles, job.tile_blocks);
     job.group = ceil_div(job.tiles, ceil_div(job.tiles, group));

@@ -5,10 +5,9 @@
 //
 //   in      x (3, H, W), K filters packed by filter7x7_pack; backward: dy (2 K, H, W), bits.
 //   out     y (2 K, H, W) and one bit per ReLU; backward: dx (3, H, W), added to.
-//   mapping as image_conv3x3_relu, with 16 filters in the lanes: forward z and -z are zipped on the
-//   way
-//           out, backward the two gradients of a filter are subtracted on the way in. A group of 16
-//           filters sums only over the planes that it reads.
+//   mapping as image_conv3x3_relu, with 16 filters in the lanes: forward z and -z are zipped on
+//           the way out, backward the two gradients of a filter are subtracted on the way in. A
+//           group of 16 filters sums only over the planes that it reads.
 //   bounds  any K >= 1; H, W >= 3, so that the mirrored border of three pixels exists.
 //   order   each pixel's sum has one fixed order.
 //   cost    49 multiply-adds per filter and pixel each way, times the planes of its group.

@@ -1,17 +1,15 @@
 // gram.cpp: Gram matrix of one layer's feature maps.
 //
-//   G_ij = sum_k F_ik F_jk / M                        Gatys et al. 2016, Eq. 3, divided by the
-//   pixels
+//   G_ij = sum_k F_ik F_jk / M          Gatys et al. 2016, Eq. 3, divided by the number of pixels
 //
 //   in      F (N, M) in blocks of 16 channels. N = channels, M = height * width.
 //   out     G (N, N) float64, exactly symmetric, overwritten.
 //   mapping tiles of up to 128 x 128 of the upper triangle times strips of pixels. In a tile,
-//   register
-//           blocks of rows x 16-channel columns sum outer products over runs of pixels: the blocked
-//           layout is already the packed form that a matrix multiplication wants.
+//           register blocks of rows x 16 columns sum outer products over runs of pixels: the
+//           blocked layout is already the packed form that a matrix multiplication wants.
 //   bounds  any N, M >= 1.
 //   order   float32 over 1024 pixels, those sums in float64 along a strip, then over the strips.
-//   cost    N (N + 1) M / 2 multiply-adds; F is read once per 128 channels.
+//   cost    N (N + 16) M / 2 multiply-adds; F is read once per 128 channels.
 
 #include <algorithm>
 

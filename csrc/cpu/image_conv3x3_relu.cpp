@@ -2,13 +2,14 @@
 //
 //   y = max(0, w * x + b),   dx = w^T * (dy where y > 0 else 0)
 //
-//   in      x (3, H, W), w packed by image_conv3x3_pack, b (blocks, 16); backward: dy (N, H, W),
-//   bits. out     y (N, H, W) and one bit per ReLU; backward: dx (3, H, W), overwritten. mapping
-//   direct. A task is a strip of rows. Forward: its rows are copied with their padding, then
-//           register blocks of pixels x 16-channel blocks sum over 27 taps. Backward: rows of dy
-//           are gated into a ring of three, register blocks of pixels x 3 planes sum over taps and
-//           channels with one partial sum per lane, and the gradient of padding that repeats an
-//           edge pixel is added to that pixel.
+//   in      x (3, H, W), w packed by image_conv3x3_pack, b (blocks, 16); backward: dy (N, H, W) and
+//           the bits of the forward pass.
+//   out     y (N, H, W) and one bit per ReLU; backward: dx (3, H, W), overwritten.
+//   mapping direct. A task is a strip of rows. Forward: its rows are copied with their padding,
+//           then register blocks of pixels x 16-channel blocks sum over 27 taps. Backward: rows of
+//           dy are gated into a ring of three, register blocks of pixels x 3 planes sum over taps
+//           and channels with one partial sum per lane, and the gradient of padding that repeats
+//           an edge pixel is added to that pixel.
 //   bounds  any N, H, W >= 1; both kinds of padding.
 //   order   each pixel's sum has one fixed order.
 //   cost    27 N multiply-adds per pixel each way: bound by the memory traffic of y and dy.

@@ -34,12 +34,10 @@ struct Conv3x3Job {
     uint32_t* pool_choices;  // of the maximum pooling, or null
     Pooling pool;
     // Partition into tasks.
-    int tile_blocks, tiles,
-        group;  // each task: `tiles` tiles (the last fewer) in groups of `group`
-    int parts, panels,
-        panel_blocks;  // of output blocks: panels of panel_blocks, shared among parts
-    float* U;          // transformed weights
-    size_t V, M;       // floats from one position to the next in a task's scratch
+    int tile_blocks, tiles, group;    // a task: `tiles` tiles, the last one fewer, in groups
+    int parts, panels, panel_blocks;  // panels of output blocks, shared among the parts
+    float* U;                         // transformed weights
+    size_t V, M;                      // floats from one position to the next in a task's scratch
 };
 
 // image_conv3x3_relu.cpp (size 3) and filter7x7.cpp (size 7). Tasks: strips of rows.

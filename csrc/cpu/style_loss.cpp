@@ -1,20 +1,16 @@
-// style_loss.cpp: squared distance of two Gram matrices, and its gradient with respect to the
-// features.
+// style_loss.cpp: squared distance of two Gram matrices, and its gradient in the features.
 //
 //   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF += (4 k / M) D F,  D_ij = s_i^2 s_j^2 (G - A)_ij
-//                                            Gatys et al. 2016, Eq. 4 and 6 up to the constants in
-//                                            k
+//                                  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
+//
 //   in      F (N, M) in blocks; G = F F^T / M and A, (N, N) float64, symmetric; k; s (N,) float64
-//   or
-//           null for ones.
+//           or null for ones.
 //   out     loss, overwritten; dF, added to.
 //   mapping 1. a row of G at a time: its part of the loss, its part of (4 k / M) D, packed for 2.
-//           2. 56 pixels at a time: the matrix multiplication D F, rows = pixels, columns =
-//           channels.
+//           2. strips of 512 pixels: the matrix multiplication D F with pixels as its rows.
 //   bounds  any N, M >= 1.
 //   order   the loss is summed in float64 along each row, then over the rows; each element of D F
-//   is one
-//           float32 chain in the order of the channels.
+//           is one float32 chain in the order of the channels.
 //   cost    N^2 M multiply-adds.
 
 #include <algorithm>

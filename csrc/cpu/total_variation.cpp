@@ -2,14 +2,13 @@
 //
 //   loss = 2 k (mean a^2 / 3 + mean b^2 / 3 + mean c^2 / 12 + mean d^2 / 12),   dx += d loss / dx
 //
-//   with a, b the differences of a pixel to its right and lower neighbours and c, d those along the
-//   two diagonals of the 2 x 2 square, over an image with its last row and column repeated once.
+//   with a, b the differences of a pixel to its right and lower neighbours and c, d those along
+//   the two diagonals of the 2 x 2 square, over an image with its last row and column repeated.
 //
 //   in      x (3, H, W), k.
 //   out     loss, overwritten; dx (3, H, W), added to.
 //   mapping a task is a strip of rows of one plane. A row of dx gathers from the squares above and
-//   below
-//           it, so that no two tasks write to the same row; only the squares below add to the loss.
+//           below it, so that no two tasks write to one row; only those below add to the loss.
 //   bounds  any H, W >= 1.
 //   order   the loss is summed in float64 per row, then over the rows.
 //   cost    one pass over x and dx.

@@ -180,9 +180,9 @@ class Backend(Protocol):
         """*Add to* dx: w^T * (dy[2f] where bits[2f]) - w^T * (dy[2f + 1] where bits[2f + 1])."""
 
     def binomial_down(self, x: Array, y: Array) -> None:
-        """Image (3, H, W) to (3, H // 2, W // 2): [1 3 3 1] / 8 along both axes, stride 2.
+        """Image (3, H, W) to half its size, rounded up: [1 3 3 1] / 8 along both axes, stride 2.
 
-        The border repeats the edge pixel; H, W >= 2.
+        Output pixel i is centred on input pixels 2 i and 2 i + 1. The border repeats the edge pixel.
         """
 
     def binomial_down_backward(self, dy: Array, dx: Array) -> None:

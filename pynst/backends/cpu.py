@@ -1,7 +1,7 @@
 """The C++ backend: float32 with AVX-512, AVX2 or NEON, on every processor core.
 
-Features lie in blocks of 16 channels, (ceil(C / 16), H, W, 16); the lanes beyond C always hold zeros. One
-bit per ReLU and two per maximum are packed likewise. Images are planar and Grams are float64.
+Features lie in blocks of 16 channels, (ceil(C / 16), H, W, 16); the lanes beyond C always hold
+zeros. One bit per ReLU and two per maximum are packed likewise. Images are planar, Grams float64.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _DTYPES: dict[Kind, type] = {
 
 
 class Convolution(NamedTuple):
-    """Packed weights (blocks of N, blocks of C, 16, 9, 16), or (blocks, 3, 9, 16) for an image; bias."""
+    """Weights (blocks of N, blocks of C, 16, 9, 16), or (blocks, 3, 9, 16) for an image; bias."""
 
     packed: NDArray[np.float32]
     bias: NDArray[np.float32]
 
 
 class FilterBank(NamedTuple):
-    """Packed filters (groups, 3, 49, 16), and for each group a bit for every plane that it reads."""
+    """Filters (groups, 3, 49, 16), and for each group a bit for every plane that it reads."""
 
     packed: NDArray[np.float32]
     planes: NDArray[np.int32]
 
 
 class Scale(NamedTuple):
-    """Per-channel factors: as `style_loss` wants them (N,), and in blocks of 16 for `content_loss`."""
+    """Per-channel factors: (N,) for `style_loss`, and in blocks of 16 for `content_loss`."""
 
     values: NDArray[np.float64]
     blocks: NDArray[np.float32]
@@ -70,8 +70,8 @@ class CpuBackend:
 
     Notes
     -----
-    Ops of one backend that are called from several Python threads run one after another. They release
-    the interpreter lock.
+    Ops of one backend that are called from several Python threads run one after another. They
+    release the interpreter lock.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -302,7 +302,7 @@ class CpuBackend:
 
 
 def default_threads() -> int:
-    """Threads that a `CpuBackend` takes unless it is told: ``OMP_NUM_THREADS``, else what it may use."""
+    """Threads of a `CpuBackend` by default: ``OMP_NUM_THREADS``, else what this process may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted)
@@ -314,7 +314,7 @@ def default_threads() -> int:
 
 
 def _quota() -> int:
-    """Processors' worth of time that the control group of a Linux container grants, else very many."""
+    """Processors that the control group of a Linux container grants; very many if not limited."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return max(1, ceil(int(limit) / int(period)))
@@ -357,7 +357,7 @@ def _in_blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _channels(features: Array) -> int:
-    """Channels of an array of features, rounded up to whole blocks: the scratch depends on no more."""
+    """Channels of an array of features, rounded up to whole blocks, as scratch sizes want them."""
     return cast("int", features.shape[0] * LANES)
 
 

@@ -183,20 +183,10 @@ class ReferenceBackend:
         dx += _unmirror(padded, 3)
 
     def binomial_down(self, x: Array, y: Array) -> None:
-        h, w = y.shape[1:]
-        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), "edge")
-        y[...] = 0
-        for i, vertical in enumerate((1, 3, 3, 1)):
-            for j, horizontal in enumerate((1, 3, 3, 1)):
-                y += vertical * horizontal / 64 * padded[:, i : i + 2 * h : 2, j : j + 2 * w : 2]
+        y[...] = _binomial(x.shape[1]) @ x @ _binomial(x.shape[2]).T
 
     def binomial_down_backward(self, dy: Array, dx: Array) -> None:
-        h, w = dy.shape[1:]
-        padded = np.zeros((3, dx.shape[1] + 2, dx.shape[2] + 2))
-        for i, vertical in enumerate((1, 3, 3, 1)):
-            for j, horizontal in enumerate((1, 3, 3, 1)):
-                padded[:, i : i + 2 * h : 2, j : j + 2 * w : 2] += vertical * horizontal / 64 * dy
-        dx[...] = _unmirror(padded, 1)
+        dx[...] = _binomial(dx.shape[1]).T @ dy @ _binomial(dx.shape[2])
 
     # ---- losses --------------------------------------------------------------------------------
 
@@ -293,3 +283,13 @@ def _unmirror(padded: NDArray[np.float64], border: int) -> NDArray[np.float64]:
             rows[-1 - border - k] += rows[-border + k]
         padded = np.moveaxis(rows[border:-border], 0, axis)
     return padded
+
+
+def _binomial(n: int) -> NDArray[np.float64]:
+    """Matrix (ceil(n / 2), n) that halves a line of n pixels by [1 3 3 1] / 8, its ends repeated."""
+    matrix = np.zeros((-(-n // 2), n))
+    for row, weights in enumerate(matrix):
+        np.add.at(
+            weights, np.clip(2 * row + np.arange(-1, 3), 0, n - 1), (0.125, 0.375, 0.375, 0.125)
+        )
+    return matrix

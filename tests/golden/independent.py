@@ -133,7 +133,11 @@ def builtin(levels: int = 5) -> Network:
             z = functional.conv2d(padded[:, planes], filters[:, None], groups=len(filters))[0]
             found[f"level{level}"] = torch.stack((z, -z), dim=1).flatten(0, 1).relu()
             if level < levels:
-                padded = functional.pad(image[None], (1, 1, 1, 1), mode="replicate")
+                padded = functional.pad(
+                    image[None],
+                    (1, 1 + image.shape[2] % 2, 1, 1 + image.shape[1] % 2),
+                    mode="replicate",
+                )
                 image = functional.conv2d(padded, blur, stride=2, groups=3)[0]
         return found
 
