@@ -182,7 +182,7 @@ class Backend(Protocol):
     def binomial_down(self, x: Array, y: Array) -> None:
         """Image (3, H, W) to half its size, rounded up: [1 3 3 1] / 8 along both axes, stride 2.
 
-        Output pixel i is centred on input pixels 2 i and 2 i + 1. The border repeats the edge pixel.
+        Output pixel i is centred on input pixels 2 i and 2 i + 1. The border repeats the edge.
         """
 
     def binomial_down_backward(self, dy: Array, dx: Array) -> None:

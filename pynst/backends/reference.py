@@ -286,7 +286,7 @@ def _unmirror(padded: NDArray[np.float64], border: int) -> NDArray[np.float64]:
 
 
 def _binomial(n: int) -> NDArray[np.float64]:
-    """Matrix (ceil(n / 2), n) that halves a line of n pixels by [1 3 3 1] / 8, its ends repeated."""
+    """Matrix (ceil(n / 2), n) that halves a line of n pixels by [1 3 3 1] / 8, ends repeated."""
     matrix = np.zeros((-(-n // 2), n))
     for row, weights in enumerate(matrix):
         np.add.at(
