@@ -18,12 +18,14 @@ if TYPE_CHECKING:
         Interrupted,
         OptionError,
         PyNSTError,
+        RecordError,
         WeightsError,
     )
     from pynst.images import load_image, save_image
     from pynst.objective import LossTerms, Objective
     from pynst.options import TransferOptions
-    from pynst.transfer import Progress, TransferResult, stylize
+    from pynst.result import Progress, TransferResult
+    from pynst.transfer import stylize
     from pynst.weights import load_weights
 
 __version__ = "0.1.0"
@@ -38,6 +40,7 @@ __all__ = [
     "OptionError",
     "Progress",
     "PyNSTError",
+    "RecordError",
     "TransferOptions",
     "TransferResult",
     "WeightsError",
@@ -55,8 +58,8 @@ _HOME = {
     "LossTerms": "objective",
     "Objective": "objective",
     "TransferOptions": "options",
-    "Progress": "transfer",
-    "TransferResult": "transfer",
+    "Progress": "result",
+    "TransferResult": "result",
     "stylize": "transfer",
     "load_weights": "weights",
 }

@@ -8,30 +8,61 @@ that are loaded, so they are measured with them, over a few small photographs in
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.images import load_image
+from pynst.errors import ImageError
+from pynst.files import only_image_errors
+from pynst.images import load_image, resize, size_to_long_side
 from pynst.vgg19 import VGG19
 
-__all__ = ["calibration_pictures", "feature_scales", "mean_activations"]
+__all__ = ["calibration_pictures", "clamped", "feature_scales", "mean_activations"]
 
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+_LONG_SIDE = 256
 _FLOOR = 0.1  # of the layer's median: a filter that no photograph excites must not rule the loss
 
 
-def calibration_pictures() -> list[NDArray[np.float64]]:
-    """Read the package's photographs: (H, W, 3), sRGB in [0, 1], and their mirror images."""
-    folder = resources.files("pynst") / "data" / "calibration"
+def calibration_pictures(
+    folder: str | os.PathLike[str] | None = None,
+) -> list[NDArray[np.float64]]:
+    """Read photographs: (H, W, 3), sRGB in [0, 1], and their mirror images.
+
+    Parameters
+    ----------
+    folder : str or path, optional
+        Its pictures, each reduced to 256 pixels; by default the package's photographs.
+
+    Raises
+    ------
+    ImageError
+        The folder cannot be read, holds no picture, or a damaged one.
+    """
+    place = resources.files("pynst") / "data" / "calibration" if folder is None else Path(folder)
     pictures = []
-    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
-        if entry.name.endswith(".jpg"):
-            with resources.as_file(entry) as path:
-                picture = load_image(path)
-            pictures += [picture, picture[:, ::-1]]
-    return pictures
+    with only_image_errors(f"calibration: cannot read {place}"):
+        for entry in sorted(place.iterdir(), key=lambda item: item.name):
+            if Path(entry.name).suffix.lower() in _SUFFIXES:
+                with resources.as_file(entry) as path:
+                    pictures.append(_reduced(load_image(path), entry.name))
+    if not pictures:
+        raise ImageError(f"calibration: there is no picture in {place}")
+    return [seen for picture in pictures for seen in (picture, picture[:, ::-1])]
+
+
+def _reduced(picture: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """At most 256 pixels on the long side, and 16 on the short one, which relu5_1 needs."""
+    H, W = picture.shape[:2]
+    if max(H, W) > _LONG_SIDE:
+        H, W = size_to_long_side(H, W, _LONG_SIDE)
+    if min(H, W) < 16:
+        raise ImageError(f"calibration: {name} must have at least 16 pixels a side, has {W} x {H}")
+    return resize(picture, H, W)
 
 
 def mean_activations(
@@ -58,11 +89,20 @@ def mean_activations(
     return {layer: np.asarray(total) / len(pictures) for layer, total in sums.items()}
 
 
-def feature_scales(network: VGG19, layers: Collection[str]) -> dict[str, NDArray[np.float64]]:
+def feature_scales(
+    network: VGG19,
+    layers: Collection[str],
+    folder: str | os.PathLike[str] | None = None,
+) -> dict[str, NDArray[np.float64]]:
     """Factors (N,) per layer by which the losses of a normalised network multiply its features.
 
     Differs from the paper: a mean below a tenth of its layer's median counts as that tenth. With
     few photographs some filter of 512 is hardly excited, and would otherwise rule the whole loss.
     """
-    means = mean_activations(network, layers, calibration_pictures())
-    return {layer: 1 / np.maximum(m, _FLOOR * np.median(m)) for layer, m in means.items()}
+    means = mean_activations(network, layers, calibration_pictures(folder))
+    return {layer: 1 / clamped(m) for layer, m in means.items()}
+
+
+def clamped(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means (N,) of one layer, none below a tenth of their median, and none zero."""
+    return np.maximum(means, max(_FLOOR * float(np.median(means)), np.finfo(float).tiny))

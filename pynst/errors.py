@@ -8,9 +8,13 @@
         ├── ImageError (ValueError)     an image cannot be read, or has a wrong shape, type or range
         ├── WeightsError                the VGG-19 weights are missing, damaged or of another layout
         ├── BackendError (RuntimeError) a backend is not available, or one of its ops failed
+        ├── RecordError                 a checkpoint or a picture's record is damaged or unfit
         └── DivergedError (ArithmeticError)  the loss became NaN or infinite
     KeyboardInterrupt
     └── Interrupted                     Ctrl-C during a run; carries the best image so far
+
+Every exception that leaves `pynst.stylize` once there is an image, PyNST's own or one that a
+callback raised, has the best image so far as its attribute ``result``.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pynst.transfer import TransferResult
+    from pynst.result import TransferResult
 
 __all__ = [
     "BackendError",
@@ -27,12 +31,21 @@ __all__ = [
     "Interrupted",
     "OptionError",
     "PyNSTError",
+    "RecordError",
     "WeightsError",
 ]
 
 
 class PyNSTError(Exception):
-    """Base class of every error that PyNST raises on purpose."""
+    """Base class of every error that PyNST raises on purpose.
+
+    Attributes
+    ----------
+    result : TransferResult or None
+        The best image before it happened, where a run had one.
+    """
+
+    result: TransferResult | None = None
 
 
 class OptionError(PyNSTError, ValueError):
@@ -51,18 +64,12 @@ class BackendError(PyNSTError, RuntimeError):
     """A backend is not available, or one of its operations failed."""
 
 
+class RecordError(PyNSTError):
+    """A checkpoint, or the record in a picture, is missing, damaged or of another run."""
+
+
 class DivergedError(PyNSTError, ArithmeticError):
-    """The loss became NaN or infinite.
-
-    Attributes
-    ----------
-    result : TransferResult or None
-        The best image before that happened, where there was one.
-    """
-
-    def __init__(self, message: str, result: TransferResult | None = None) -> None:
-        super().__init__(message)
-        self.result = result
+    """The loss became NaN or infinite; ``result`` is the best image before that happened."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import time
 from collections.abc import Collection
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,16 +17,24 @@ from pynst.backends import open_backend
 from pynst.backends.base import AddLoss, Array, Backend, Shape
 from pynst.calibration import feature_scales
 from pynst.errors import OptionError, WeightsError
+from pynst.files import shown
 from pynst.formulas import FORMULAS
 from pynst.gabor import Gabor
 from pynst.memory import Plan, Workspace
 from pynst.options import TransferOptions
 from pynst.vgg19 import VGG19
-from pynst.weights import find_weights, load_weights
+from pynst.weights import (
+    ReportProgress,
+    cache_directory,
+    fetch_weights,
+    find_weights,
+    load_weights,
+)
 
 __all__ = ["Network", "open_network"]
 
 _LOG = logging.getLogger("pynst")
+_DAY = 24 * 3600
 
 
 class Network(Protocol):
@@ -32,6 +44,8 @@ class Network(Protocol):
     backend: Backend
     mean: NDArray[np.float64]
     input_axes: NDArray[np.float64]
+    weights_source: str
+    weights_sha256: str
     tv_share: float
     coarsest: int
     finest_share: float
@@ -62,8 +76,8 @@ class Network(Protocol):
 def open_network(options: TransferOptions) -> Network:
     """Open the network that the options ask for.
 
-    ``network="auto"`` takes VGG-19 where its weights are at hand, else the built-in filters; which
-    of them, and why, is logged as one warning when it is not VGG-19.
+    ``network="auto"`` takes VGG-19 where its weights are at hand or can be downloaded, else the
+    built-in filters; which of them, and why, is logged as one warning when it is not VGG-19.
 
     Raises
     ------
@@ -83,24 +97,17 @@ def open_network(options: TransferOptions) -> Network:
             ("weights", options.weights is not None),
             ("pooling", options.pooling is not None),
             ("padding", options.padding is not None),
+            ("calibration", options.calibration is not None),
         )
         if wanted
     ]
     if options.network == "builtin" and vgg_only:
         raise OptionError(f"{vgg_only[0]} belongs to VGG-19, got network='builtin'")
+    asked = "network='vgg19'" if options.network == "vgg19" else next(iter(vgg_only), None)
     path = None if options.network == "builtin" else find_weights(options.weights)
+    if path is None and options.network != "builtin":
+        path = _download(asked)
     if path is None:
-        if options.network == "vgg19" or vgg_only:
-            asked = "network='vgg19'" if options.network == "vgg19" else vgg_only[0]
-            raise WeightsError(
-                f"{asked} needs the VGG-19 weights, and none were found: give weights=PATH, or set"
-                " PYNST_WEIGHTS"
-            )
-        if options.network == "auto":
-            _LOG.warning(
-                "using the built-in filters (palette and brush strokes), since no VGG-19 weights"
-                " were found; for the paper's network give weights=PATH or set PYNST_WEIGHTS"
-            )
         return Gabor(open_backend(options.backend, threads=options.threads))
     weights = load_weights(path)
     backend = open_backend(options.backend, threads=options.threads)
@@ -112,9 +119,63 @@ def open_network(options: TransferOptions) -> Network:
         pooling=pooling,
         padding=options.padding or formula.padding,
     )
+    network.weights_source = f"{weights.source}, training: {weights.training}"
+    network.weights_sha256 = weights.sha256
     normalised = formula.normalised if options.normalised is None else options.normalised
     if normalised:
         content = dict(options.content_layers or dict.fromkeys(network.content_layers))
         style = dict(options.style_layers or dict.fromkeys(network.style_layers))
-        network.scales = feature_scales(network, {*content, *style} & set(network.layers))
+        network.scales = feature_scales(
+            network, {*content, *style} & set(network.layers), options.calibration
+        )
     return network
+
+
+def _download(asked: str | None) -> Path | None:
+    """Download VGG-19, or say in one line why the built-in filters stand in for it.
+
+    Where nothing asks for VGG-19 by name, a host that could not be reached is not tried again for a
+    day.
+    """
+    failed = cache_directory() / "download-failed"
+    offline = os.environ.get("PYNST_OFFLINE", "0") not in ("", "0")
+    try:
+        if asked is None and _is_recent(failed):
+            raise WeightsError(
+                "the last download of VGG-19 failed less than a day ago (try it again with"
+                ' "pynst weights fetch")'
+            )
+        if not offline:
+            _LOG.warning("downloading VGG-19 once, to %s", shown(cache_directory()))
+        return fetch_weights(progress=_log_progress())
+    except WeightsError as error:
+        if asked is not None:
+            raise WeightsError(f"{asked} needs the VGG-19 weights: {error}") from error
+        if not offline and not _is_recent(failed):
+            with contextlib.suppress(OSError):
+                failed.touch()
+        _LOG.warning("using the built-in filters (palette and brush strokes), since %s", error)
+        return None
+
+
+def _is_recent(mark: Path) -> bool:
+    """Whether a file was touched within the last day."""
+    try:
+        return 0 <= time.time() - mark.stat().st_mtime < _DAY
+    except OSError:
+        return False
+
+
+def _log_progress() -> ReportProgress:
+    """Log every tenth of a download."""
+    told = -1
+
+    def report(title: str, received: int, total: int | None) -> None:
+        nonlocal told
+        tenth = 10 * received // total if total else received // 10_000_000
+        if tenth > told:
+            told = tenth
+            of = f" of {total / 1e6:.0f}" if total else ""
+            _LOG.info("%s: %.0f%s MB", title, received / 1e6, of)
+
+    return report

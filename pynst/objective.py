@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.base import Array
+from pynst.color import match_color
 from pynst.errors import ImageError, OptionError
 from pynst.formulas import FORMULAS, Formula
-from pynst.images import ImageLike, read_picture, resize, size_to_long_side
+from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side
 from pynst.networks import Network, open_network
 from pynst.options import TransferOptions, with_changes
 
-__all__ = ["LossTerms", "Objective", "read_styles"]
+__all__ = ["LossTerms", "Objective", "matched", "read_styles"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Objective:
         to the long side of the content times ``style_scale``.
     options : TransferOptions, optional
         All settings; those of optimisers and levels have no effect here.
-    network : Network, optional
-        An open network to use, instead of the one that the options name.
+    network : Network or str, optional
+        An open network to use, instead of the one that the options name; or a name.
     **changes
         Fields of `TransferOptions` to replace.
 
@@ -98,12 +99,15 @@ class Objective:
         style: ImageLike | Sequence[ImageLike],
         options: TransferOptions | None = None,
         *,
-        network: Network | None = None,
+        network: Network | str | None = None,
         **changes: Any,
     ) -> None:
+        if isinstance(network, str):
+            changes, network = {**changes, "network": network}, None
         self.options = options = with_changes(options, changes)
-        pictures = read_styles(style, options)
+        styles = read_styles(style, options)
         p = read_picture(content, "content").pixels
+        pictures = [(share, matched(a.pixels, p, options)) for share, a in styles]
         H, W = size_to_long_side(p.shape[0], p.shape[1], options.image_size)
         self.shape = (H, W, 3)
         self.content = resize(p, H, W)
@@ -304,8 +308,8 @@ class Objective:
 
 def read_styles(
     style: ImageLike | Sequence[ImageLike], options: TransferOptions
-) -> list[tuple[float, NDArray[np.float64]]]:
-    """Read one or several style pictures: pairs of (share of the blend, pixels (H, W, 3))."""
+) -> list[tuple[float, Picture]]:
+    """Read one or several style pictures: pairs of (share of the blend, picture)."""
     styles: list[Any] = list(style) if isinstance(style, (list, tuple)) else [style]
     if not styles:
         raise ImageError("style must be at least one picture, got an empty list")
@@ -317,9 +321,18 @@ def read_styles(
         )
     names = ["style"] if len(styles) == 1 else [f"style {i}" for i in range(1, len(styles) + 1)]
     return [
-        (weight / sum(blend), read_picture(each, name).pixels)
+        (weight / sum(blend), read_picture(each, name))
         for weight, each, name in zip(blend, styles, names, strict=True)
     ]
+
+
+def matched(
+    style: NDArray[np.float64], content: NDArray[np.float64], options: TransferOptions
+) -> NDArray[np.float64]:
+    """The style picture (H, W, 3) in the colours of the content, if ``match_color`` says so."""
+    if options.match_color == "none":
+        return style
+    return match_color(style, content, options.match_color)
 
 
 def _default(given: float | None, formula: float) -> float:

@@ -2,30 +2,46 @@
 
 Each takes a `Run`, the objective with its bookkeeping, and a start x; it evaluates until the run's
 budget, time or patience is over, which the run tells by raising `Stop`. The best iterate is kept by
-the run, so no way of ending loses it.
+the run, so no way of ending loses it. Between two steps each tells the run where it stands
+(`Run.rest`); given that back as `state`, it goes on as if it had never ended, to the same bits.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import DivergedError
+from pynst.lbfgs import Memory
+from pynst.linesearch import search
 from pynst.objective import LossTerms
 
-__all__ = ["OPTIMIZERS", "Evaluate", "Run", "Stop", "adam", "lbfgs"]
+__all__ = [
+    "OPTIMIZERS",
+    "Evaluate",
+    "Rest",
+    "Run",
+    "State",
+    "Stop",
+    "adam",
+    "lbfgs",
+    "lbfgs_scipy",
+    "state_shapes",
+]
 
 Image = NDArray[np.float64]
+State = Mapping[str, NDArray[Any]]
+"""Arrays by name: ``"x"`` (H, W, 3) and the optimiser's own."""
 
 _PATIENCE = 10  # evaluations over which `tolerance` compares
-_MEMORY = (
-    10  # pairs that L-BFGS keeps; the peers' 100 cost more memory than the network and win nothing
-)
+# Pairs that L-BFGS keeps; the peers' 100 cost more memory than the network and win nothing.
+_MEMORY = 10
 _FIRST_STEP = 2.0  # grey levels RMS: SciPy's first trial step has length one in its variables
 _ADAM_STEP = 5 / 255
 _ADAM_DECAY = (0.9, 0.99)
@@ -33,10 +49,32 @@ _ADAM_EPSILON = (
     1e-12  # the gradient of a relative loss over 10^6 values is small: stay far below it
 )
 _AVERAGE_DECAY = 0.9
+_MOMENTS = ("first", "second", "average")
 
 
 class Stop(Exception):
     """Raised by a `Run` when it is over; the argument says why."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Where a run stands between two steps; nothing in it changes until the next `Run.move`.
+
+    Attributes
+    ----------
+    state : mapping of str to ndarray
+        What the optimiser needs to go on: ``"x"`` and its own arrays.
+    history : tuple of LossTerms
+    best : ndarray (H, W, 3) or None
+    best_value : float
+    restarts : int
+    """
+
+    state: State
+    history: tuple[LossTerms, ...] = ()
+    best: Image | None = None
+    best_value: float = math.inf
+    restarts: int = 0
 
 
 class Evaluate(Protocol):
@@ -64,6 +102,10 @@ class Run:
         never.
     on_evaluation : callable, optional
         Called with the run after each evaluation; may raise `Stop`.
+    on_rest : callable, optional
+        Called with the run whenever its optimiser stands between two steps.
+    resume : Rest, optional
+        Where an earlier run of the same objective stood.
 
     Attributes
     ----------
@@ -84,17 +126,22 @@ class Run:
         deadline: float = math.inf,
         tolerance: float = 0.0,
         on_evaluation: Callable[[Run], None] | None = None,
+        on_rest: Callable[[Run], None] | None = None,
+        resume: Rest | None = None,
     ) -> None:
         self._objective = objective
         self._deadline = deadline
         self._tolerance = tolerance
         self._on_evaluation = on_evaluation
-        self._best_values: list[float] = []
+        self._on_rest = on_rest
+        self._resting: tuple[Rest, int] | None = None
+        resume = resume or Rest({})
         self.budget = budget
-        self.best: Image | None = None
-        self.best_value = math.inf
-        self.history: list[LossTerms] = []
-        self.restarts = 0
+        self.best, self.best_value = resume.best, resume.best_value
+        self.history = list(resume.history)
+        self.restarts = resume.restarts
+        totals = [terms.total for terms in self.history]
+        self._best_values = [float(value) for value in np.minimum.accumulate(totals)]
 
     @property
     def left(self) -> int:
@@ -121,6 +168,27 @@ class Run:
             self._on_evaluation(self)
         return value, gradient
 
+    def rest(self, state: State) -> None:
+        """Say where the optimiser stands; it changes nothing in the arrays before `move`."""
+        self._resting = (
+            Rest(state, (), self.best, self.best_value, self.restarts),
+            len(self.history),
+        )
+        if self._on_rest is not None:
+            self._on_rest(self)
+
+    def move(self) -> None:
+        """Say that the arrays of the last `rest` are about to change."""
+        self._resting = None
+
+    @property
+    def resting(self) -> Rest | None:
+        """Where the run stood last; None while that is being changed."""
+        if self._resting is None:
+            return None
+        rest, evaluations = self._resting
+        return replace(rest, history=tuple(self.history[:evaluations]))
+
     def _check(self) -> None:
         if self.left <= 0:
             raise Stop("iterations")
@@ -132,24 +200,96 @@ class Run:
                 raise Stop("tolerance")
 
 
-def lbfgs(run: Run, x: Image, *, bounds: bool = False) -> None:
-    """L-BFGS over the pixels, driven by SciPy's L-BFGS-B.
+def lbfgs(run: Run, x: Image, state: State | None = None) -> None:
+    """L-BFGS over the pixels: the algorithm of SciPy's L-BFGS-B where there are no bounds.
 
-    SciPy sees the value divided by its start, and variables in which its first trial step, of
-    length one, moves the pixels by two grey levels RMS. Its own stop rules are off: a run ends by
-    the run's rules alone. Where the line search fails, the memory is dropped and the search goes on
-    from the best image; when it fails twice at the same image, that image is a minimum to rounding.
+    The first trial step moves the pixels by two grey levels RMS. There are no stop rules but the
+    run's. Where the line search finds nothing lower, the memory is dropped and the search goes on
+    downhill; where there is nothing to drop, the image is a minimum to rounding.
 
     Parameters
     ----------
     run : Run
     x : ndarray (H, W, 3)
         Start image, sRGB in [0, 1].
+    state : mapping of str to ndarray, optional
+        Of an earlier run's `rest`.
+
+    Notes
+    -----
+    SciPy's own is `lbfgs_scipy`. Against it, this one keeps its pairs in half the memory, and its
+    state can be saved. The iterates agree until rounding has grown.
+    """
+    unit = _FIRST_STEP * math.sqrt(x.size) / 255
+    memory = Memory(_MEMORY, x.size)
+    x = x.copy()
+    if state is None:
+        run.rest({"x": x})
+        value, g = run(x)
+    elif "g" in state:
+        x, value, g = state["x"].copy(), float(state["value"]), state["g"].copy()
+        memory.restore(state)
+    else:
+        value, g = run(x)
+    while np.any(g):
+        run.rest({"x": x, "value": np.array(value), "g": g, **memory.arrays()})
+        d = memory.direction(g.ravel()).reshape(x.shape)
+        ahead = _Ahead(run, x, d)
+        slope = _dot(g, d)
+        step = 1.0 if memory.order else unit / math.sqrt(_dot(d, d))
+        found = slope < 0 and search(ahead, value, slope, step)
+        run.move()
+        if found and ahead.value < value:
+            memory.add((ahead.x - x).ravel(), (ahead.g - g).ravel())
+            x, value, g = ahead.x, ahead.value, ahead.g
+        elif memory.order:
+            memory.clear()
+            run.restarts += 1
+        else:
+            break
+    raise Stop("converged")
+
+
+class _Ahead:
+    """The objective along a line x + t d; keeps what it last met."""
+
+    def __init__(self, run: Run, x: Image, d: Image) -> None:
+        self._run, self._x, self._d = run, x, d
+        self.x, self.value, self.g = x, math.inf, d
+
+    def __call__(self, t: float) -> tuple[float, float]:
+        """Value and slope at a step t."""
+        self.x = self._x + t * self._d
+        self.value, self.g = self._run(self.x)
+        return self.value, _dot(self.g, self._d)
+
+
+def _dot(a: Image, b: Image) -> float:
+    """Scalar product, whose bits depend on no number of threads."""
+    return float(np.einsum("n,n->", a.ravel(), b.ravel()))
+
+
+def lbfgs_scipy(run: Run, x: Image, state: State | None = None, *, bounds: bool = False) -> None:
+    """L-BFGS over the pixels, driven by SciPy's L-BFGS-B.
+
+    SciPy sees the value divided by its start, and variables in which its first trial step, of
+    length one, moves the pixels by two grey levels RMS. Its own stop rules are off. Where the line
+    search fails, the search begins afresh from the best image; when it fails twice at the same
+    image, that image is a minimum to rounding.
+
+    Parameters
+    ----------
+    run, x
+        As for `lbfgs`.
+    state : mapping of str to ndarray, optional
+        SciPy does not give its own away: with this, a level is begun again from its start.
     bounds : bool
         Keep every pixel in [0, 1] during the search, instead of clipping the result.
     """
     from scipy.optimize import fmin_l_bfgs_b
 
+    if state is None:
+        run.rest({"x": x})
     unit = _FIRST_STEP * math.sqrt(x.size) / 255  # of x per unit of y
     scale = 1.0
 
@@ -181,7 +321,7 @@ def lbfgs(run: Run, x: Image, *, bounds: bool = False) -> None:
         x = run.best
 
 
-def adam(run: Run, x: Image, *, bounds: bool = True) -> None:
+def adam(run: Run, x: Image, state: State | None = None, *, bounds: bool = True) -> None:
     """Adam over the pixels, with clipping after each step and an average over the iterates.
 
     The average is smoother than any iterate; it is evaluated last, and is the result if it is the
@@ -189,8 +329,10 @@ def adam(run: Run, x: Image, *, bounds: bool = True) -> None:
 
     Parameters
     ----------
-    run, x, bounds
+    run, x, state
         As for `lbfgs`.
+    bounds : bool
+        Keep every pixel in [0, 1].
 
     Notes
     -----
@@ -198,12 +340,17 @@ def adam(run: Run, x: Image, *, bounds: bool = True) -> None:
     corrected like the moments.
     """
     x = x.copy()
-    first, second, average = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    first, second, average = (
+        state[name].copy() if state and name in state else np.zeros_like(x) for name in _MOMENTS
+    )
+    t = int(state["t"]) if state and "t" in state else 0
     b1, b2 = _ADAM_DECAY
-    t = 0
     try:
         while run.left > 1 or t == 0:
+            moments = dict(zip(_MOMENTS, (first, second, average), strict=True))
+            run.rest({"x": x, "t": np.array(t, np.int64), **moments})
             _, gradient = run(x)
+            run.move()
             t += 1
             first += (1 - b1) * (gradient - first)
             second += (1 - b2) * (gradient**2 - second)
@@ -219,4 +366,17 @@ def adam(run: Run, x: Image, *, bounds: bool = True) -> None:
         raise
 
 
-OPTIMIZERS: dict[str, Callable[..., None]] = {"lbfgs": lbfgs, "scipy": lbfgs, "adam": adam}
+OPTIMIZERS: dict[str, Callable[..., None]] = {"lbfgs": lbfgs, "scipy": lbfgs_scipy, "adam": adam}
+
+
+def state_shapes(optimizer: str, shape: tuple[int, ...]) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Types and shapes of the arrays of an optimiser's state, for x of a shape.
+
+    At the start of a level there is ``"x"`` alone.
+    """
+    image, number = (np.float64, shape), (np.float64, ())
+    if optimizer == "adam":
+        return {"x": image, "t": (np.int64, ()), **dict.fromkeys(_MOMENTS, image)}
+    if optimizer == "scipy":
+        return {"x": image}
+    return {"x": image, "value": number, "g": image, **Memory.shapes(_MEMORY, math.prod(shape))}

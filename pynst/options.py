@@ -17,7 +17,11 @@ from pynst.errors import OptionError
 from pynst.formulas import FORMULAS
 
 if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
     from pynst.backends.base import Padding, Pooling
+
+    MatchColor: TypeAlias = Literal["none", "cholesky", "symmetric"]
 
 __all__ = ["QUALITIES", "TransferOptions", "describe", "with_changes"]
 
@@ -174,11 +178,14 @@ class TransferOptions:
 
     network: str = setting(
         "auto",
-        "vgg19, builtin (no download), or auto: vgg19 if at hand",
+        "vgg19, builtin (no download), or auto: vgg19 if it is at hand or can be downloaded",
         choice("auto", "vgg19", "builtin"),
     )
     weights: str | None = setting(
-        None, "VGG-19 weights file; default: $PYNST_WEIGHTS, then the cache", optional(path), "PATH"
+        None,
+        "VGG-19 weights file; default: $PYNST_WEIGHTS, then the cache, then a download",
+        optional(path),
+        "PATH",
     )
     formula: str = setting("balanced", "form of the loss", choice(*FORMULAS))
     image_size: int = setting(
@@ -250,6 +257,12 @@ class TransferOptions:
         "divide features by each filter's mean over photographs; default: the formula's",
         optional(flag),
     )
+    calibration: str | None = setting(
+        None,
+        "folder of photographs for the means of a normalised network; default: the package's",
+        optional(path),
+        "PATH",
+    )
     style_blend: tuple[float, ...] | None = setting(
         None, "relative weights of several style pictures", optional(several(number(0))), "X"
     )
@@ -257,6 +270,15 @@ class TransferOptions:
         1.0, "size of the style picture relative to the result's", number(0.05, 20), "X"
     )
     preserve_color: bool = setting(False, "keep the colours of the content picture", flag)
+    match_color: MatchColor = setting(
+        "none",
+        "give the style picture the content's mean colour and covariance before the run:"
+        " none, cholesky or symmetric",
+        choice("none", "cholesky", "symmetric"),
+    )
+    keep_alpha: bool = setting(
+        True, "keep the content's transparency, where the output's format has any", flag
+    )
     backend: str = setting("auto", "where to compute", choice("auto", "cpu", "cuda", "reference"))
     precision: str = setting("fast", "arithmetic on CUDA", choice("fast", "accurate"))
     threads: int | None = setting(

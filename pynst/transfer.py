@@ -9,130 +9,37 @@ content, style --read--> pictures --resize--> level 1: 128 px   x = start
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynst.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from pynst.color import luminance_of_result
-from pynst.errors import DivergedError, ImageError, Interrupted
-from pynst.images import (
-    ImageLike,
-    read_picture,
-    resize,
-    save_image,
-    size_to_long_side,
-    to_png,
-    to_uint8,
-)
+from pynst.errors import BackendError, Interrupted, OptionError, PyNSTError, RecordError
+from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side, to_uint8
 from pynst.networks import Network, open_network
-from pynst.objective import LossTerms, Objective, read_styles
-from pynst.optimizers import OPTIMIZERS, Run, Stop
+from pynst.objective import Objective, matched, read_styles
+from pynst.optimizers import OPTIMIZERS, Rest, Run, Stop
 from pynst.options import TransferOptions, with_changes
 from pynst.pyramid import level_sizes
+from pynst.record import PictureUsed, Record, finished, pixels_sha256, versions
+from pynst.resources import TimeForecast, check_memory, peak_memory
+from pynst.result import Progress, TransferResult
 
-if TYPE_CHECKING:
-    import PIL.Image
-
-__all__ = ["Progress", "TransferResult", "stylize"]
-
-Pixels = NDArray[np.float64]
+__all__ = ["Transfer", "stylize"]
 
 _COARSEST_SHORT_SIDE = 32  # pixels: the deepest features of a coarse level are more than one pixel
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, after one evaluation of the objective.
-
-    Attributes
-    ----------
-    level, levels : int
-        From 1, coarse to fine.
-    iteration, iterations : int
-        Evaluations at this level, done and allowed.
-    fraction : float
-        Share of the whole run's work that is done, in [0, 1]; work is evaluations times pixels.
-    terms : LossTerms
-        The loss of this evaluation.
-    seconds : float
-        Since the start of the run.
-    image : callable
-        The best image of this level so far, (H, W, 3) uint8; made only when called.
-    """
-
-    level: int
-    levels: int
-    iteration: int
-    iterations: int
-    fraction: float
-    terms: LossTerms
-    seconds: float
-    image: Callable[[], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class TransferResult:
-    """A finished, or early stopped, style transfer.
-
-    Attributes
-    ----------
-    pixels : ndarray (H, W, 3), float64
-        The result, sRGB in [0, 1].
-    history : tuple of tuple of LossTerms
-        One tuple per level, coarse to fine, with one entry per evaluation.
-    options : TransferOptions
-        The settings; with the same pictures they give this result again.
-    network : str
-        ``"vgg19"`` or ``"builtin"``: which one was used.
-    backend : str
-        ``"cpu (avx512, 2 threads)"``, ...
-    seconds : float
-        Wall time.
-    peak_bytes : int or None
-        Largest resident memory of this process so far; None where the system does not tell.
-    stopped_early : str
-        Why the run ended before its budget: ``"minutes"``, ``"tolerance"``, ``"callback"``,
-        ``"interrupted"``, ``"diverged"``, ``"converged"``; empty if it did not.
-    restarts : int
-        How often the line search failed and the optimiser began afresh from the best image.
-    """
-
-    pixels: Pixels
-    history: tuple[tuple[LossTerms, ...], ...]
-    options: TransferOptions
-    network: str
-    backend: str
-    seconds: float
-    peak_bytes: int | None
-    stopped_early: str = ""
-    restarts: int = 0
-
-    @property
-    def image(self) -> NDArray[np.uint8]:
-        """The result as (H, W, 3) uint8, sRGB."""
-        return to_uint8(self.pixels)
-
-    def save(self, path: str | os.PathLike[str], **settings: Any) -> Path:
-        """Write the image; the format follows from the extension. See `pynst.save_image`."""
-        return save_image(self.pixels, path, **settings)
-
-    def to_pil(self) -> PIL.Image.Image:
-        """The result as a Pillow image."""
-        import PIL.Image
-
-        return PIL.Image.fromarray(self.image)
-
-    def _repr_png_(self) -> bytes:
-        """Show the image in a notebook."""
-        return to_png(self.pixels)
+_LOG = logging.getLogger("pynst")
+_STARTS = ("content", "style", "noise")
+_FREE_ON_RESUME = ("minutes", "threads", "weights")  # they change no bit of the result
 
 
 def stylize(
@@ -141,6 +48,8 @@ def stylize(
     options: TransferOptions | None = None,
     *,
     callback: Callable[[Progress], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
     **changes: Any,
 ) -> TransferResult:
     """Render the content image in the style of the style image.
@@ -159,6 +68,13 @@ def stylize(
     callback : callable, optional
         Called after every evaluation with a `Progress`. Raise ``StopIteration`` in it to stop early
         and keep the image so far.
+    checkpoint : str or path, optional
+        File to which the run is written at the start of each level, every minute, and when it is
+        interrupted or fails.
+    resume : str or path, optional
+        Checkpoint of an earlier run, which goes on to the same bits: with the same pictures, and
+        with its own settings, of which only ``minutes``, ``threads`` and ``weights`` can be given
+        anew. It is where the checkpoints go, too, unless ``checkpoint`` says otherwise.
     **changes
         Fields of `TransferOptions` to replace, e.g. ``style_weight=2``.
 
@@ -176,78 +92,148 @@ def stylize(
     WeightsError
         The VGG-19 file is missing, damaged or of another layout.
     BackendError
-        The backend is not available, or an op failed.
+        The backend is not available, an op failed, or the memory would not suffice.
+    RecordError
+        A checkpoint is damaged, of another run, or cannot be written.
     DivergedError
-        The loss became NaN or infinite; its ``result`` is the best image before.
+        The loss became NaN or infinite.
     Interrupted
-        Ctrl-C (a `KeyboardInterrupt`); its ``result`` is the best image so far.
+        Ctrl-C (a `KeyboardInterrupt`).
+
+    Every exception that is raised once there is an image, one of `callback` included, has the best
+    image so far as its attribute ``result``, a `TransferResult`.
 
     References
     ----------
     .. [1] L. Gatys, A. Ecker, M. Bethge, "Image Style Transfer Using Convolutional Neural
-    Networks",
-       CVPR 2016.
+       Networks", CVPR 2016.
 
     Examples
     --------
     >>> result = stylize("photo.jpg", "painting.jpg", image_size=512)  # doctest: +SKIP
     >>> result.save("result.png")                                      # doctest: +SKIP
     """
-    options = with_changes(options, changes)
-    transfer = _Transfer(content, style, options, callback)
-    try:
-        transfer.run()
-    except KeyboardInterrupt:
-        if transfer.x is None:
-            raise
-        raise Interrupted(transfer.result("interrupted")) from None
-    except DivergedError as error:
-        if transfer.x is not None:
-            error.result = transfer.result("diverged")
-        raise
-    return transfer.result(transfer.stopped_early)
+    earlier = None
+    if resume is not None:
+        earlier = read_checkpoint(resume)
+        options = _options_on_resume(earlier.record, options, changes)
+    transfer = Transfer(
+        content,
+        style,
+        with_changes(options, changes),
+        callback,
+        checkpoint=resume if checkpoint is None else checkpoint,
+        earlier=earlier,
+    )
+    return transfer.run()
 
 
-class _Transfer:
-    """One call of `stylize`: its pictures, its network, and how far it is."""
+def _options_on_resume(
+    record: Record, options: TransferOptions | None, changes: dict[str, Any]
+) -> TransferOptions:
+    """Settings of the run that goes on, with the network that it has found."""
+    wrong = [name for name in changes if name not in _FREE_ON_RESUME]
+    if options is not None or wrong:
+        raise OptionError(
+            f"{wrong[0] if wrong else 'options'} cannot be given with resume: the run goes on with"
+            f" its own settings; {', '.join(_FREE_ON_RESUME)} may change"
+        )
+    return replace(record.options, network=record.network)
+
+
+class Transfer:
+    """One run: its pictures, its network, and how far it is; see `stylize`.
+
+    Parameters
+    ----------
+    earlier : Checkpoint, optional
+        Of the run that this one goes on with.
+    again : Record, optional
+        Of the run that this one repeats: with the same pictures, weights and numbers of
+        evaluations.
+    """
 
     def __init__(
         self,
         content: ImageLike,
         style: ImageLike | Sequence[ImageLike],
         options: TransferOptions,
-        callback: Callable[[Progress], None] | None,
+        callback: Callable[[Progress], None] | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        earlier: Checkpoint | None = None,
+        again: Record | None = None,
     ) -> None:
         self.options = options
         self.callback = callback
-        self.started = time.monotonic()
-        self.content = read_picture(content, "content").pixels
-        self.styles = [pixels for _, pixels in read_styles(style, options)]
-        self.start = None
-        if not (isinstance(options.init, str) and options.init in ("content", "style", "noise")):
-            self.start = read_picture(options.init, "init").pixels
+        self.started = time.monotonic() - (earlier.seconds if earlier else 0.0)
+        pictures = self._read(content, style, options, init=earlier is None)
         self.network: Network = open_network(options)
         self.sizes = self._level_sizes()
         self.budgets = options.schedule(len(self.sizes), self.network.finest_share)
-        self.work = [
-            size**2 * budget for size, budget in zip(self.sizes, self.budgets, strict=True)
-        ]
-        self.x: Pixels | None = None
-        self.histories: list[list[LossTerms]] = []
-        self.restarts = 0
+        self.record = self._record(pictures)
+        if again is not None:  # a run that was stopped is repeated as far as it went
+            again.check_same_input(self.record)
+            again.check_levels(again.evaluations, len(self.sizes))
+            self.budgets = (*again.evaluations, *self.budgets[len(again.evaluations) :])
+        if earlier is not None:
+            earlier.record.check_same_input(self.record)
+            earlier.record.check_levels(range(1, earlier.level + 2), len(self.sizes))
+            for difference in earlier.record.other_programs(self.record):
+                _LOG.warning("%s: the bits may differ", difference)
+        check_memory(self.network, options, self.content, self.styles)
+
+        self.x: NDArray[np.float64] | None = None
+        self.histories = [list(history) for history in earlier.histories] if earlier else []
+        self.rest = earlier.rest if earlier else None
+        self.restarts = earlier.restarts if earlier else 0
         self.stopped_early = ""
+        self.final_level = len(again.evaluations if again else self.sizes) - 1
+        self._run: Run | None = None
+        self._time = TimeForecast()
+        self._checkpoints = Checkpoints(checkpoint)
 
-    def run(self) -> None:
-        """Minimise level by level; `x` is the best image so far at any time."""
-        for size, budget in zip(self.sizes, self.budgets, strict=True):
-            reason = self._minimise(size, budget)
-            if reason in ("minutes", "callback"):
-                self.stopped_early = reason
-                return
-            if reason in ("tolerance", "converged") and size == self.sizes[-1]:
-                self.stopped_early = reason
+    def _read(
+        self, content: ImageLike, style: Any, options: TransferOptions, *, init: bool
+    ) -> dict[str, Picture]:
+        """Read all pictures; returns them by name."""
+        photograph = read_picture(content, "content")
+        styles = [picture for _, picture in read_styles(style, options)]
+        names = ["style", *(f"style {i}" for i in range(2, len(styles) + 1))]
+        pictures = {"content": photograph, **dict(zip(names, styles, strict=True))}
+        self.content, self.alpha = photograph.pixels, photograph.alpha
+        self.styles = [matched(picture.pixels, self.content, options) for picture in styles]
+        self.start = None
+        if init and not (isinstance(options.init, str) and options.init in _STARTS):
+            pictures["init"] = read_picture(options.init, "init")
+            self.start = pictures["init"].pixels
+        return pictures
 
-    def _minimise(self, size: int, budget: int) -> str:
+    def run(self) -> TransferResult:
+        """Minimise level by level; whatever ends it, the best image so far is not lost."""
+        try:
+            for level in range(len(self.histories), self.final_level + 1):
+                reason = self._minimise(level)
+                if reason in ("minutes", "callback"):
+                    self.stopped_early = reason
+                    break
+                if reason in ("tolerance", "converged") and level == self.final_level:
+                    self.stopped_early = reason
+            return self.result(self.stopped_early)
+        except KeyboardInterrupt:
+            self._keep_checkpoint()
+            if self.x is None:
+                raise
+            raise Interrupted(self.result("interrupted")) from None
+        except MemoryError as error:
+            self._keep_checkpoint()
+            raise self._with_result(BackendError(f"out of memory: {error}")) from error
+        except BaseException as error:
+            self._keep_checkpoint()
+            self._with_result(error)
+            raise
+
+    def _minimise(self, level: int) -> str:
         """Run the optimiser at one level; returns why it ended.
 
         The objective, and with it the level's memory, goes when this returns.
@@ -255,36 +241,59 @@ class _Transfer:
         objective = Objective(
             self.content,
             self.styles,
-            replace(self.options, image_size=size),
+            replace(self.options, image_size=self.sizes[level], match_color="none"),
             network=self.network,
         )
-        H, W = objective.shape[:2]
-        x = self._first_image(objective) if self.x is None else resize(self.x, H, W)
+        x, rest = self._first_image(objective)
         minutes = self.options.minutes
-        run = Run(
+        self._run = run = Run(
             objective,
-            budget,
+            self.budgets[level],
             deadline=math.inf if minutes is None else self.started + 60 * minutes,
             tolerance=self.options.tolerance,
             on_evaluation=self._report,
+            on_rest=lambda run: self._checkpoints.offer(run, self._here),
+            resume=rest,
         )
         self.histories.append(run.history)
         try:
-            OPTIMIZERS[self.options.optimizer](run, x)
+            OPTIMIZERS[self.options.optimizer](run, x, rest.state if rest else None)
         except Stop as stop:
+            self._run, self.restarts = None, self.restarts + run.restarts
             return str(stop)
         finally:
-            self.restarts += run.restarts
             if run.best is not None:
                 self.x = np.clip(run.best, 0, 1)
         raise AssertionError("an optimiser ends by Stop")
+
+    def _first_image(self, objective: Objective) -> tuple[NDArray[np.float64], Rest | None]:
+        """The start of a level, or where an earlier run stood in it."""
+        H, W = objective.shape[:2]
+        if self.rest is not None:
+            rest, self.rest = self.rest, None
+            x: NDArray[np.float64] = rest.state["x"]
+            if x.shape != objective.shape:
+                raise RecordError(f"the checkpoint is of {x.shape}, the level of {objective.shape}")
+            return x, rest
+        if self.x is not None:
+            return resize(self.x, H, W), None
+        if self.start is not None:
+            return resize(self.start, H, W), None
+        if self.options.init == "noise":
+            return np.random.default_rng(self.options.seed).random((H, W, 3)), None
+        if self.options.init == "style":
+            return resize(self.styles[0], H, W), None
+        return objective.content, None
 
     def _report(self, run: Run) -> None:
         """Tell the callback where the run stands."""
         if self.callback is None:
             return
+        sizes_and_budgets = zip(self.sizes, self.budgets, strict=True)
+        work = [size**2 * budget for size, budget in sizes_and_budgets]
         level = len(self.histories)
-        done = sum(self.work[: level - 1]) + self.work[level - 1] * len(run.history) / run.budget
+        done = sum(work[: level - 1]) + work[level - 1] * len(run.history) / run.budget
+        fraction = min(1.0, done / sum(work))
         assert run.best is not None
         best = run.best
         progress = Progress(
@@ -292,9 +301,10 @@ class _Transfer:
             levels=len(self.sizes),
             iteration=len(run.history),
             iterations=run.budget,
-            fraction=min(1.0, done / sum(self.work)),
+            fraction=fraction,
             terms=run.history[-1],
             seconds=time.monotonic() - self.started,
+            left=self._time.left(fraction),
             image=lambda: to_uint8(np.clip(best, 0, 1)),
         )
         try:
@@ -302,14 +312,18 @@ class _Transfer:
         except StopIteration:
             raise Stop("callback") from None
 
-    def _first_image(self, objective: Objective) -> Pixels:
-        """The start at the coarsest level."""
-        H, W = objective.shape[:2]
-        if self.start is not None:
-            return resize(self.start, H, W)
-        if self.options.init == "noise":
-            return np.random.default_rng(self.options.seed).random((H, W, 3))
-        return resize(self.styles[0], H, W) if self.options.init == "style" else objective.content
+    def _here(self, rest: Rest) -> Checkpoint:
+        """The run between two steps of its optimiser."""
+        before = tuple(tuple(history) for history in self.histories[:-1])
+        seconds = time.monotonic() - self.started
+        return Checkpoint(self.record, len(before), before, self.restarts, seconds, rest)
+
+    def _keep_checkpoint(self) -> None:
+        """On the way out: a last checkpoint, if the optimiser stood still."""
+        rest = self._run.resting if self._run is not None else None
+        if rest is not None and rest.history:
+            with suppress(PyNSTError, MemoryError):  # the one before is still there
+                self._checkpoints.write(self._here(rest))
 
     def _level_sizes(self) -> tuple[int, ...]:
         """Long sides of the levels; too small ones are left out, a too small image is refused."""
@@ -328,33 +342,51 @@ class _Transfer:
             smallest=smallest,
         )
 
+    def _record(self, pictures: dict[str, Picture]) -> Record:
+        """What the run is made from."""
+        return Record(
+            options=self.options,
+            pictures=tuple(
+                PictureUsed(name, picture.source, pixels_sha256(picture.pixels), picture.notes)
+                for name, picture in pictures.items()
+            ),
+            network=self.network.name,
+            weights_source=self.network.weights_source,
+            weights_sha256=self.network.weights_sha256,
+            backend=self.network.backend.name,
+            versions=versions(),
+        )
+
     def result(self, stopped_early: str) -> TransferResult:
         """What was reached, at the full size."""
-        if self.x is None:
-            raise ImageError("there is no image yet")
+        assert self.x is not None
         H, W = self.content.shape[:2]
         shape = size_to_long_side(H, W, self.options.image_size)
         x = self.x if self.x.shape[:2] == shape else resize(self.x, *shape)
         if self.options.preserve_color:
             x = luminance_of_result(x, resize(self.content, *shape))
+        keep = self.alpha is not None and self.options.keep_alpha
+        counts = [len(history) for history in self.histories]
+        if stopped_early == "diverged":
+            counts[-1] -= 1  # the last evaluation has no part in the image
+        while counts and not counts[-1]:
+            counts.pop()
         return TransferResult(
             pixels=x,
+            alpha=resize(self.alpha, *shape) if keep and self.alpha is not None else None,
             history=tuple(tuple(history) for history in self.histories),
             options=self.options,
-            network=self.network.name,
-            backend=self.network.backend.name,
+            record=finished(self.record, tuple(counts), stopped_early, x),
             seconds=time.monotonic() - self.started,
-            peak_bytes=_peak_bytes(),
+            peak_bytes=peak_memory(),
             stopped_early=stopped_early,
-            restarts=self.restarts,
+            restarts=self.restarts + (self._run.restarts if self._run else 0),
         )
 
-
-def _peak_bytes() -> int | None:
-    """Largest resident memory of this process so far."""
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
+    def _with_result(self, error: BaseException) -> BaseException:
+        """Give an exception the best image so far, as its ``result``."""
+        if self.x is not None and getattr(error, "result", None) is None:
+            with suppress(Exception):  # nothing may hide the error itself
+                diverged = isinstance(error, ArithmeticError) and isinstance(error, PyNSTError)
+                error.result = self.result("diverged" if diverged else "error")  # type: ignore[attr-defined]
+        return error

@@ -85,6 +85,7 @@ class VGG19:
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     input_axes = np.eye(3)
     """Rows: the network's input planes in terms of R, G, B."""
+    weights_source = weights_sha256 = ""
     tv_share = 1.0
     coarsest = 128
     """Long side of the coarsest level, pixels; below this the content is weak."""

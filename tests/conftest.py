@@ -72,6 +72,8 @@ def real_weights() -> Path:
 
 @pytest.fixture(autouse=True)
 def no_weights_at_hand(monkeypatch, tmp_path):
-    """Tests see neither the user's weights nor the user's cache."""
+    """Tests see neither the user's weights nor the user's cache, and download nothing."""
     monkeypatch.delenv("PYNST_WEIGHTS", raising=False)
+    monkeypatch.delenv("PYNST_MEMORY", raising=False)
+    monkeypatch.setenv("PYNST_OFFLINE", "1")
     monkeypatch.setenv("PYNST_CACHE_DIR", str(tmp_path / "cache"))

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynst.errors import DivergedError
+from pynst.lbfgs import Memory
+from pynst.linesearch import search
 from pynst.objective import LossTerms
-from pynst.optimizers import OPTIMIZERS, Run, Stop, adam, lbfgs
+from pynst.optimizers import OPTIMIZERS, Run, Stop, adam, lbfgs, lbfgs_scipy
 
 
 class Quadratic:
@@ -64,6 +66,123 @@ def test_lbfgs_finds_the_minimum_of_rosenbrocks_valley():
     np.testing.assert_allclose(run.best, 1, atol=1e-5)
 
 
+class Rosenbrock:
+    """The valley in 60 dimensions: the line search has to interpolate."""
+
+    terms = None
+    target = np.ones((1, 2, 30))
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, x):
+        from scipy.optimize import rosen, rosen_der
+
+        self.calls.append(x.copy())
+        value = float(rosen(x.ravel()))
+        self.terms = LossTerms(value, value, 0.0, 0.0)
+        return value, rosen_der(x.ravel()).reshape(x.shape)
+
+
+@pytest.mark.parametrize(
+    ("make", "start", "evaluations", "tolerance"),
+    [
+        (Quadratic, np.full((6, 5, 3), 0.5), 30, 1e-5),
+        (lambda: Quadratic(1, (20, 20, 3)), np.full((20, 20, 3), 0.5), 30, 1e-5),
+        (Rosenbrock, np.zeros((1, 2, 30)), 20, 2e-3),
+    ],
+    ids=["quadratic", "larger", "rosenbrock"],
+)
+def test_lbfgs_goes_where_scipys_goes(make, start, evaluations, tolerance):
+    """SciPy is the oracle: the same trial points, until rounding of the float32 pairs has grown."""
+    ours, scipys = make(), make()
+    run_to_the_end(lbfgs, ours, evaluations, start)
+    run_to_the_end(lbfgs_scipy, scipys, evaluations, start)
+    np.testing.assert_allclose(ours.calls, scipys.calls, atol=tolerance)
+
+
+@given(
+    st.integers(0, 200), st.floats(0.01, 30), st.sampled_from(["lower", "higher", "wavy"]),
+    st.floats(0.05, 20),
+)  # fmt: skip
+def test_the_line_search_ends_at_a_step_that_is_low_and_flat_enough(seed, where, kind, first):
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(0.1, 3, 2)
+
+    def phi(t):
+        calls.append(t)
+        bowl, slope = (t - where) ** 2, 2 * (t - where)
+        if kind == "wavy":
+            return a * bowl + b * math.cos(t), a * slope - b * math.sin(t)
+        if kind == "higher":
+            return a * bowl**2, 2 * a * bowl * slope
+        return a * bowl, a * slope
+
+    calls = []
+    value, slope = phi(0.0)
+    if slope >= 0:
+        return
+    found = search(phi, value, slope, first)
+    assert len(calls) <= 21
+    if found:
+        f, df = phi(calls[-1])
+        assert f <= value + 1e-3 * slope * calls[-1] or abs(df) < 1e-6
+        assert kind == "wavy" or abs(df) <= 0.9 * abs(slope) + 1e-12
+
+
+def test_the_direction_is_that_of_the_two_loop_recursion():
+    rng = np.random.default_rng(0)
+    memory, pairs = Memory(4, 20_000), []
+    for _ in range(7):
+        s = rng.standard_normal(20_000)
+        y = s * rng.uniform(0.5, 2, 20_000)
+        memory.add(s, y)
+        pairs = [*pairs, (s, y)][-4:]
+    g = rng.standard_normal(20_000)
+    q, alphas = g.copy(), []
+    for s, y in reversed(pairs):
+        alphas.append(s @ q / (s @ y))
+        q -= alphas[-1] * y
+    s, y = pairs[-1]
+    r = q * (s @ y) / (y @ y)
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+        r += s * (alpha - y @ r / (s @ y))
+    np.testing.assert_allclose(memory.direction(g), -r, atol=1e-6 * np.abs(r).max())
+
+
+def test_a_pair_without_curvature_is_not_kept():
+    memory = Memory(3, 4)
+    memory.add(np.ones(4), -np.ones(4))
+    assert not memory.order
+    np.testing.assert_array_equal(memory.direction(np.arange(4.0)), -np.arange(4.0))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@given(stops=st.lists(st.integers(1, 40), min_size=1, max_size=3), seed=st.integers(0, 3))
+def test_a_run_resumed_from_where_it_stood_meets_the_same_points(name, stops, seed):
+    optimizer, budget, start = OPTIMIZERS[name], 40, np.full((3, 4, 3), 0.5)
+    whole = Quadratic(seed, (3, 4, 3))
+    wanted, _ = run_to_the_end(optimizer, whole, budget, start)
+    rest = None
+    for stop in [*sorted(stops), budget]:
+
+        def end(run, stop=stop):
+            if len(run.history) >= stop:
+                raise KeyboardInterrupt
+
+        objective = Quadratic(seed, (3, 4, 3))
+        run = Run(objective, budget, on_evaluation=end, resume=rest)
+        try:
+            optimizer(run, start if rest is None else rest.state["x"], rest and rest.state)
+        except (KeyboardInterrupt, Stop):
+            rest = run.resting or rest
+    assert run.best_value == wanted.best_value
+    np.testing.assert_array_equal(run.best, wanted.best)
+    assert [terms.total for terms in run.history] == [
+        terms.total for terms in wanted.history[: len(run.history)]
+    ]
+
+
 def test_the_first_step_of_lbfgs_is_two_grey_levels():
     objective = Quadratic()
     run_to_the_end(lbfgs, objective, 2)
@@ -71,7 +190,7 @@ def test_the_first_step_of_lbfgs_is_two_grey_levels():
     assert np.sqrt(np.mean(step**2)) == pytest.approx(2, rel=1e-6)
 
 
-def test_bounds_keep_lbfgs_inside():
+def test_bounds_keep_scipys_lbfgs_inside():
     objective = Quadratic()
     objective.target = 3 * objective.target - 1
     run, _ = run_to_the_end(lbfgs_with_bounds, objective, 600)
@@ -81,7 +200,7 @@ def test_bounds_keep_lbfgs_inside():
 
 
 def lbfgs_with_bounds(run, x):
-    lbfgs(run, x, bounds=True)
+    lbfgs_scipy(run, x, bounds=True)
 
 
 def test_adam_comes_near_the_minimum_and_stays_inside():

@@ -19,8 +19,12 @@ MODULES = sorted(path for path in ROOT.rglob("*.py"))
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"replay", "info"},
     {"transfer"},
+    {"checkpoint", "resources"},
+    {"result"},
     {"optimizers"},
+    {"lbfgs", "linesearch"},
     {"objective"},
     {"networks"},
     {"calibration"},
@@ -29,9 +33,9 @@ LAYERS = [
     {"backends"},
     {"weights", "images", "color", "pyramid", "demo"},
 ]
-EVERYWHERE = {"errors", "options", "formulas"}
+EVERYWHERE = {"errors", "options", "formulas", "record", "files"}
 ONE_HOME = {
-    "PIL": {"pillow", "transfer"},
+    "PIL": {"pillow", "result"},
     "scipy": {"optimizers", "formats"},
     "cupy": {"backends"},
     "pooch": {"fetch"},
@@ -124,7 +128,7 @@ def test_only_the_command_line_prints():
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
         ]
-        assert not calls or path.name == "cli.py", path
+        assert not calls or path.parent.name == "cli", path
 
 
 def test_importing_pynst_loads_neither_numpy_nor_scipy_nor_pillow():

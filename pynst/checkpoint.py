@@ -1,0 +1,236 @@
+"""Checkpoints: a run on disk, from which it goes on to the same bits.
+
+A checkpoint is an uncompressed .npz: the state of the optimiser between two steps as arrays, and
+settings, pictures, history as JSON. L-BFGS and Adam go on exactly where they stood; SciPy does not
+give its state away, so that ``optimizer="scipy"`` begins its level again. Reading one executes
+nothing, and believes nothing: every array has the shape that belongs to the run, or is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.errors import RecordError, WeightsError
+from pynst.files import shown
+from pynst.formats.common import DAMAGE, Container, StoredArray
+from pynst.formats.npz import read_npz
+from pynst.formats.zipped import Archive
+from pynst.objective import LossTerms
+from pynst.optimizers import Rest, Run, state_shapes
+from pynst.record import Record
+
+__all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
+
+_LOG = logging.getLogger("pynst")
+_FORMAT = 1
+_SECONDS = 60.0  # between two checkpoints
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run between two steps of its optimiser.
+
+    Attributes
+    ----------
+    record : Record
+        Settings, pictures, weights and programs of the run.
+    level : int
+        The level it is at, from 0.
+    histories : tuple of tuple of LossTerms
+        Of the levels before.
+    restarts, seconds : int, float
+        Of the run before this level; of the whole run so far.
+    rest : Rest
+        Where the level stands.
+    """
+
+    record: Record
+    level: int
+    histories: tuple[tuple[LossTerms, ...], ...]
+    restarts: int
+    seconds: float
+    rest: Rest
+
+
+class Checkpoints:
+    """Writes the checkpoints of a run: at the start of each level, and every minute.
+
+    Parameters
+    ----------
+    path : str or path, optional
+        Where; without one, nothing is written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        self._path = path
+        self._last: float | None = None
+
+    def offer(self, run: Run, here: Callable[[Rest], Checkpoint]) -> None:
+        """Write one if it is due; only the first may fail: a run begins with a sound path."""
+        due = self._last is None or time.monotonic() - self._last >= _SECONDS
+        rest = run.resting if self._path is not None and (due or not run.history) else None
+        if rest is None:
+            return
+        try:
+            self.write(here(rest))
+        except RecordError as error:
+            if self._last is None:
+                raise
+            _LOG.warning("%s; the run goes on", error)
+        self._last = time.monotonic()
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Write one now."""
+        if self._path is not None:
+            write_checkpoint(checkpoint, self._path)
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint: the old file stays until the new one is complete.
+
+    Raises
+    ------
+    RecordError
+        It cannot be written.
+    """
+    rest = checkpoint.rest
+    header = {
+        "format": _FORMAT,
+        "record": checkpoint.record.to_json(),
+        "level": checkpoint.level,
+        "histories": [_to_json(history) for history in (*checkpoint.histories, rest.history)],
+        "restarts": [checkpoint.restarts, rest.restarts],
+        "seconds": checkpoint.seconds,
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "pynst": np.frombuffer(json.dumps(header).encode(), np.uint8),
+        **rest.state,
+    }
+    if rest.best is not None:
+        arrays["best"] = rest.best
+    try:
+        with _whole_file(Path(os.path.realpath(path))) as file, zipfile.ZipFile(file, "w") as out:
+            for name, array in arrays.items():
+                with out.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    little = np.asarray(array, array.dtype.newbyteorder("<"))
+                    np.lib.format.write_array(entry, little, allow_pickle=False)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RecordError(f"checkpoint {shown(path)}: cannot be written: {reason}") from error
+
+
+@contextmanager
+def _whole_file(target: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when it is complete, and vanishes if it never is."""
+    temporary = target.with_name(f".pynst-{os.urandom(6).hex()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    RecordError
+        The file is missing, damaged, hostile, or of another version; the message says which.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            archive = Archive(file)
+            if sum(archive.sizes.values()) > file.seek(0, 2):
+                raise RecordError("is compressed, which no checkpoint is")
+            return _checkpoint(read_npz(archive))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RecordError(f"checkpoint {shown(path)}: cannot be read: {reason}") from error
+    except (RecordError, WeightsError) as error:
+        raise RecordError(f"checkpoint {shown(path)}: {error}") from error
+    except DAMAGE as error:
+        raise RecordError(f"checkpoint {shown(path)}: damaged: {shown(str(error))}") from error
+
+
+def _checkpoint(container: Container) -> Checkpoint:
+    """Check and assemble what a file holds; anything may be raised."""
+    stored = dict(container.arrays)
+    text = stored.pop("pynst", None)
+    if text is None or text.dtype != np.uint8:
+        raise RecordError("is no checkpoint of PyNST's")
+    header = json.loads(text.read().tobytes())
+    if header["format"] != _FORMAT:
+        raise RecordError("is of another version of PyNST")
+    record = Record.from_json(header["record"])
+    histories = [_from_json(history) for history in header["histories"]]
+    before, at_level = (_whole(count) for count in header["restarts"])
+    state = _state(stored, record.options.optimizer)
+    best = state.pop("best", None)
+    if _whole(header["level"]) != len(histories) - 1 or (best is None) != (not histories[-1]):
+        raise RecordError("damaged: its parts do not agree with its history")
+    totals = [terms.total for terms in histories[-1]]
+    rest = Rest(state, histories[-1], best, min(totals, default=math.inf), at_level)
+    seconds = float(header["seconds"])
+    return Checkpoint(record, len(histories) - 1, tuple(histories[:-1]), before, seconds, rest)
+
+
+def _state(stored: dict[str, StoredArray], optimizer: str) -> dict[str, NDArray[Any]]:
+    """Arrays of the optimiser's state, and the best image; each of its type and shape."""
+    shape = stored["x"].shape
+    if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
+        raise RecordError(f"damaged: x has shape {shape}")
+    wanted = {"best": (np.float64, shape), **state_shapes(optimizer, shape)}
+    names = set(stored) - {"best"}
+    if names != {"x"} and names != set(wanted) - {"best"}:
+        raise RecordError(f"damaged: it holds {shown(str(sorted(stored)))}")
+    arrays = {}
+    for name, found in stored.items():
+        dtype, expected = wanted[name]
+        if found.dtype != np.dtype(dtype) or found.shape != expected:
+            raise RecordError(f"damaged: {name} is {found.dtype} of shape {found.shape}")
+        arrays[name] = found.read()
+        if not np.isfinite(arrays[name]).all():
+            raise RecordError(f"damaged: {name} holds numbers that are not finite")
+    return arrays
+
+
+def _to_json(history: tuple[LossTerms, ...]) -> list[dict[str, Any]]:
+    return [asdict(terms) for terms in history]
+
+
+def _from_json(history: Any) -> tuple[LossTerms, ...]:
+    """Loss terms; each number becomes a float or raises."""
+    return tuple(
+        LossTerms(
+            float(terms["total"]),
+            float(terms["content"]),
+            float(terms["style"]),
+            float(terms["tv"]),
+            {str(layer): float(value) for layer, value in terms["layers"].items()},
+        )
+        for terms in history
+    )
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 10**9:
+        raise RecordError("damaged: a number is out of range")
+    return value

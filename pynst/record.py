@@ -1,0 +1,237 @@
+"""What a result was made from: settings, pictures, weights, programs; enough to make it again.
+
+A record travels in the metadata of a saved picture and in a checkpoint. Both come back as files
+that anybody may have written, so that everything in them is checked on the way in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.errors import OptionError, RecordError
+from pynst.options import TransferOptions, with_changes
+
+__all__ = ["PictureUsed", "Record", "pixels_sha256", "versions"]
+
+_NOT_A_FILE = ("array", "PIL image")
+
+
+@dataclass(frozen=True)
+class PictureUsed:
+    """One picture that went into a run.
+
+    Attributes
+    ----------
+    name : str
+        ``"content"``, ``"style"``, ``"style 2"``, ``"init"``.
+    source : str
+        Its path, ``"array"`` or ``"PIL image"``.
+    sha256 : str
+        Of its pixels as read, see `pixels_sha256`.
+    notes : tuple of str
+        What was done to read it, e.g. ``"converted from CMYK"``.
+    """
+
+    name: str
+    source: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str | None:
+        """The path, where it came from a file."""
+        return None if self.source in _NOT_A_FILE else self.source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run was made from.
+
+    Attributes
+    ----------
+    options : TransferOptions
+    pictures : tuple of PictureUsed
+        Content, styles, and the start if that was a picture.
+    network, weights_source, weights_sha256 : str
+        The network used; for VGG-19 whose weights, and the checksum of their numbers.
+    backend : str
+    versions : mapping of str to str
+        Of PyNST, NumPy and SciPy.
+    evaluations : tuple of int
+        Of the objective, per level.
+    stopped_early : str
+        As in `TransferResult`.
+    pixels_sha256 : str
+        Of the result's float64 pixels; empty before there are any.
+    """
+
+    options: TransferOptions
+    pictures: tuple[PictureUsed, ...]
+    network: str
+    weights_source: str
+    weights_sha256: str
+    backend: str
+    versions: Mapping[str, str]
+    evaluations: tuple[int, ...] = ()
+    stopped_early: str = ""
+    pixels_sha256: str = ""
+
+    def picture(self, name: str) -> PictureUsed | None:
+        """The picture of this name, if there was one."""
+        return next((used for used in self.pictures if used.name == name), None)
+
+    def check_same_input(self, other: Record) -> None:
+        """Raise `RecordError` where another run has other pictures or weights than this one."""
+        for used in self.pictures:
+            found = other.picture(used.name)
+            if found is None:
+                continue  # the start, which a resumed run has behind it
+            if found.sha256 != used.sha256:
+                raise RecordError(
+                    f"{used.name}: {found.source} is not the picture of the record, {used.source}"
+                )
+        for name, here, there in (
+            ("network", self.network, other.network),
+            ("weights", self.weights_sha256[:12], other.weights_sha256[:12]),
+        ):
+            if here != there:
+                raise RecordError(f"{name}: the record has {here or 'none'}, got {there or 'none'}")
+
+    def check_levels(self, evaluations: Collection[int], levels: int) -> None:
+        """Raise `RecordError` where numbers of evaluations are not those of so many levels."""
+        if not 0 < len(evaluations) <= levels or min(evaluations) < 1:
+            raise RecordError(
+                f"the record is of {len(evaluations)} levels, its settings make {levels}"
+            )
+
+    def other_programs(self, other: Record) -> tuple[str, ...]:
+        """What may make the bits of another run differ: backend and versions, in sentences."""
+        here = {"backend": _without_threads(self.backend), **self.versions}
+        there = {"backend": _without_threads(other.backend), **other.versions}
+        return tuple(
+            f"{name}: the record has {here[name]}, this run {there.get(name, 'none')}"
+            for name in here
+            if here[name] != there.get(name)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as strings, numbers, lists and dicts."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values["options"] = _options_to_json(self.options)
+        values["pictures"] = [asdict(used) for used in self.pictures]
+        return {**values, "versions": dict(self.versions), "evaluations": list(self.evaluations)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Record:
+        """Get back what `to_json` gave; raises `RecordError` on anything else."""
+        try:
+            values = dict(data)
+            values["options"] = _options_from_json(values["options"])
+            values["pictures"] = tuple(
+                PictureUsed(**{**used, "notes": _strings(used["notes"])})
+                for used in values["pictures"]
+            )
+            values["versions"] = {str(k): str(v) for k, v in values["versions"].items()}
+            values["evaluations"] = tuple(_counts(values["evaluations"]))
+            record = cls(**values)
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+            raise RecordError(f"the record is damaged or of another version: {error}") from error
+        text = [record.network, record.weights_source, record.weights_sha256, record.backend]
+        text += [record.stopped_early, record.pixels_sha256]
+        for used in record.pictures:
+            text += [used.name, used.source, used.sha256]
+        _strings(text)
+        return record
+
+    def to_metadata(self) -> dict[str, str]:
+        """As the metadata of `pynst.save_image`: each entry a string, or JSON."""
+        return {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in self.to_json().items()
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Record:
+        """Get back what `to_metadata` gave."""
+        values: dict[str, Any] = dict(metadata)
+        try:
+            for key in ("options", "pictures", "versions", "evaluations"):
+                values[key] = json.loads(values[key])
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
+            raise RecordError("the picture holds no record of PyNST's, or a damaged one") from error
+        return cls.from_json(values)
+
+
+def pixels_sha256(pixels: NDArray[np.float64]) -> str:
+    """SHA-256 of the shape and the float64 values of an image."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels, "<f8").data)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of what the bits of a result may depend on."""
+    import pynst
+
+    others = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "pillow")}
+    return {"pynst": pynst.__version__, **others}
+
+
+def _options_to_json(options: TransferOptions) -> dict[str, Any]:
+    """Fields by name; layers as a mapping; a start that is no word or path as null."""
+    values = {each.name: getattr(options, each.name) for each in fields(options)}
+    for name in ("content_layers", "style_layers"):
+        values[name] = None if values[name] is None else dict(values[name])
+    start = values["init"]
+    values["init"] = os.fspath(start) if isinstance(start, str | os.PathLike) else None
+    return values
+
+
+def _options_from_json(values: Any) -> TransferOptions:
+    """Settings, checked as any others; a start that was an array is left to the caller."""
+    changes = {str(name): value for name, value in dict(values).items()}
+    if changes.get("init") is None:
+        changes["init"] = "content"
+    try:
+        return with_changes(None, changes)
+    except OptionError as error:
+        raise RecordError(f"the record's settings are not of this version: {error}") from error
+
+
+def _without_threads(backend: str) -> str:
+    """A backend's name without what changes no bit."""
+    return re.sub(r", \d+ threads?", "", backend)
+
+
+def _strings(values: Any) -> tuple[str, ...]:
+    if not all(isinstance(value, str) for value in values):
+        raise RecordError("the record is damaged: it has something else where text belongs")
+    return tuple(values)
+
+
+def _counts(values: Any) -> list[int]:
+    if not all(type(value) is int and 0 <= value <= 10**9 for value in values):
+        raise ValueError("numbers of evaluations are out of range")
+    return list(values)
+
+
+def finished(
+    record: Record, evaluations: tuple[int, ...], stopped_early: str, pixels: NDArray[np.float64]
+) -> Record:
+    """The record of a run that has ended."""
+    return replace(
+        record,
+        evaluations=evaluations,
+        stopped_early=stopped_early,
+        pixels_sha256=pixels_sha256(pixels),
+    )

@@ -1,0 +1,104 @@
+"""Make a picture again from the record in it: to the same bits, where the same programs run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from pynst.errors import DivergedError, RecordError
+from pynst.images import ImageLike, read_metadata
+from pynst.record import Record
+from pynst.result import Progress, TransferResult
+from pynst.transfer import Transfer
+
+__all__ = ["Replay", "read_record", "replay"]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A picture made again.
+
+    Attributes
+    ----------
+    result : TransferResult
+    same : bool
+        Whether its pixels are those of the record, to the last bit.
+    differences : tuple of str
+        Of backend and versions, in sentences: why the pixels may differ.
+    """
+
+    result: TransferResult
+    same: bool
+    differences: tuple[str, ...]
+
+
+def read_record(path: str | os.PathLike[str]) -> Record:
+    """Read what is recorded in a picture.
+
+    Raises
+    ------
+    ImageError
+        The file is no picture.
+    RecordError
+        It holds no record, or a damaged one.
+    """
+    return Record.from_metadata(read_metadata(path))
+
+
+def replay(
+    record: Record,
+    content: ImageLike | None = None,
+    style: ImageLike | Sequence[ImageLike] | None = None,
+    init: ImageLike | None = None,
+    *,
+    callback: Callable[[Progress], None] | None = None,
+) -> Replay:
+    """Run again what a record describes.
+
+    Parameters
+    ----------
+    record : Record
+        Of `read_record`.
+    content, style, init : as for `pynst.stylize`, optional
+        Where the pictures are no longer where the record says, or were arrays.
+    callback : callable, optional
+        As for `pynst.stylize`.
+
+    Raises
+    ------
+    RecordError
+        A picture, the network or the weights are not those of the record.
+    PyNSTError
+        As for `pynst.stylize`.
+    """
+    content = _path(record, "content") if content is None else content
+    if style is None:
+        names = [used.name for used in record.pictures if used.name.startswith("style")]
+        style = [_path(record, name) for name in names]
+    options = replace(record.options, network=record.network, minutes=None)
+    # os.path, as pathlib does not take every string that a file may hold
+    if options.weights is not None and not os.path.exists(options.weights):  # noqa: PTH110
+        options = replace(options, weights=None)
+    if record.picture("init") is not None:
+        options = replace(options, init=_path(record, "init") if init is None else init)
+    transfer = Transfer(content, style, options, callback, again=record)
+    try:
+        result = transfer.run()
+    except DivergedError as error:
+        if error.result is None:
+            raise
+        result = error.result
+    return Replay(
+        result,
+        result.record.pixels_sha256 == record.pixels_sha256,
+        record.other_programs(result.record),
+    )
+
+
+def _path(record: Record, name: str) -> str:
+    """The file of a picture."""
+    used = record.picture(name)
+    if used is None or used.path is None:
+        raise RecordError(f"{name}: the record names no file; give the picture")
+    return used.path

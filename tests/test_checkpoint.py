@@ -1,0 +1,296 @@
+"""Checkpoints: a run that is resumed ends with the same bits; a damaged file is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import MEAN, picture, tiny_convolutions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pynst
+import pynst.checkpoint
+from pynst import Interrupted, OptionError, PyNSTError, RecordError, stylize
+from pynst.checkpoint import read_checkpoint, write_checkpoint
+
+CONTENT, STYLE = picture(0, 96, 144), picture(1, 80, 66)
+FAST = {"network": "builtin", "image_size": 180, "iterations": (9, 7), "levels": 2}
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """A checkpoint after every step."""
+    monkeypatch.setattr(pynst.checkpoint, "_SECONDS", 0.0)
+
+
+class Break:
+    """A callback that ends the run by an exception at one evaluation of one level."""
+
+    def __init__(self, level, iteration, error=KeyboardInterrupt):
+        self.at, self.error = (level, iteration), error
+
+    def __call__(self, progress):
+        if (progress.level, progress.iteration) == self.at:
+            raise self.error
+
+
+def broken_off(path, level, iteration, **options):
+    with pytest.raises(Interrupted) as caught:
+        stylize(CONTENT, STYLE, checkpoint=path, callback=Break(level, iteration), **options)
+    return caught.value.result
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "scipy"])
+@pytest.mark.parametrize("where", [(1, 1), (1, 6), (1, 9), (2, 1), (2, 5)], ids=str)
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, optimizer, where):
+    options = {**FAST, "optimizer": optimizer, "init": "noise"}
+    whole = stylize(CONTENT, STYLE, **options)
+    broken_off(tmp_path / "run.npz", *where, **options)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+    assert resumed.history == whole.history
+    assert resumed.record.pixels_sha256 == whole.record.pixels_sha256
+
+
+def test_it_goes_on_where_it_was_and_not_from_the_start_of_the_level(tmp_path):
+    options = {**FAST, "iterations": (4, 30)}
+    broken_off(tmp_path / "run.npz", 2, 20, **options)
+    seen = []
+    stylize(CONTENT, STYLE, resume=tmp_path / "run.npz", callback=seen.append)
+    assert seen[0].level == 2
+    assert seen[0].iteration >= 18, "at most one line search is repeated"
+
+
+def test_a_run_may_be_broken_off_again_and_again(tmp_path, always):
+    options = {**FAST, "optimizer": "lbfgs", "iterations": (12, 12)}
+    whole = stylize(CONTENT, STYLE, **options)
+    path = tmp_path / "run.npz"
+    broken_off(path, 1, 3, **options)
+    for at in ((1, 8), (2, 2), (2, 9)):
+        with pytest.raises(Interrupted):
+            stylize(CONTENT, STYLE, resume=path, callback=Break(*at))
+    resumed = stylize(CONTENT, STYLE, resume=path)
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+
+
+def test_a_killed_run_goes_on_from_the_last_step_that_was_written(tmp_path, always, monkeypatch):
+    """As after a power cut: nothing is written on the way out."""
+    whole = stylize(CONTENT, STYLE, **FAST)
+    monkeypatch.setattr(pynst.transfer.Transfer, "_keep_checkpoint", lambda self: None)
+    broken_off(tmp_path / "run.npz", 2, 6, **FAST)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.npz"], "no temporary files"
+
+
+def test_writing_checkpoints_changes_nothing(tmp_path, always):
+    options = FAST
+    plain = stylize(CONTENT, STYLE, **options)
+    written = stylize(CONTENT, STYLE, checkpoint=tmp_path / "run.npz", **options)
+    np.testing.assert_array_equal(plain.pixels, written.pixels)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(plain.pixels, resumed.pixels)
+
+
+def test_the_tiny_vgg_resumes_too(tmp_path, monkeypatch):
+    import pynst.networks
+    from pynst.weights import VGG19Weights
+
+    weights = VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN, source="random")
+    monkeypatch.setattr(pynst.networks, "find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights)
+    options = {"network": "vgg19", "image_size": 64, "iterations": 8, "levels": 1}
+    whole = stylize(CONTENT, STYLE, **options)
+    broken_off(tmp_path / "run.npz", 1, 5, **options)
+    other = VGG19Weights(convolutions=tiny_convolutions(1), mean=MEAN, source="random")
+    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: other)
+    with pytest.raises(RecordError, match="weights: the record has"):
+        stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+
+
+def test_the_start_picture_is_not_needed_again(tmp_path):
+    options = {**FAST, "init": picture(5, 40, 60)}
+    whole = stylize(CONTENT, STYLE, **options)
+    broken_off(tmp_path / "run.npz", 1, 2, **options)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+
+
+def test_other_pictures_and_other_settings_are_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    broken_off(path, 1, 3, **FAST)
+    with pytest.raises(RecordError, match="content: array is not the picture of the record"):
+        stylize(CONTENT[::-1], STYLE, resume=path)
+    with pytest.raises(RecordError, match="style: array is not the picture"):
+        stylize(CONTENT, picture(9, 80, 66), resume=path)
+    with pytest.raises(OptionError, match="style_weight cannot be given with resume"):
+        stylize(CONTENT, STYLE, resume=path, style_weight=2)
+    with pytest.raises(OptionError, match="options cannot be given with resume"):
+        stylize(CONTENT, STYLE, pynst.TransferOptions(), resume=path)
+    assert stylize(CONTENT, STYLE, resume=path, minutes=0).stopped_early == "minutes"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_first_evaluation(tmp_path):
+    seen = []
+    with pytest.raises(RecordError, match=r"checkpoint .*cannot be written: No such file"):
+        stylize(CONTENT, STYLE, checkpoint=tmp_path / "no" / "run.npz", callback=seen.append,
+                **FAST)  # fmt: skip
+    assert not seen
+
+
+def test_a_disk_that_fills_up_later_does_not_end_the_run(tmp_path, always, monkeypatch, caplog):
+    calls = []
+
+    def full(checkpoint, path):
+        calls.append(path)
+        if len(calls) > 1:
+            raise RecordError("checkpoint run.npz: cannot be written: No space left on device")
+        write_checkpoint(checkpoint, path)
+
+    monkeypatch.setattr(pynst.checkpoint, "write_checkpoint", full)
+    result = stylize(CONTENT, STYLE, checkpoint=tmp_path / "r.npz", **FAST)
+    assert not result.stopped_early
+    assert len(calls) > 2
+    assert "No space left on device; the run goes on" in caplog.text
+
+
+# ---- hostile files -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A checkpoint as bytes."""
+    path = tmp_path_factory.mktemp("checkpoint") / "run.npz"
+    content, style = picture(0, 40, 48), picture(1, 40, 44)
+    with contextlib.suppress(Interrupted):
+        stylize(content, style, checkpoint=path, callback=Break(1, 5), network="builtin",
+                image_size=48, iterations=9)  # fmt: skip
+    return path.read_bytes()
+
+
+def arrays_of(data):
+    with np.load(io.BytesIO(data)) as found:
+        return dict(found)
+
+
+def packed(tmp_path, arrays, compression=zipfile.ZIP_STORED):
+    path = tmp_path / "bad.npz"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, np.asarray(array), allow_pickle=True)
+    return path
+
+
+def edited(data, **changes):
+    """The arrays with entries of the header replaced."""
+    arrays = arrays_of(data)
+    header = {**json.loads(arrays["pynst"].tobytes()), **changes}
+    return {**arrays, "pynst": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+
+
+def record_with(data, **changes):
+    record = json.loads(arrays_of(data)["pynst"].tobytes())["record"]
+    return edited(data, record={**record, **changes})
+
+
+WRONG = {
+    "no header": lambda d: {k: v for k, v in arrays_of(d).items() if k != "pynst"},
+    "header of floats": lambda d: {**arrays_of(d), "pynst": np.zeros(3)},
+    "header without JSON": lambda d: {**arrays_of(d), "pynst": np.frombuffer(b"{", np.uint8)},
+    "header a list": lambda d: {**arrays_of(d), "pynst": np.frombuffer(b"[]", np.uint8)},
+    "deep JSON": lambda d: {**arrays_of(d), "pynst": np.frombuffer(b"[" * 10**6, np.uint8)},
+    "other format": lambda d: edited(d, format=2),
+    "level": lambda d: edited(d, level=7),
+    "negative level": lambda d: edited(d, level=-1),
+    "history": lambda d: edited(d, histories=[[{"total": "x"}]]),
+    "no history": lambda d: edited(d, histories=[]),
+    "restarts": lambda d: edited(d, restarts=[1, 10**30]),
+    "record": lambda d: edited(d, record=None),
+    "options": lambda d: record_with(d, options={"image_size": -1}),
+    "unknown option": lambda d: record_with(d, options={"nonsense": 1}),
+    "pictures": lambda d: record_with(d, pictures=[{"name": 3}]),
+    "picture of numbers": lambda d: record_with(
+        d, pictures=[{"name": 1, "source": 2, "sha256": 3, "notes": []}]
+    ),
+    "evaluations": lambda d: record_with(d, evaluations=[-1]),
+    "x missing": lambda d: {k: v for k, v in arrays_of(d).items() if k != "x"},
+    "x flat": lambda d: {**arrays_of(d), "x": np.zeros(3)},
+    "x empty": lambda d: {**arrays_of(d), "x": np.zeros((0, 4, 3))},
+    "x of another type": lambda d: {**arrays_of(d), "x": np.zeros((40, 48, 3), np.float32)},
+    "g of another shape": lambda d: {**arrays_of(d), "g": np.zeros((4, 4, 3))},
+    "g missing": lambda d: {k: v for k, v in arrays_of(d).items() if k != "g"},
+    "more arrays": lambda d: {**arrays_of(d), "extra": np.zeros(3)},
+    "not finite": lambda d: {**arrays_of(d), "g": np.full_like(arrays_of(d)["g"], np.nan)},
+    "pickled": lambda d: {**arrays_of(d), "x": np.array([{}], object)},
+    "best missing": lambda d: {k: v for k, v in arrays_of(d).items() if k != "best"},
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_checkpoint_is_refused_in_one_sentence(case, sound, tmp_path):
+    path = packed(tmp_path, WRONG[case](sound))
+    with pytest.raises(RecordError, match="checkpoint ") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_more_levels_than_its_settings_make_is_refused(sound, tmp_path):
+    header = json.loads(arrays_of(sound)["pynst"].tobytes())
+    histories = [header["histories"][0]] * 9
+    path = packed(tmp_path, edited(sound, histories=histories, level=8))
+    with pytest.raises(RecordError, match="the record is of 9 levels, its settings make 1"):
+        stylize(picture(0, 40, 48), picture(1, 40, 44), resume=path)
+
+
+def test_going_on_with_other_programs_is_said(sound, tmp_path, caplog):
+    header = json.loads(arrays_of(sound)["pynst"].tobytes())
+    versions = {**header["record"]["versions"], "numpy": "0.1"}
+    path = packed(tmp_path, record_with(sound, versions=versions))
+    stylize(picture(0, 40, 48), picture(1, 40, 44), resume=path)
+    assert "numpy: the record has 0.1, this run" in caplog.text
+    assert "the bits may differ" in caplog.text
+
+
+def test_what_is_no_archive_is_refused(sound, tmp_path):
+    path = tmp_path / "bad.npz"
+    for data in (b"", b"PK", b"nonsense" * 100, sound[:-200], sound[: len(sound) // 2]):
+        path.write_bytes(data)
+        with pytest.raises(RecordError):
+            read_checkpoint(path)
+    with pytest.raises(RecordError, match="cannot be read: No such file"):
+        read_checkpoint(tmp_path / "missing.npz")
+    with pytest.raises(RecordError, match="cannot be read: Is a directory"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(sound, tmp_path):
+    big = np.zeros((4000, 4000, 3))
+    path = packed(tmp_path, {**arrays_of(sound), "x": big}, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 10_000_000
+    with pytest.raises(RecordError, match="is compressed"):
+        read_checkpoint(path)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_damage_is_a_record_error_or_does_no_harm(data, sound, tmp_path):
+    damaged = bytearray(sound)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[at] = data.draw(st.integers(0, 255))
+    path = tmp_path / "bad.npz"
+    path.write_bytes(damaged[: data.draw(st.integers(1, len(damaged)))] if data.draw(
+        st.booleans()) else damaged)  # fmt: skip
+    try:
+        stylize(picture(0, 40, 48), picture(1, 40, 44), resume=path)
+    except PyNSTError as error:
+        assert isinstance(error, RecordError)

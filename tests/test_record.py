@@ -1,0 +1,228 @@
+"""Records: what is embedded in a result comes back, and makes the same picture again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import MEAN, picture, tiny_convolutions
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pynst
+from pynst import Interrupted, PyNSTError, RecordError, TransferOptions, stylize
+from pynst.record import Record
+from pynst.replay import read_record, replay
+
+CONTENT, STYLE = picture(0, 70, 90), picture(1, 80, 66)
+FAST = {"network": "builtin", "image_size": 90, "iterations": 5}
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Content and style as files."""
+    for name, pixels in (("content.png", CONTENT), ("style.png", STYLE)):
+        pynst.save_image(pixels, tmp_path / name)
+    return tmp_path / "content.png", tmp_path / "style.png"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_a_saved_result_can_be_made_again_to_the_last_bit(paths, tmp_path, suffix):
+    options = {"style_layers": {"level1": 2, "level2": 1}, "tv_weight": 0.1, "seed": 7}
+    result = stylize(*paths, init="noise", preserve_color=True, **options, **FAST)
+    record = read_record(result.save(tmp_path / f"out{suffix}"))
+    assert (record.network, record.backend) == ("builtin", result.backend)
+    assert record.picture("content").source == str(paths[0])
+    again = replay(record)
+    assert again.same
+    assert not again.differences
+    np.testing.assert_array_equal(again.result.pixels, result.pixels)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "scipy"])
+def test_a_run_that_was_stopped_is_repeated_as_far_as_it_went(paths, tmp_path, optimizer):
+    def stop(progress):
+        if (progress.level, progress.iteration) == (1, 4):
+            raise StopIteration
+
+    result = stylize(*paths, callback=stop, optimizer=optimizer, network="builtin",
+                     image_size=180, levels=2, iterations=9)  # fmt: skip
+    assert result.stopped_early == "callback"
+    again = replay(read_record(result.save(tmp_path / "out.png")))
+    assert again.same
+    assert again.result.pixels.shape == result.pixels.shape
+
+
+def test_an_interrupted_run_is_repeated_too(paths, tmp_path):
+    def stop(progress):
+        if (progress.level, progress.iteration) == (2, 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        stylize(*paths, callback=stop, network="builtin", image_size=180, levels=2, iterations=5)
+    assert replay(read_record(caught.value.result.save(tmp_path / "out.png"))).same
+
+
+def test_arrays_have_to_be_given_again(tmp_path):
+    start = picture(3, 50, 60)
+    result = stylize(CONTENT, [STYLE, CONTENT], init=start, **FAST)
+    record = read_record(result.save(tmp_path / "out.png"))
+    with pytest.raises(RecordError, match="content: the record names no file; give the picture"):
+        replay(record)
+    with pytest.raises(RecordError, match="init: the record names no file"):
+        replay(record, CONTENT, [STYLE, CONTENT])
+    assert replay(record, CONTENT, [STYLE, CONTENT], start).same
+    with pytest.raises(RecordError, match="style 2: array is not the picture of the record"):
+        replay(record, CONTENT, [STYLE, STYLE], start)
+
+
+def test_the_weights_are_recorded_and_compared(paths, tmp_path, monkeypatch):
+    import pynst.networks
+    from pynst.weights import VGG19Weights
+
+    weights = [
+        VGG19Weights(convolutions=tiny_convolutions(seed), mean=MEAN, source=f"random {seed}")
+        for seed in (0, 1)
+    ]
+    monkeypatch.setattr(pynst.networks, "find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights[0])
+    result = stylize(*paths, image_size=64, iterations=3, levels=1)
+    assert (result.network, result.weights_source) == ("vgg19", "random 0, training: unknown")
+    assert result.weights_sha256 == weights[0].sha256
+    record = read_record(result.save(tmp_path / "out.png"))
+    assert record.weights_sha256 == weights[0].sha256
+    assert replay(record).same
+    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights[1])
+    with pytest.raises(RecordError, match="weights: the record has"):
+        replay(record)
+
+
+def test_another_backend_is_said(paths, tmp_path):
+    result = stylize(*paths, backend="reference", network="builtin", image_size=40, iterations=2)
+    record = read_record(result.save(tmp_path / "out.png"))
+    from dataclasses import replace
+
+    again = replay(replace(record, options=replace(record.options, backend="cpu")))
+    assert not again.same
+    assert again.differences[0].startswith("backend: the record has reference, this run cpu")
+
+
+@pytest.mark.parametrize("counts", [(), (0,), (5, 0), (1,) * 40, (3, 3)], ids=str)
+def test_a_record_with_other_levels_than_its_settings_make_is_refused(counts):
+    from dataclasses import replace
+
+    record = stylize(CONTENT, STYLE, **FAST).record
+    with pytest.raises(RecordError, match=r"the record is of \d+ levels, its settings make 1"):
+        replay(replace(record, evaluations=counts), CONTENT, STYLE)
+
+
+def test_threads_change_no_bit_and_are_no_difference():
+    results = [stylize(CONTENT, STYLE, threads=count, **FAST).record for count in (1, 2)]
+    assert results[0].backend != results[1].backend
+    assert results[0].pixels_sha256 == results[1].pixels_sha256
+    assert not results[0].other_programs(results[1])
+
+
+def test_a_result_may_be_saved_without_its_record(paths, tmp_path):
+    result = stylize(*paths, **FAST)
+    with pytest.raises(RecordError, match="holds no record"):
+        read_record(result.save(tmp_path / "out.png", record=False))
+    with pytest.raises(RecordError, match="holds no record"):
+        read_record(paths[0])
+
+
+def test_the_notes_of_the_pictures_are_kept(tmp_path):
+    import PIL.Image
+
+    frames = [PIL.Image.new("RGB", (60, 50), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(tmp_path / "style.gif", save_all=True, append_images=frames[1:])
+    PIL.Image.new("CMYK", (60, 50), (10, 80, 20, 0)).save(tmp_path / "content.jpg")
+    result = stylize(tmp_path / "content.jpg", tmp_path / "style.gif", **FAST)
+    assert result.notes == (
+        "content: converted from CMYK", "style: animated: first of 3 frames used",
+    )  # fmt: skip
+    assert read_record(result.save(tmp_path / "out.png")).pictures == result.record.pictures
+
+
+def test_transparency_is_kept_where_the_format_has_it(tmp_path):
+    alpha = np.ones((70, 90))
+    alpha[:, :45] = 0.25
+    rgba = np.dstack([CONTENT, alpha])
+    result = stylize(rgba, STYLE, **FAST)
+    assert result.alpha.shape == (70, 90)
+    for suffix in (".png", ".webp", ".tif"):
+        loaded = pynst.images.read_picture(result.save(tmp_path / f"out{suffix}"), "image")
+        np.testing.assert_allclose(loaded.alpha, alpha, atol=0.01)
+    opaque = pynst.images.read_picture(result.save(tmp_path / "out.jpg"), "image")
+    assert opaque.alpha is None
+    assert stylize(rgba, STYLE, keep_alpha=False, **FAST).alpha is None
+    assert stylize(CONTENT, STYLE, **FAST).alpha is None
+
+
+@pytest.mark.parametrize("method", ["cholesky", "symmetric"])
+def test_the_style_is_matched_to_the_colours_of_the_content(method):
+    from pynst.color import match_color
+
+    matched = stylize(CONTENT, STYLE, match_color=method, **FAST)
+    by_hand = stylize(CONTENT, match_color(STYLE, CONTENT, method), **FAST)
+    np.testing.assert_array_equal(matched.pixels, by_hand.pixels)
+    assert np.any(matched.pixels != stylize(CONTENT, STYLE, **FAST).pixels)
+    settings = {"network": "builtin", "image_size": 90}
+    values = [
+        pynst.Objective(CONTENT, style, **settings, match_color=way)(CONTENT)[0]
+        for style, way in ((STYLE, method), (match_color(STYLE, CONTENT, method), "none"))
+    ]
+    assert values[0] == values[1]
+
+
+# ---- JSON ----------------------------------------------------------------------------------------
+
+
+def record_of(options):
+    return Record(
+        options=options, pictures=(), network="builtin", weights_source="", weights_sha256="",
+        backend="cpu", versions={"pynst": "1"}, evaluations=(3, 2),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TransferOptions(),
+        TransferOptions.paper(weights="w.npz", image_size=300),
+        TransferOptions(style_layers={"level1": 2, "level2": 0.125}, style_blend=(1, 2.5)),
+        TransferOptions(iterations=(3, 4), minutes=0.1, tolerance=1e-3, normalised=True),
+    ],
+    ids=["default", "paper", "layers", "numbers"],
+)
+def test_settings_survive_the_metadata(options):
+    record = record_of(options)
+    back = Record.from_metadata(json.loads(json.dumps(record.to_metadata())))
+    assert back.to_json() == record.to_json()
+    for name in TransferOptions.__dataclass_fields__:
+        assert getattr(back.options, name) == getattr(options, name)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner,
+                                                                max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from([*Record.__dataclass_fields__, "more"]), VALUES, max_size=4))
+def test_anything_in_a_record_is_taken_or_refused_with_a_record_error(changes):
+    data = {**record_of(TransferOptions()).to_json(), **changes}
+    try:
+        record = Record.from_json(data)
+        Record.from_metadata(record.to_metadata())
+    except PyNSTError as error:
+        assert isinstance(error, RecordError)
+
+
+@given(st.dictionaries(st.text(max_size=12), st.text(max_size=30), max_size=5))
+def test_anything_in_the_metadata_is_refused_with_a_record_error(metadata):
+    with pytest.raises(RecordError):
+        Record.from_metadata(metadata)
