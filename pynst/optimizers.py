@@ -43,6 +43,8 @@ _PATIENCE = 10  # evaluations over which `tolerance` compares
 # Pairs that L-BFGS keeps; the peers' 100 cost more memory than the network and win nothing.
 _MEMORY = 10
 _FIRST_STEP = 2.0  # grey levels RMS: SciPy's first trial step has length one in its variables
+# Penalty of a pixel beyond [0, 1]: a tenth beyond costs ten times its share of the loss at the start.
+_PULL = 1000.0
 _ADAM_STEP = 5 / 255
 _ADAM_DECAY = (0.9, 0.99)
 _ADAM_EPSILON = (
@@ -225,12 +227,12 @@ def lbfgs(run: Run, x: Image, state: State | None = None) -> None:
     x = x.copy()
     if state is None:
         run.rest({"x": x})
-        value, g = run(x)
+        value, g = _clipped(run, x)
     elif "g" in state:
         x, value, g = state["x"].copy(), float(state["value"]), state["g"].copy()
         memory.restore(state)
     else:
-        value, g = run(x)
+        value, g = _clipped(run, x)
     while np.any(g):
         run.rest({"x": x, "value": np.array(value), "g": g, **memory.arrays()})
         d = memory.direction(g.ravel()).reshape(x.shape)
@@ -250,6 +252,21 @@ def lbfgs(run: Run, x: Image, state: State | None = None) -> None:
     raise Stop("converged")
 
 
+def _clipped(run: Run, x: Image) -> tuple[float, Image]:
+    """Value and gradient of what L-BFGS minimises: the loss of the clipped image, and a pull back.
+
+    A pixel beyond [0, 1] is seen, and will be saved, as its bound; so the loss is that of the clipped
+    image, whose slope along such a pixel is zero, and a quadratic penalty leads the pixel back. The
+    picture comes out as good as with L-BFGS-B's bounds, at no cost; clipped only at the end its loss
+    is 3 to 5 % higher (two pictures, 256 and 384 pixels).
+    """
+    seen = np.clip(x, 0, 1)
+    beyond = x - seen
+    value, gradient = run(seen)
+    k = _PULL * run.history[0].total / x.size
+    return value + k * _dot(beyond, beyond), np.where(beyond, 0.0, gradient) + 2 * k * beyond
+
+
 class _Ahead:
     """The objective along a line x + t d; keeps what it last met."""
 
@@ -260,7 +277,7 @@ class _Ahead:
     def __call__(self, t: float) -> tuple[float, float]:
         """Value and slope at a step t."""
         self.x = self._x + t * self._d
-        self.value, self.g = self._run(self.x)
+        self.value, self.g = _clipped(self._run, self.x)
         return self.value, _dot(self.g, self._d)
 
 
@@ -284,7 +301,7 @@ def lbfgs_scipy(run: Run, x: Image, state: State | None = None, *, bounds: bool 
     state : mapping of str to ndarray, optional
         SciPy does not give its own away: with this, a level is begun again from its start.
     bounds : bool
-        Keep every pixel in [0, 1] during the search, instead of clipping the result.
+        Let L-BFGS-B keep every pixel in [0, 1]; it takes half as long again, and wins nothing.
     """
     from scipy.optimize import fmin_l_bfgs_b
 
@@ -295,7 +312,7 @@ def lbfgs_scipy(run: Run, x: Image, state: State | None = None, *, bounds: bool 
 
     def evaluate(y: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal scale
-        value, gradient = run(unit * y.reshape(x.shape))
+        value, gradient = _clipped(run, unit * y.reshape(x.shape))
         if len(run.history) == 1:
             scale = 1 / value if value > 0 else 1.0
         return value * scale, gradient.ravel() * (unit * scale)

@@ -107,7 +107,7 @@ class VGG19:
         self.pooling: Pooling = pooling
         self.padding: Padding = padding
         self.scales = dict(scales or {})
-        self._arrays = convolutions
+        self._arrays = dict(convolutions)
         self._packed: dict[str, Any] = {}
         self._channels = {
             name.replace("conv", "relu"): len(bias) for name, (_, bias) in convolutions.items()
@@ -226,8 +226,8 @@ class VGG19:
         return steps
 
     def _weights(self, layer: str) -> Any:
-        """Packed weights of the convolution before a ReLU; packed when first needed."""
+        """Packed weights of the convolution before a ReLU; packed, and so replaced, when needed."""
         if layer not in self._packed:
-            name = layer.replace("relu", "conv")
-            self._packed[layer] = self.backend.conv3x3_weights(*self._arrays[name])
+            arrays = self._arrays.pop(layer.replace("relu", "conv"))
+            self._packed[layer] = self.backend.conv3x3_weights(*arrays)
         return self._packed[layer]

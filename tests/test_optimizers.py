@@ -20,9 +20,10 @@ from pynst.optimizers import OPTIMIZERS, Run, Stop, adam, lbfgs, lbfgs_scipy
 class Quadratic:
     """sum_i w_i (x_i - t_i)^2 over an image; badly scaled on purpose."""
 
-    def __init__(self, seed=0, shape=(6, 5, 3), offset=0.0):
+    def __init__(self, seed=0, shape=(6, 5, 3), offset=0.0, reach=1.0):
         rng = np.random.default_rng(seed)
-        self.target, self.weight = rng.random(shape), 10 ** rng.uniform(-1, 2, shape)
+        self.target = 0.5 + reach * (rng.random(shape) - 0.5)
+        self.weight = 10 ** rng.uniform(-1, 2, shape)
         self.offset = offset
         self.terms = None
         self.calls = []
@@ -87,8 +88,8 @@ class Rosenbrock:
 @pytest.mark.parametrize(
     ("make", "start", "evaluations", "tolerance"),
     [
-        (Quadratic, np.full((6, 5, 3), 0.5), 30, 1e-5),
-        (lambda: Quadratic(1, (20, 20, 3)), np.full((20, 20, 3), 0.5), 30, 1e-5),
+        (lambda: Quadratic(reach=0.3), np.full((6, 5, 3), 0.5), 30, 1e-5),
+        (lambda: Quadratic(1, (20, 20, 3), reach=0.3), np.full((20, 20, 3), 0.5), 30, 1e-5),
         (Rosenbrock, np.zeros((1, 2, 30)), 20, 2e-3),
     ],
     ids=["quadratic", "larger", "rosenbrock"],
@@ -188,6 +189,17 @@ def test_the_first_step_of_lbfgs_is_two_grey_levels():
     run_to_the_end(lbfgs, objective, 2)
     step = 255 * (objective.calls[1] - objective.calls[0])
     assert np.sqrt(np.mean(step**2)) == pytest.approx(2, rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [lbfgs, lbfgs_scipy])
+def test_lbfgs_looks_only_inside_and_finds_the_best_image_there(optimizer):
+    objective = Quadratic()
+    objective.target = 3 * objective.target - 1
+    nearest = np.clip(objective.target, 0, 1)
+    run, _ = run_to_the_end(optimizer, objective, 600)
+    assert min(x.min() for x in objective.calls) >= 0
+    assert max(x.max() for x in objective.calls) <= 1
+    assert run.best_value == pytest.approx(objective(nearest)[0], rel=1e-2)
 
 
 def test_bounds_keep_scipys_lbfgs_inside():

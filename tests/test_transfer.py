@@ -208,7 +208,7 @@ def test_the_papers_setting_runs(tiny_weights):
 def test_the_real_network_paints(real_weights):
     result = stylize(CONTENT, STYLE, weights=str(real_weights), image_size=96, iterations=25)
     assert result.network == "vgg19"
-    assert total(result.history) < 0.35 * result.history[0][0].total
+    assert total(result.history) < 0.45 * result.history[0][0].total
 
 
 # ---- anything a user may pass --------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CHANNELS, picture, tiny_vgg19
+from conftest import CHANNELS, picture, tiny_convolutions, tiny_vgg19
 
 from pynst import OptionError
 from pynst.vgg19 import LAYERS
@@ -84,7 +84,7 @@ def test_features_of_a_normalised_network_follow_from_those_of_the_original():
     rescaled = tiny_vgg19(pooling="average")
     arrays, previous = {}, np.ones(3)
     for layer in LAYERS:
-        weight, bias = original._arrays[layer.replace("relu", "conv")]
+        weight, bias = tiny_convolutions()[layer.replace("relu", "conv")]
         arrays[layer.replace("relu", "conv")] = (
             weight * previous[None, :, None, None] / m[layer][:, None, None, None],
             bias / m[layer],
