@@ -220,7 +220,7 @@ class TransferOptions:
     seed: int = setting(0, "seed of init=noise", number(0, 2**63 - 1, whole=True), "N")
     optimizer: str = setting(
         "scipy",
-        "scipy (its L-BFGS-B), lbfgs (the same algorithm in less memory, resumed anywhere), or adam",
+        "scipy (its L-BFGS-B), lbfgs (the same algorithm in less memory, resumable), or adam",
         choice("scipy", "lbfgs", "adam"),
     )
     content_weight: float | None = setting(
