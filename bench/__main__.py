@@ -1,0 +1,151 @@
+"""The command line: ``python -m bench`` in the project's root."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import compare, report
+
+__all__ = ["main"]
+
+HERE = Path(__file__).resolve().parent
+STORED = HERE / "results"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 done, 1 slower than the threshold, 2 usage."""
+    words = list(sys.argv[1:] if words is None else words)
+    commands = {"run": _run, "compare": _compare, "report": _report, "readme": _readme}
+    command = words.pop(0) if words and words[0] in commands else "run"
+    return commands[command](words)
+
+
+def _run(words: list[str]) -> int:
+    from bench.sets import PARTS
+
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure PyNST and its peers. Further commands: compare, report, readme.",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; or all")
+    parser.add_argument("--full", action="store_true", help="the full set, about half an hour")
+    for option, what in (("--sizes", "sizes"), ("--threads", "numbers of threads")):
+        parser.add_argument(
+            option, type=int, nargs="+", default=[], metavar="N",
+            help=f"of the closure: these of the set's {what} only",
+        )  # fmt: skip
+    parser.add_argument("--name", default="unnamed run", help="of the run, in the report")
+    parser.add_argument("--store", action="store_true", help="keep the JSON in bench/results/")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "out", metavar="FOLDER")
+    given = parser.parse_args(words)
+    unknown = set(given.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"PART must be of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    from bench import sets
+
+    words = ["python", "-m", "bench", *given.parts, *["--full"] * given.full]
+    for option, values in (("--sizes", given.sizes), ("--threads", given.threads)):
+        words += [option, *map(str, values)] if values else []
+    result = sets.run(
+        given.parts or PARTS, full=given.full, name=given.name, command=shlex.join(words),
+        sizes=given.sizes, counts=given.threads,
+    )  # fmt: skip
+    for path in _write(result, given.output, given.store):
+        print(path)
+    return 0
+
+
+def _write(result: dict[str, Any], folder: Path, store: bool) -> list[Path]:
+    """The JSON, the report and the plots; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^a-z0-9]+", "-", result["name"].lower()).strip("-") or "run"
+    text = to_json(result)
+    paths = [folder / f"{stem}.json", folder / f"{stem}.md"]
+    paths[0].write_text(text, encoding="utf-8")
+    paths[1].write_text(report.report(result) + "\n", encoding="utf-8")
+    if store:
+        STORED.mkdir(exist_ok=True)
+        paths.append(STORED / f"{stem}.json")
+        paths[-1].write_text(text, encoding="utf-8")
+    if result["packages"]["matplotlib"]["version"] is None:
+        print(f"no plots: {result['packages']['matplotlib']['install']}", file=sys.stderr)
+        return paths
+    from bench.plots import draw
+
+    return paths + draw(result, folder)
+
+
+def to_json(result: dict[str, Any]) -> str:
+    """Write one line for each innermost list or object, so that people can read a stored file."""
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+
+    def joined(match: re.Match[str]) -> str:
+        return re.sub(r"\s*\n\s*", " ", match.group())
+
+    return re.sub(r"[\[{][^\[\]{}]*[\]}]", joined, text) + "\n"
+
+
+def _compare(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench compare")
+    parser.add_argument("before", type=Path, metavar="A.json")
+    parser.add_argument("after", type=Path, metavar="B.json")
+    parser.add_argument(
+        "--threshold", type=float, default=0.1, metavar="X",
+        help="growth of a median that counts, if the quartiles are apart too; default: 0.1",
+    )  # fmt: skip
+    given = parser.parse_args(words)
+    found = compare.changes(load(given.before), load(given.after), given.threshold)
+    if not found:
+        parser.error(f"{given.before} and {given.after} have no figure in common")
+    print(compare.table(found))
+    return int(any(change.verdict == "worse" for change in found))
+
+
+def _report(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench report", description="Write bench/RESULTS.md from bench/results/."
+    )
+    parser.parse_args(words)
+    page = report.results_page([load(path) for path in sorted(STORED.glob("*.json"))])
+    (HERE / "RESULTS.md").write_text(page, encoding="utf-8")
+    return 0
+
+
+def _readme(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench readme", description="Print the speed table of the README."
+    )
+    parser.add_argument(
+        "result", type=Path, nargs="?", metavar="RESULT.json",
+        help="default: those in bench/results/ of the newest one's machine and commit",
+    )  # fmt: skip
+    given = parser.parse_args(words)
+    paths = [given.result] if given.result else STORED.glob("*.json")
+    results = [result for result in map(load, paths) if result.get("closure")]
+    if not results:
+        parser.error("no stored result holds the closure: run `python -m bench closure --store`")
+    print(report.readme(results))
+    return 0
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A stored result; ends the program with status 2 if it is none."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(result, dict) or result.get("format") != 1:
+            raise ValueError("it is not a result of format 1")
+    except (OSError, ValueError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    return dict(result)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

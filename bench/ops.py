@@ -1,0 +1,204 @@
+"""Every op of the Backend contract at the sizes of real layers, from the tests' case table.
+
+The tests' runners make the inputs, run an op on any backend and return its outputs. A benchmark
+compares these with float64 first. The very call that made them is then repeated and timed:
+`Recorder` stands between runner and backend and remembers it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from bench.measure import ROOT, sample, summary
+from bench.problem import CHANNELS, CONTENT_LAYER, POOLED, STYLE_LAYERS
+
+if str(ROOT / "tests") not in sys.path:
+    sys.path.append(str(ROOT / "tests"))
+
+import op_cases
+from op_cases import OP_CASES, OpCase
+
+from pynst.backends.reference import ReferenceBackend
+
+__all__ = ["COSTS", "checked_call", "layer_cases", "measure", "rates", "row"]
+
+
+def _conv(C: int, N: int, H: int, W: int) -> tuple[float, float]:
+    return 18.0 * C * N * H * W, 4.0 * (C + N) * H * W + 36.0 * C * N
+
+
+def _conv_pool(C: int, N: int, H: int, W: int, mode: str) -> tuple[float, float]:
+    del mode
+    return 18.0 * C * N * H * W, 4.0 * (C + N / 4) * H * W + 36.0 * C * N
+
+
+def _image_conv(N: int, H: int, W: int, padding: str) -> tuple[float, float]:
+    del padding
+    return 54.0 * N * H * W, 4.0 * (3 + N) * H * W
+
+
+def _pool(C: int, H: int, W: int, mode: str) -> tuple[float, float]:
+    del mode
+    return 4.0 * C * H * W, 5.0 * C * H * W
+
+
+def _content(N: int, H: int, W: int, scaled: bool) -> tuple[float, float]:
+    del scaled
+    return 5.0 * N * H * W, 16.0 * N * H * W
+
+
+def _style(N: int, H: int, W: int, scaled: bool) -> tuple[float, float]:
+    del scaled
+    return 2.0 * N * N * H * W, 12.0 * N * H * W
+
+
+COSTS: dict[str, Callable[..., tuple[float, float]]] = {
+    "conv3x3_relu": _conv,
+    "conv3x3_relu_backward": _conv,
+    "conv3x3_relu_pool": _conv_pool,
+    "conv3x3_relu_pool_backward": _conv_pool,
+    "image_conv3x3_relu": _image_conv,
+    "image_conv3x3_relu_backward": _image_conv,
+    "pool2x2": _pool,
+    "pool2x2_backward": _pool,
+    "filter7x7": lambda H, W: (2.0 * 67 * 49 * H * W, 4.0 * 137 * H * W),
+    "filter7x7_backward": lambda H, W: (2.0 * 67 * 49 * H * W, 4.0 * 137 * H * W),
+    "binomial_down": lambda H, W: (24.0 * H * W, 15.0 * H * W),
+    "binomial_down_backward": lambda H, W: (24.0 * H * W, 15.0 * H * W),
+    "gram": lambda N, H, W: (N * (N + 1.0) * H * W, 4.0 * N * H * W),
+    "content_loss": _content,
+    "style_loss": _style,
+    "total_variation": lambda H, W: (60.0 * H * W, 36.0 * H * W),
+}
+"""Per op, its sizes to (FLOP of a direct evaluation, bytes that must move); as in the table."""
+
+
+def layer_cases(size: int) -> list[OpCase]:
+    """The ops as VGG-19 and the built-in network use them on a square picture of `size` pixels."""
+    cases = []
+    for op, sizes in (*_vgg19_sizes(size), *_builtin_sizes(size)):
+        tolerance = max(case.tolerance for case in OP_CASES if case.op == op)
+        cases.append(OpCase(op, sizes, getattr(op_cases, op), tolerance, *COSTS[op](**sizes)))
+    return cases
+
+
+def _both(op: str, **sizes: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An op and its backward."""
+    yield op, sizes
+    yield f"{op}_backward", sizes
+
+
+def _vgg19_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """VGG-19's ops with the numbers that their runners take; each shape once."""
+
+    def side(layer: str) -> int:
+        return size >> (int(layer[0]) - 1)
+
+    plane = {"H": size, "W": size}
+    yield from _both("image_conv3x3_relu", N=64, **plane, padding="zero")
+    seen = set()
+    for layer, (C, N) in list(CHANNELS.items())[1:]:
+        if (C, N, side(layer)) not in seen:
+            seen.add((C, N, side(layer)))
+            yield from _both("conv3x3_relu", C=C, N=N, H=side(layer), W=side(layer))
+    for layer in POOLED:
+        for mode in ("average", "max"):
+            (C, N), h = CHANNELS[layer], side(layer)
+            yield from _both("conv3x3_relu_pool", C=C, N=N, H=h, W=h, mode=mode)
+    for mode in ("average", "max"):
+        yield from _both("pool2x2", C=64, **plane, mode=mode)
+    for layer in STYLE_LAYERS:
+        N, h = CHANNELS[layer][1], side(layer)
+        yield "gram", {"N": N, "H": h, "W": h}
+        yield "style_loss", {"N": N, "H": h, "W": h, "scaled": False}
+    N, h = CHANNELS[CONTENT_LAYER][1], side(CONTENT_LAYER)
+    yield "content_loss", {"N": N, "H": h, "W": h, "scaled": False}
+
+
+def _builtin_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The ops of the built-in filters, and of both networks at the image, at full size."""
+    plane = {"H": size, "W": size}
+    yield from _both("filter7x7", **plane)
+    yield from _both("binomial_down", **plane)
+    yield "gram", {"N": 134, **plane}
+    yield "total_variation", plane
+
+
+class Recorder:
+    """A backend that remembers the first call of one op."""
+
+    def __init__(self, backend: Any, op: str) -> None:
+        self._backend, self._op = backend, op
+        self.call: Callable[[], Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._backend, name)
+        if name != self._op or self.call is not None:
+            return attribute
+
+        def record(*arguments: Any) -> Any:
+            self.call = partial(attribute, *arguments)
+            return attribute(*arguments)
+
+        return record
+
+
+def checked_call(case: OpCase, backend: Any) -> Callable[[], Any]:
+    """The op as a call without arguments, after its outputs were found to be right.
+
+    The outputs are compared with the float64 reference, by relative L2 error. An op that adds to
+    its output goes on adding when it is called again; its time does not depend on that.
+    """
+    recorder = Recorder(backend, case.op)
+    found, wanted = case.outputs(recorder), case.outputs(ReferenceBackend())
+    for name, values in wanted.items():
+        norm = max(float(np.linalg.norm(values)), 1e-30)
+        error = float(np.linalg.norm(found[name] - values)) / norm
+        if not error <= case.tolerance:
+            raise AssertionError(
+                f"{case}: {name} must agree with float64 to {case.tolerance:g},"
+                f" got a relative error of {error:.1e}"
+            )
+    assert recorder.call is not None
+    return recorder.call
+
+
+def rates(case: OpCase, seconds: float, peaks: dict[str, float | None]) -> dict[str, float | None]:
+    """GFLOP/s, GB/s and what share of the machine's measured peaks they are.
+
+    The bytes are those that must move once, so a share above one means that they came from a
+    cache; FLOP are those of a direct evaluation, so Winograd can exceed the peak too.
+    """
+    gflops, gbs = case.flops / seconds / 1e9, case.nbytes / seconds / 1e9
+    flops_peak = peaks["fma_gflops"] or peaks["sgemm_gflops"]
+    return {
+        "gflops": round(gflops, 2),
+        "gbs": round(gbs, 2),
+        "of_peak_flops": round(gflops / flops_peak, 3) if flops_peak else None,
+        "of_copy": round(gbs / peaks["copy_gbs"], 3) if peaks["copy_gbs"] else None,
+    }
+
+
+def row(
+    case: OpCase, threads: int, seconds: list[float], peaks: dict[str, float | None]
+) -> dict[str, Any]:
+    """One line of the table."""
+    ms = summary(seconds)
+    ms["count"] = len(ms.pop("runs"))  # hundreds of them
+    return {
+        "case": str(case), "op": case.op, "threads": threads, "flops": case.flops,
+        "bytes": case.nbytes, "ms": ms, **rates(case, ms["median"] / 1e3, peaks),
+    }  # fmt: skip
+
+
+def measure(
+    case: OpCase, backend: Any, threads: int, peaks: dict[str, float | None], seconds: float = 0.2
+) -> dict[str, Any]:
+    """Check one case, time it for about so many seconds, and return its line."""
+    call = checked_call(case, backend)
+    return row(case, threads, sample(call, calls=5, seconds=seconds, warm_up=2), peaks)

@@ -1,0 +1,102 @@
+"""How time and memory grow: with the pixels, with the threads, with the evaluations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.closure import quiet
+from bench.measure import Display, Worker, quartiles
+
+__all__ = ["exponent", "iterate", "measure"]
+
+
+def exponent(x: Sequence[float], y: Sequence[float]) -> float:
+    """Slope of the least-squares line through (log x, log y)."""
+    return float(f"{np.polyfit(np.log(x), np.log(y), 1)[0]:.3g}")
+
+
+def iterate(evaluations: int, size: int, threads: int) -> dict[str, float]:
+    """Seconds of one `stylize` with the built-in filters, one level, so many evaluations."""
+    import pynst
+    from bench.problem import picture
+
+    content, style = picture(1, size), picture(2, size)
+    start = time.perf_counter()
+    pynst.stylize(
+        content, style, network="builtin", image_size=size, levels=1, iterations=evaluations,
+        threads=threads,
+    )  # fmt: skip
+    return {"seconds": time.perf_counter() - start}
+
+
+def measure(
+    sizes: Sequence[int], threads: int, evaluations: Sequence[int], display: Display
+) -> dict[str, Any]:
+    """Three series, with the fitted lines."""
+    return {
+        "pixels": _pixels(sizes, threads, display),
+        "threads": _threads(threads, display),
+        "evaluations": _evaluations(evaluations, threads, display),
+    }
+
+
+def _closure(size: int, threads: int, calls: int = 5) -> dict[str, Any]:
+    """The quietest of up to three turns; the first that is quiet is enough."""
+    answers: list[dict[str, Any]] = []
+    while len(answers) < 3 and not quiet(answers, threads):
+        answers.append(
+            Worker(threads)("closure", name="pynst", size=size, threads=threads, calls=calls)
+        )
+    answer = max(answers, key=lambda answer: answer["cores_used"])
+    ms = 1e3 * quartiles(answer["seconds"])[1]
+    return {
+        "size": size, "threads": threads, "ms": round(ms, 2), "peak_mb": answer["peak_mb"],
+        "cores_used": answer["cores_used"],
+    }  # fmt: skip
+
+
+def _pixels(sizes: Sequence[int], threads: int, display: Display) -> dict[str, Any]:
+    rows = []
+    for size in sizes:
+        display(f"scaling: closure {size}, threads {threads}")
+        rows.append(_closure(size, threads))
+    pixels = [row["size"] ** 2 for row in rows]
+    found: dict[str, Any] = {
+        "rows": rows,
+        "time_exponent": exponent(pixels, [row["ms"] for row in rows]),
+    }
+    if all(row["peak_mb"] for row in rows):
+        slope, constant = np.polyfit(pixels, [row["peak_mb"] for row in rows], 1)
+        found["mb_per_megapixel"] = round(float(slope) * 1e6)
+        found["mb_constant"] = round(float(constant))
+        found["memory_exponent"] = exponent(pixels, [row["peak_mb"] for row in rows])
+    return found
+
+
+def _threads(most: int, display: Display) -> list[dict[str, Any]]:
+    rows = []
+    for threads in sorted({1, *(2**i for i in range(1, most.bit_length())), most}):
+        if threads <= most:
+            display(f"scaling: closure 256, threads {threads}")
+            rows.append(_closure(256, threads))
+    for row in rows:
+        row["speedup"] = round(rows[0]["ms"] / row["ms"], 2)
+    return rows
+
+
+def _evaluations(counts: Sequence[int], threads: int, display: Display) -> dict[str, Any]:
+    rows = []
+    for count in counts:
+        display(f"scaling: {count} evaluations")
+        answer = Worker(threads)("iterations", evaluations=count, size=128, threads=threads)
+        rows.append({"evaluations": count, "seconds": round(answer["seconds"], 3)})
+    slope, constant = np.polyfit(counts, [row["seconds"] for row in rows], 1)
+    return {
+        "rows": rows,
+        "ms_per_evaluation": round(1e3 * float(slope), 2),
+        "ms_constant": round(1e3 * float(constant), 1),
+    }

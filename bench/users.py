@@ -1,0 +1,128 @@
+"""What a user feels: import, --help, the first picture and the last, memory, disk space."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.machine import peers
+from bench.measure import ROOT, Display, Worker, summary
+
+__all__ = ["installed_mb", "measure"]
+
+
+def measure(threads: int, runs: int, display: Display) -> dict[str, Any]:
+    """All of it. VGG-19 only where PYNST_WEIGHTS names its weights."""
+    return {
+        "start": _start(runs, display),
+        "picture": _pictures(threads, display),
+        "installed_mb": _installed(display),
+    }
+
+
+def _start(runs: int, display: Display) -> list[dict[str, Any]]:
+    """Milliseconds of a process that imports something and ends; `python` is the floor."""
+    commands = {
+        "python": ["-c", "pass"],
+        "import numpy": ["-c", "import numpy"],
+        "import pynst": ["-c", "import pynst"],
+        "pynst --help": ["-m", "pynst", "--help"],
+        "load pynst.stylize": ["-c", "import pynst; pynst.stylize"],
+    }
+    for name in ("torch", "jax"):
+        if peers()[name]["version"] is not None:
+            commands[f"import {name}"] = ["-c", f"import {name}"]
+    rows = []
+    for name, words in commands.items():
+        display(f"users: {name}")
+        seconds = [_run(words) for _ in range(runs + 1)][1:]  # the first one reads the disk
+        rows.append({"what": name, "ms": summary(seconds)})
+    return rows
+
+
+def _run(words: Sequence[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def _pictures(threads: int, display: Display) -> list[dict[str, Any]]:
+    networks = ["builtin", *(["vgg19"] if os.environ.get("PYNST_WEIGHTS") else [])]
+    rows = []
+    for network in networks:
+        display(f"users: a picture at 256 with {network}")
+        answer = Worker(threads)(
+            "stylized", size=256, quality="normal", threads=threads, network=network
+        )
+        rows.append({"network": network, "size": 256, "quality": "normal", **answer})
+    return rows
+
+
+def _installed(display: Display) -> dict[str, float]:
+    display("users: installed sizes")
+    found = {
+        "pynst": _package_mb("pynst"),
+        "pynst with its dependencies": _package_mb("pynst") + installed_mb("pynst", own=False),
+    }
+    if peers()["torch"]["version"] is not None:
+        found["torch with its dependencies"] = installed_mb("torch")
+    return {name: round(size, 1) for name, size in found.items()}
+
+
+def _package_mb(name: str) -> float:
+    """Size of a package with its compiled module, wherever an editable install left that."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent
+    files = {path for path in folder.rglob("*") if _counts(path)}
+    compiled = importlib.util.find_spec(f"{name}._cpu")
+    if compiled is not None and compiled.origin is not None:
+        files.add(Path(compiled.origin))
+    return sum(path.stat().st_size for path in files) / 1e6
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts
+
+
+def installed_mb(name: str, *, own: bool = True) -> float:
+    """MB of the files of a distribution and of all that it requires; byte code is left out."""
+    names = _requirements(name)
+    return sum(_files_mb(each) for each in names if own or each != name)
+
+
+def _requirements(name: str) -> set[str]:
+    """The distribution's name and those of its installed requirements, without extras."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        each = str(canonicalize_name(waiting.pop()))
+        if each in found:
+            continue
+        try:
+            requires = importlib.metadata.requires(each) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.add(each)
+        for text in requires:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
+
+
+def _files_mb(name: str) -> float:
+    files = importlib.metadata.distribution(name).files or []
+    paths = {Path(str(file.locate())) for file in files}
+    return sum(path.stat().st_size for path in paths if _counts(path)) / 1e6
