@@ -1,6 +1,6 @@
 """The benchmark suite: PyNST against its peers, in a form that a stranger can rerun.
 
-    python -m bench                       the quick set, under five minutes on two cores
+    python -m bench                       the quick set, about four minutes on two quiet cores
     python -m bench --full                everything
     python -m bench compare A.json B.json whether B is slower or larger than A
 

@@ -90,7 +90,7 @@ def _closure_plan(full: bool, threads: int) -> closure.Plan:
         plan: list[tuple[int, int, Collection[str], int, int]] = [
             (256, count, _PEERS, 3, 3) for count in counts
         ]
-        return [*plan, (512, threads, _PEERS, 2, 2)]
+        return [*plan, (512, threads, ("pynst", "torch-best"), 2, 2)]
     plan = []
     for count in counts:
         more, most = (_MORE, _MAX) if count == threads else ((), ())

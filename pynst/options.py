@@ -219,9 +219,9 @@ class TransferOptions:
     init: Any = setting("content", "start: content, style, noise or an image file", start, "WHAT")
     seed: int = setting(0, "seed of init=noise", number(0, 2**63 - 1, whole=True), "N")
     optimizer: str = setting(
-        "scipy",
-        "scipy (its L-BFGS-B), lbfgs (the same algorithm in less memory, resumable), or adam",
-        choice("scipy", "lbfgs", "adam"),
+        "lbfgs",
+        "lbfgs (the algorithm of SciPy's L-BFGS-B, resumable), scipy (SciPy's own), or adam",
+        choice("lbfgs", "scipy", "adam"),
     )
     content_weight: float | None = setting(
         None, "alpha: weight of the content term; default: the formula's", optional(number(0)), "X"

@@ -19,7 +19,10 @@ from pynst import Interrupted, OptionError, PyNSTError, RecordError, stylize
 from pynst.checkpoint import read_checkpoint, write_checkpoint
 
 CONTENT, STYLE = picture(0, 96, 144), picture(1, 80, 66)
-FAST = {"network": "builtin", "image_size": 180, "iterations": (9, 7), "levels": 2}
+FAST = {
+    "network": "builtin", "image_size": 180, "iterations": (9, 7), "levels": 2,
+    "optimizer": "lbfgs",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -168,7 +168,8 @@ def run_until(ready, process):
 def test_a_signal_saves_the_best_image_and_the_run_can_go_on(number, code, pictures, tmp_path):
     output, checkpoint = tmp_path / "r.png", tmp_path / "run.npz"
     process = start(*pictures, "-o", str(output), "--network", "builtin", "--image-size", "96",
-                    "--iterations", "100000", "--checkpoint", str(checkpoint))  # fmt: skip
+                    "--iterations", "100000", "--optimizer", "lbfgs",
+                    "--checkpoint", str(checkpoint))  # fmt: skip
     run_until(checkpoint.exists, process)
     time.sleep(1)
     process.send_signal(number)
@@ -180,7 +181,6 @@ def test_a_signal_saves_the_best_image_and_the_run_can_go_on(number, code, pictu
     assert out.strip() == str(output)
     assert pynst.load_image(output).shape == (72, 96, 3)
     before = len(pynst.checkpoint.read_checkpoint(checkpoint).rest.history)
-    assert before > 1
 
     second = tmp_path / "second.png"
     words = ["--resume", str(checkpoint), "-o", str(second), "--minutes", "0", "--quiet"]
