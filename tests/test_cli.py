@@ -148,12 +148,12 @@ def test_save_every_writes_the_image_on_the_way(pictures, tmp_path, monkeypatch)
 # ---- nothing is lost -----------------------------------------------------------------------------
 
 
-def start(*words):
+def start(*words, **environment):
     """The command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "pynst", *words],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
 
 
@@ -425,17 +425,23 @@ def test_info_without_a_driver_says_so(monkeypatch, tmp_path):
     assert "nvidia-smi is not installed" in system_info()["gpu"]
 
 
-def test_a_reader_that_goes_away_ends_a_command_quietly():
-    listing = start("weights", "list")
+# Buffered output fails when Python ends, unbuffered output at once.
+each_buffering = pytest.mark.parametrize("unbuffered", ["", "1"])
+
+
+@each_buffering
+def test_a_reader_that_goes_away_ends_a_command_quietly(unbuffered):
+    listing = start("weights", "list", PYTHONUNBUFFERED=unbuffered)
     listing.stdout.close()
     assert listing.wait(timeout=60) == 1
     assert listing.stderr.read() == ""
     listing.stderr.close()
 
 
-def test_a_run_whose_progress_nobody_reads_goes_on(pictures, tmp_path):
+@each_buffering
+def test_a_run_whose_progress_nobody_reads_goes_on(unbuffered, pictures, tmp_path):
     output = tmp_path / "r.png"
-    painting = start(*pictures, "-o", str(output), *FAST)
+    painting = start(*pictures, "-o", str(output), *FAST, PYTHONUNBUFFERED=unbuffered)
     painting.stderr.close()
     assert painting.stdout.read().strip() == str(output)
     painting.stdout.close()

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
-from pynst.cli.terminal import Log, Signals, fail, say
+from pynst.cli.terminal import Log, Signals, fail, say, silence
 from pynst.errors import PyNSTError
 
 __all__ = ["COMMANDS", "main"]
@@ -39,11 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Signals() as signals:
             try:
                 command = importlib.import_module(f"pynst.cli.{name}")
-                return int(command.run(words, signals))
+                code = int(command.run(words, signals))
+                sys.stdout.flush()  # here, where it is noticed that nobody reads any more
+                return code
             except PyNSTError as error:
                 return fail(error)
-            except BrokenPipeError:  # whoever read our stdout has gone; so has the last flush
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            except BrokenPipeError:  # whoever read our stdout has gone
+                silence(sys.stdout)
                 return 1
             except KeyboardInterrupt:
                 say("interrupted")

@@ -11,14 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pynst.errors import PyNSTError
 
 if TYPE_CHECKING:
     from pynst.result import Progress, TransferResult
 
-__all__ = ["Display", "Log", "Signals", "fail", "save", "say"]
+__all__ = ["Display", "Log", "Signals", "fail", "save", "say", "silence"]
 
 
 def say(text: str) -> None:
@@ -28,8 +28,18 @@ def say(text: str) -> None:
 
 def _tell(text: str, end: str = "\n") -> None:
     """Write to stderr; that nobody reads it any more must not end a run."""
-    with contextlib.suppress(OSError):
+    try:
         print(text, end=end, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Send a stream nowhere: what waits in its buffer would fail again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):  # it has no file below: captured, or closed
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def fail(error: BaseException) -> int:
