@@ -309,12 +309,16 @@ def total_variation(backend: Any, rng: np.random.Generator, H: int, W: int) -> O
 # ---- the table: edges, odd sizes, sizes beside every tile, and real VGG-19 layers ----------------
 
 
+LONG = 3000, 200
+"""Rows and columns of a long picture; with few channels, so that the tests stay quick."""
+
+
 def _cases() -> list[OpCase]:
     cases = []
     for C, N, H, W in [
         (4, 8, 1, 1), (8, 4, 2, 3), (16, 16, 5, 4), (20, 40, 7, 13), (32, 48, 17, 9),
         (64, 64, 3, 61), (64, 128, 33, 31), (128, 128, 24, 18), (256, 512, 12, 10),
-        (512, 512, 6, 7),
+        (512, 512, 6, 7), (80, 48, 16, 16), (32, 20, 53, 61), (4, 4, *LONG),
     ]:  # fmt: skip
         sizes = {"C": C, "N": N, "H": H, "W": W}
         flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N) * H * W + 36.0 * C * N
@@ -324,32 +328,37 @@ def _cases() -> list[OpCase]:
             OpCase("conv3x3_relu", sizes, conv3x3_relu, tolerance, flops, nbytes),
             OpCase("conv3x3_relu_backward", sizes, conv3x3_relu_backward, tolerance, flops, nbytes),
         ]
-    for C, N, H, W in [(4, 8, 2, 2), (16, 20, 5, 7), (64, 64, 33, 18), (128, 128, 24, 31)]:
+    for C, N, H, W in [
+        (4, 8, 2, 2), (16, 20, 5, 7), (64, 64, 33, 18), (128, 128, 24, 31), (64, 16, 16, 16),
+        (16, 36, 61, 53), (4, 4, *LONG),
+    ]:  # fmt: skip
         for mode in ("average", "max"):
             sizes = {"C": C, "N": N, "H": H, "W": W, "mode": mode}
             flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N / 4) * H * W + 36.0 * C * N
             for run in (conv3x3_relu_pool, conv3x3_relu_pool_backward):
                 cases.append(OpCase(run.__name__, sizes, run, 3e-6, flops, nbytes))
-    for N, H, W in [(4, 1, 1), (8, 2, 3), (64, 5, 16), (64, 17, 33), (64, 40, 47)]:
+    for N, H, W in [
+        (4, 1, 1), (8, 2, 3), (64, 5, 16), (64, 17, 33), (64, 40, 47), (16, 16, 16), (4, *LONG),
+    ]:  # fmt: skip
         for padding in ("zero", "replicate"):
             sizes = {"N": N, "H": H, "W": W, "padding": padding}
             flops, nbytes = 54.0 * N * H * W, 4.0 * (3 + N) * H * W
             for run in (image_conv3x3_relu, image_conv3x3_relu_backward):
                 cases.append(OpCase(run.__name__, sizes, run, 1e-6, flops, nbytes))
-    for C, H, W in [(4, 2, 2), (16, 3, 5), (20, 9, 4), (64, 31, 33), (128, 16, 48)]:
+    for C, H, W in [(4, 2, 2), (16, 3, 5), (20, 9, 4), (64, 31, 33), (128, 16, 48), (4, *LONG)]:
         for mode in ("average", "max"):
             sizes = {"C": C, "H": H, "W": W, "mode": mode}
             for run in (pool2x2, pool2x2_backward):
                 cases.append(
                     OpCase(run.__name__, sizes, run, 1e-6, 4.0 * C * H * W, 5.0 * C * H * W)
                 )
-    for H, W in [(3, 3), (5, 9), (16, 17), (31, 40), (64, 50)]:
+    for H, W in [(3, 3), (5, 9), (16, 16), (16, 17), (31, 40), (64, 50)]:
         sizes = {"H": H, "W": W}
         for run in (filter7x7, filter7x7_backward):
             cases.append(
                 OpCase(run.__name__, sizes, run, 2e-6, 2.0 * 67 * 49 * H * W, 4.0 * 137 * H * W)
             )
-    for H, W in [(1, 1), (3, 5), (8, 9), (31, 40), (64, 50)]:
+    for H, W in [(1, 1), (3, 5), (8, 9), (31, 40), (64, 50), LONG]:
         sizes = {"H": H, "W": W}
         for run in (binomial_down, binomial_down_backward):
             cases.append(OpCase(run.__name__, sizes, run, 1e-6, 24.0 * H * W, 15.0 * H * W))
@@ -361,6 +370,8 @@ def _cases() -> list[OpCase]:
         (134, 20, 21),
         (256, 16, 18),
         (512, 5, 7),
+        (48, 16, 16),
+        (4, *LONG),
     ]:
         sizes = {"N": N, "H": H, "W": W}
         cases.append(OpCase("gram", sizes, gram, 1e-6, N * (N + 1.0) * H * W, 4.0 * N * H * W))
@@ -373,7 +384,7 @@ def _cases() -> list[OpCase]:
                 OpCase("style_loss", {**sizes, "scaled": scaled}, style_loss, 1e-6,
                        2.0 * N * N * H * W, 12.0 * N * H * W)
             )  # fmt: skip
-    for H, W in [(1, 1), (1, 7), (6, 1), (9, 16), (33, 50)]:
+    for H, W in [(1, 1), (1, 7), (6, 1), (9, 16), (16, 16), (33, 50), (53, 61), LONG]:
         cases.append(
             OpCase("total_variation", {"H": H, "W": W}, total_variation, 1e-6,
                    60.0 * H * W, 36.0 * H * W)

@@ -7,16 +7,18 @@
 //           (N, H, W) and the bits of the forward pass. With pooling, dy has the pooled size.
 //   out     y (N, H, W), 2x2 pooled in the _pool ops, and one bit per ReLU; backward: dx (C, H, W).
 //   mapping Winograd F(4x4, 3x3): tiles of 6 x 6 inputs give 4 x 4 outputs for 36 instead of 144
-//           multiplications. 1. The weights are transformed (U), a task for each register block of
-//           output channels. 2. A task transforms a block of tiles (V), then, for one panel of
-//           output channels after the other, multiplies position by position (M = V U) and
-//           transforms back. Both directions are the same code: backward the weights are read
-//           transposed and reversed. Bias, ReLU and pooling happen on the way out of the
-//           registers, the gates of ReLU and pooling on the way in.
+//           multiplications. A task has a block of tiles; it transforms them (V), then, for one
+//           panel of output channels after the other, multiplies position by position (M = V U)
+//           and transforms back. U, the transformed weights, is made beforehand where there are
+//           many blocks of tiles; with few, each task makes what it needs, chunk by chunk of
+//           input channels, and panels are shared out too. Both directions are the same code:
+//           backward the weights are read transposed and reversed. Bias, ReLU and pooling happen
+//           on the way out of the registers, the gates of ReLU and pooling on the way in.
 //   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
 //   order   each sum over C is one chain in the order of C, whatever the partition into tasks.
 //   cost    2.25 C N multiply-adds per pixel. U, 144 C N bytes, is made anew in every call: to keep
-//           it for both directions of VGG-19 would take 414 MB.
+//           it for both directions of VGG-19 would take 414 MB, and to read it from memory takes
+//           longer than to make it from the weights, which are a quarter of its size.
 
 #include <algorithm>
 
@@ -29,56 +31,60 @@ namespace {
 constexpr int kTile = 4, kPositions = 36, kTaps = 9;
 constexpr int kPanelChannels = 64;  // output channels of a panel
 
-// The transformed tiles of a task take about this many bytes, so that the second-level cache has
-// room for the rest, but they are at least so many that the weights, which come from the
-// third-level cache, do not hold up the multiplication. Tuned on an AVX-512 processor with 2 MB of
-// second-level cache.
-constexpr size_t kTileBytes = size_t{1} << 19;
-constexpr int kLeastTiles = 56;
+constexpr int kChunkChannels = 64;  // input channels of a chunk
+constexpr int kTaskTiles = 64;      // wanted in a task
+
+// Up to so many blocks of tiles each transforms the weights anew, a chunk at a time, which stays in
+// the second-level cache: that is less work than to read all of them from the third. Beyond, they
+// are transformed once.
+constexpr int kFewTileBlocks = 2;
 
 // Cuts the work of `job`, whose sizes are set, into tasks.
 void partition(const Threads& threads, Conv3x3Job& job) {
-    const int group = inner().tiles, columns = inner().block_columns;
+    const int group = inner().tiles, width = inner().block_columns;
     const int tiles = ceil_div(job.H, kTile) * ceil_div(job.W, kTile);
 
-    // 1. tiles: whole register blocks, then evened out
-    const size_t group_bytes = sizeof(float) * kPositions * job.blocks_in * kLanes * group;
-    const int groups =
-        std::max(static_cast<int>(kTileBytes / group_bytes), ceil_div(kLeastTiles, group));
-    job.tile_blocks = ceil_div(tiles, groups * group);
+    // 1. tiles, evened out over the tasks, and the groups over the tiles
+    job.tile_blocks = ceil_div(tiles, kTaskTiles);
     job.tiles = ceil_div(tiles, job.tile_blocks);
     job.group = ceil_div(job.tiles, ceil_div(job.tiles, group));
 
     // 2. output channels: shared among tasks only where there are too few blocks of tiles
-    job.panel_blocks =
-        std::min(kPanelChannels / kLanes, ceil_div(job.blocks_out, columns) * columns);
+    job.columns = ceil_div(job.blocks_out, width);
+    job.panel_blocks = std::min(kPanelChannels / kLanes, job.columns * width);
     job.panels = ceil_div(job.blocks_out, job.panel_blocks);
     const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();
     job.parts = std::min(job.panels, ceil_div(wanted, job.tile_blocks));
 
-    // 3. scratch: one line more than a position takes, since a power of two from position to
+    // 3. input channels
+    const bool few = job.tile_blocks <= kFewTileBlocks;
+    job.chunk_blocks = few ? std::min(kChunkChannels / kLanes, job.blocks_in) : job.blocks_in;
+    job.chunks = ceil_div(job.blocks_in, job.chunk_blocks);
+
+    // 4. scratch: one line more than a position takes, since a power of two from position to
     // position would make the 36 lines of a tile share a few places of the first-level cache
     const size_t rows = static_cast<size_t>(job.group) * ceil_div(job.tiles, job.group);
+    job.U = (static_cast<size_t>(job.chunk_blocks) * kLanes * width + 1) * kLanes;
     job.V = (rows * job.blocks_in + 1) * kLanes;
     job.M = (static_cast<size_t>(job.tiles) * job.panel_blocks + 1) * kLanes;
 }
 
-size_t task_floats(const Conv3x3Job& job) {
-    return kPositions * (job.V + job.M);
-}
+// Floats of scratch: what all tasks share, and what each has for itself.
+struct Scratch {
+    size_t weights, tiles, own;
 
-int weight_tasks(const Conv3x3Job& job) {
-    return ceil_div(job.blocks_out, inner().block_columns);
-}
-
-size_t weight_floats(const Conv3x3Job& job) {
-    const size_t outputs = static_cast<size_t>(weight_tasks(job)) * inner().block_columns * kLanes;
-    return kPositions * outputs * job.blocks_in * kLanes;
-}
-
-size_t scratch_bytes(const Threads& threads, const Conv3x3Job& job) {
-    return (weight_floats(job) + threads.count() * task_floats(job)) * sizeof(float);
-}
+    explicit Scratch(const Conv3x3Job& job) {
+        const bool few = job.tile_blocks <= kFewTileBlocks;
+        const size_t slab = kPositions * job.U, V = kPositions * job.V;
+        const int panel_columns = job.panel_blocks / inner().block_columns;
+        weights = few ? 0 : job.columns * job.chunks * slab;
+        tiles = job.parts > 1 ? job.tile_blocks * V : 0;
+        own = kPositions * job.M + (few ? panel_columns * slab : 0) + (tiles == 0 ? V : 0);
+    }
+    size_t bytes(const Threads& threads) const {
+        return (weights + tiles + threads.count() * own) * sizeof(float);
+    }
+};
 
 Conv3x3Job forward_job(const Threads& threads, ConvShape s) {
     Conv3x3Job job = {};
@@ -96,12 +102,23 @@ Conv3x3Job backward_job(const Threads& threads, ConvShape s) {
     return job;
 }
 
-void run(Threads& threads, Conv3x3Job job, void* scratch) {
-    job.U = static_cast<float*>(scratch);
-    float* const own = job.U + weight_floats(job);
-    threads.run(weight_tasks(job), [&](int task, int) { inner().conv3x3_weights(job, task); });
+void run(Threads& threads, Conv3x3Job job, void* memory) {
+    const Scratch scratch(job);
+    float* const weights = static_cast<float*>(memory);
+    float* const tiles = weights + scratch.weights;
+    float* const own = tiles + scratch.tiles;
+    if (scratch.weights > 0) {
+        job.all_weights = weights;
+        threads.run(job.columns * job.chunks,
+                    [&](int task, int) { inner().conv3x3_weights(job, task); });
+    }
+    if (scratch.tiles > 0) {
+        job.all_tiles = tiles;
+        threads.run(job.tile_blocks * job.blocks_in,
+                    [&](int task, int) { inner().conv3x3_tiles(job, task); });
+    }
     threads.run(job.tile_blocks * job.parts, [&](int task, int thread) {
-        inner().conv3x3(job, task, own + thread * task_floats(job));
+        inner().conv3x3(job, task, own + thread * scratch.own);
     });
 }
 
@@ -123,8 +140,8 @@ void conv3x3_pack(const float* weight, int C, int N, float* packed) {
 }
 
 size_t conv3x3_relu_scratch(const Threads& threads, ConvShape s) {
-    return std::max(scratch_bytes(threads, forward_job(threads, s)),
-                    scratch_bytes(threads, backward_job(threads, s)));
+    return std::max(Scratch(forward_job(threads, s)).bytes(threads),
+                    Scratch(backward_job(threads, s)).bytes(threads));
 }
 
 void conv3x3_relu(Threads& threads,

@@ -5,7 +5,7 @@
 //   in      F (N, M) in blocks of 16 channels. N = channels, M = height * width.
 //   out     G (N, N) float64, exactly symmetric, overwritten.
 //   mapping tiles of up to 128 x 128 of the upper triangle times strips of pixels. In a tile,
-//           register blocks of rows x 16 columns sum outer products over runs of pixels: the
+//           register blocks of rows x columns sum outer products over runs of pixels: the
 //           blocked layout is already the packed form that a matrix multiplication wants.
 //   bounds  any N, M >= 1.
 //   order   float32 over 1024 pixels, those sums in float64 along a strip, then over the strips.
@@ -56,6 +56,38 @@ void locate(int across, int tile, int* row, int* column) {
     *column = *row + tile;
 }
 
+// Writes the 16 x 16 block (row, column), in blocks, of G and its mirror image; it belongs to tile
+// `tile`.
+void finish_block(
+    const Partition& p, void* scratch, int tile, int N, size_t M, int row, int column, double* G) {
+    const int first_column = column / kTileBlocks * kTileBlocks;
+    const size_t columns = std::min(kTileBlocks, channel_blocks(N) - first_column) * kLanes;
+    const size_t at = row % kTileBlocks * kLanes * columns + (column - first_column) * kLanes;
+    const int i_end = std::min(kLanes, N - row * kLanes),
+              j_end = std::min(kLanes, N - column * kLanes);
+    double block[kLanes][kLanes] = {};
+    for (int strip = 0; strip < p.strips; ++strip) {
+        const double* sums = p.sums(scratch, strip, tile) + at;
+        for (int i = 0; i < kLanes; ++i) {
+            for (int j = 0; j < kLanes; ++j) {
+                block[i][j] += sums[i * columns + j];
+            }
+        }
+    }
+    double* const upper = G + static_cast<size_t>(row) * kLanes * N + column * kLanes;
+    double* const lower = G + static_cast<size_t>(column) * kLanes * N + row * kLanes;
+    for (int i = 0; i < i_end; ++i) {
+        for (int j = 0; j < j_end; ++j) {
+            upper[static_cast<size_t>(i) * N + j] = block[i][j] / static_cast<double>(M);
+        }
+    }
+    for (int j = 0; j < j_end && column > row; ++j) {
+        for (int i = 0; i < i_end; ++i) {
+            lower[static_cast<size_t>(j) * N + i] = block[i][j] / static_cast<double>(M);
+        }
+    }
+}
+
 }  // namespace
 
 size_t gram_scratch(const Threads& threads, int N, size_t M) {
@@ -74,27 +106,23 @@ void gram(Threads& threads, int N, size_t M, const float* F, double* G, void* sc
         int row, column;
         locate(p.across, tile, &row, &column);
         const size_t begin = strip * p.strip, end = std::min(begin + p.strip, M);
-        double* sums = p.sums(scratch, strip, tile);
-        std::fill_n(sums, p.sums_of_tile, 0.0);
-        inner().gram(job, row, column, begin, end, sums, partial + thread * p.sums_of_tile);
+        inner().gram(job,
+                     row,
+                     column,
+                     begin,
+                     end,
+                     p.sums(scratch, strip, tile),
+                     partial + thread * p.sums_of_tile);
     });
 
     // 2. sum over the strips, mirrored below the diagonal
     threads.run(p.tiles * kTileBlocks, [&](int task, int) {
         int row, column;
         locate(p.across, task / kTileBlocks, &row, &column);
-        const int columns = std::min(kTile, channel_blocks(N) * kLanes - column * kTile);
-        const int first = row * kTile + task % kTileBlocks * kLanes;
-        for (int i = first; i < std::min(first + kLanes, N); ++i) {
-            for (int j = std::max(i, column * kTile); j < std::min((column + 1) * kTile, N); ++j) {
-                const size_t at = static_cast<size_t>(i % kTile) * columns + j % kTile;
-                double sum = 0.0;
-                for (int strip = 0; strip < p.strips; ++strip) {
-                    sum += p.sums(scratch, strip, task / kTileBlocks)[at];
-                }
-                G[static_cast<size_t>(i) * N + j] = G[static_cast<size_t>(j) * N + i] =
-                    sum / static_cast<double>(M);
-            }
+        const int first = row * kTileBlocks + task % kTileBlocks;
+        const int end = std::min((column + 1) * kTileBlocks, channel_blocks(N));
+        for (int block = std::max(first, column * kTileBlocks); block < end; ++block) {
+            finish_block(p, scratch, task / kTileBlocks, N, M, first, block, G);
         }
     });
 }

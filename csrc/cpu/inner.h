@@ -16,8 +16,8 @@ constexpr int kLanes = 16;  // channels of one block: features are (blocks, H, W
 enum class Pooling { none, average, maximum };
 enum class Border { zero, replicate, mirror };
 
-// conv3x3_relu.cpp. Weight tasks: blocks_out / block_columns, rounded up; then tasks: tile_blocks *
-// parts. Pooled arrays have H / 2 rows and W / 2 columns.
+// conv3x3_relu.cpp. Weight tasks: columns * chunks; tile tasks: tile_blocks * blocks_in; then
+// tasks: tile_blocks * parts. Pooled arrays have H / 2 rows and W / 2 columns.
 struct Conv3x3Job {
     int blocks_in, blocks_out, H, W;
     // Where the input comes from: features, or a gradient that passes a pooling and a ReLU on the
@@ -36,8 +36,11 @@ struct Conv3x3Job {
     // Partition into tasks.
     int tile_blocks, tiles, group;    // a task: `tiles` tiles, the last one fewer, in groups
     int parts, panels, panel_blocks;  // panels of output blocks, shared among the parts
-    float* U;                         // transformed weights
-    size_t V, M;                      // floats from one position to the next in a task's scratch
+    int columns;                      // register blocks of output channels
+    int chunks, chunk_blocks;         // of input channels, multiplied one after the other
+    float* all_weights;  // transformed; null: each task transforms what it needs, chunk by chunk
+    float* all_tiles;    // transformed; null: likewise
+    size_t U, V, M;      // floats from one position to the next in transformed arrays
 };
 
 // image_conv3x3_relu.cpp (size 3) and filter7x7.cpp (size 7). Tasks: strips of rows.
@@ -100,6 +103,7 @@ struct Inner {
     int block_columns;  // channel blocks of one register block
 
     void (*conv3x3_weights)(const Conv3x3Job&, int task);
+    void (*conv3x3_tiles)(const Conv3x3Job&, int task);
     void (*conv3x3)(const Conv3x3Job&, int task, float* scratch);
     void (*image_conv3x3)(const PlanarJob&, int task, float* scratch);
     void (*image_conv3x3_backward)(const PlanarJob&, int task, float* scratch);

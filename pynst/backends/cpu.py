@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Kind, Padding, Pooling, Shape
+from pynst.backends.base import Array, Evaluate, Kind, Padding, Plainly, Pooling, Shape
 from pynst.errors import BackendError
 
 __all__ = ["CpuBackend"]
@@ -82,6 +82,7 @@ class CpuBackend:
         except (RuntimeError, ValueError) as error:
             raise BackendError(f"cpu: {error}") from error
         count = self._threads.count
+        self.narrow = False
         self.name = f"cpu ({isa}, {count} thread{'s' if count > 1 else ''})"
         self._scratch = self.allocate(0)
         self._lock = Lock()
@@ -117,6 +118,9 @@ class CpuBackend:
 
     def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
         return np.ndarray(_layout(kind, shape), _DTYPES[kind], block, offset)
+
+    def free_memory(self) -> int | None:
+        return None
 
     def upload(self, values: NDArray[Any], kind: Kind, out: Array) -> None:
         if kind == "image":
@@ -166,6 +170,9 @@ class CpuBackend:
 
     def zero(self, array: Array) -> None:
         array[...] = 0
+
+    def record(self, losses: Array) -> Evaluate:  # noqa: ARG002
+        return Plainly()
 
     # ---- VGG-19 --------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ namespace PYNST_ISA {
 //
 //   v    blocks of 16 channels, v_stride floats apart, each (T, 16)
 //   u    (16 * blocks, kBlocks, 16)
-//   out  blocks out_stride floats apart, each (T, 16); with kAdd the sums are added to it
+//   out  blocks out_stride floats apart, each (T, 16); with kAdd the chains start from it
 template <int T, int B, bool kAdd>
 inline void multiply_block(const float* v,
                            size_t v_stride,
@@ -23,10 +23,11 @@ inline void multiply_block(const float* v,
     for (int t = 0; t < T; ++t) {
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
-            sums[t][b] = zero();
+            sums[t][b] = kAdd ? load(out + b * out_stride + t * kLanes) : zero();
         }
     }
     for (int block = 0; block < blocks; ++block, v += v_stride) {
+        PYNST_UNROLL_FOUR
         for (int c = 0; c < kLanes; ++c, u += kBlocks * kLanes) {
             __builtin_prefetch(ahead, 0, 2);
             ahead += ahead_step;
@@ -49,8 +50,7 @@ inline void multiply_block(const float* v,
     for (int t = 0; t < T; ++t) {
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
-            float* o = out + b * out_stride + t * kLanes;
-            store(o, kAdd ? load(o) + sums[t][b] : sums[t][b]);
+            store(out + b * out_stride + t * kLanes, sums[t][b]);
         }
     }
 }

@@ -138,6 +138,12 @@ inline void planar_pixels(const PlanarJob& job,
         for (int b = 0; b < B; ++b) {
             planes |= planes_of(job, group + b);
         }
+        for (int b = 0; b < B && kSize == 3; ++b) {  // where the next pixels will be written to
+            const size_t at = (static_cast<size_t>(group + b) * job.H * job.W + pixel + T) * kLanes;
+            for (int t = 0; t < T; ++t) {
+                __builtin_prefetch(job.features + at + t * kLanes, 1, 3);
+            }
+        }
         Lanes sums[T][B];
         correlate<kSize, T, B>(
             lines, plane_stride, line, planes, job.weights + group * group_stride, sums);
@@ -240,6 +246,10 @@ struct GatedRows {
                 const int x = i - 2 * radius;
                 const bool inside = y >= 0 && y < job.H && x >= 0 && x < job.W;
                 const size_t pixel = static_cast<size_t>(y) * job.W + x;
+                if (kSize == 3) {
+                    const size_t at = static_cast<size_t>(group) * job.H * job.W + pixel + job.W;
+                    __builtin_prefetch(job.dy + at * kLanes, 0, 2);
+                }
                 store(to, inside ? gated_group<kSize>(job, group, pixel) : zero());
             }
         }

@@ -6,29 +6,67 @@ namespace PYNST_ISA {
 // ---- gram ---------------------------------------------------------------------------------------
 
 // Pixels whose products are summed in float32 before they are added to float64, and those of them
-// that are read at a time, so that a register block's rows and columns stay in the first-level
-// cache.
-constexpr size_t kChunk = 1024, kRun = 128;
+// that are read at a time, so that all channels of a tile stay in the first-level cache.
+constexpr size_t kChunk = 1024, kRun = 64;
 
-// sums[r][i] += sum over pixels of row channel r times column channel i, for R rows and 16 columns.
-template <int R>
-inline void gram_block(
-    const float* rows, const float* columns, size_t pixels, float* sums, size_t stride) {
-    Lanes s[R];
+// sums[r][16 b + i] += sum over pixels of row channel r times channel i of column block b, for R
+// rows and B blocks, which lie `apart` floats from one another. Meanwhile the pixels of the columns
+// `ahead` floats further on are fetched to the second-level cache.
+template <int R, int B>
+inline void gram_block(const float* rows,
+                       const float* columns,
+                       size_t apart,
+                       size_t pixels,
+                       size_t ahead,
+                       float* sums,
+                       size_t stride) {
+    Lanes s[R][B];
     PYNST_UNROLL
     for (int r = 0; r < R; ++r) {
-        s[r] = load(sums + r * stride);
+        PYNST_UNROLL
+        for (int b = 0; b < B; ++b) {
+            s[r][b] = load(sums + r * stride + b * kLanes);
+        }
     }
     for (size_t p = 0; p < pixels; ++p, rows += kLanes, columns += kLanes) {
-        const Lanes c = load(columns);
+        Lanes c[B];
+        PYNST_UNROLL
+        for (int b = 0; b < B; ++b) {
+            c[b] = load(columns + b * apart);
+            __builtin_prefetch(columns + b * apart + ahead, 0, 2);
+        }
         PYNST_UNROLL
         for (int r = 0; r < R; ++r) {
-            s[r] = fma(broadcast(rows[r]), c, s[r]);
+            const Lanes x = broadcast(rows[r]);
+            PYNST_UNROLL
+            for (int b = 0; b < B; ++b) {
+                s[r][b] = fma(x, c[b], s[r][b]);
+            }
         }
     }
     PYNST_UNROLL
     for (int r = 0; r < R; ++r) {
-        store(sums + r * stride, s[r]);
+        PYNST_UNROLL
+        for (int b = 0; b < B; ++b) {
+            store(sums + r * stride + b * kLanes, s[r][b]);
+        }
+    }
+}
+
+// The same for a number of column blocks known only at run time, 1 <= blocks <= B.
+template <int B>
+inline void gram_blocks(int blocks,
+                        const float* rows,
+                        const float* columns,
+                        size_t apart,
+                        size_t pixels,
+                        size_t ahead,
+                        float* sums,
+                        size_t stride) {
+    if (blocks == B) {
+        gram_block<kGramRows, B>(rows, columns, apart, pixels, ahead, sums, stride);
+    } else if constexpr (B > 1) {
+        gram_blocks<B - 1>(blocks, rows, columns, apart, pixels, ahead, sums, stride);
     }
 }
 
@@ -41,16 +79,22 @@ struct GramTile {
 inline void gram_run(
     const GramJob& job, const GramTile& t, size_t p, size_t pixels, float* partial) {
     const size_t stride = static_cast<size_t>(t.column_end - t.column) * kLanes;
-    const auto block = [&](int i) { return job.F + (i * job.M + p) * kLanes; };
+    const size_t apart = job.M * kLanes;
+    const auto block = [&](int i) { return job.F + i * apart + p * kLanes; };
     for (int row = t.row; row < t.row_end; ++row) {
         for (int r = 0; r < kLanes; r += kGramRows) {
             float* sums = partial + (static_cast<size_t>(row - t.row) * kLanes + r) * stride;
-            for (int column = row > t.column ? row : t.column; column < t.column_end; ++column) {
-                gram_block<kGramRows>(block(row) + r,
-                                      block(column),
-                                      pixels,
-                                      sums + (column - t.column) * kLanes,
-                                      stride);
+            const size_t ahead = row == t.row && r == 0 ? kRun * kLanes : 0;  // once is enough
+            const int first = row > t.column ? row : t.column;
+            for (int column = first; column < t.column_end; column += kGramBlocks) {
+                gram_blocks<kGramBlocks>(min(kGramBlocks, t.column_end - column),
+                                         block(row) + r,
+                                         block(column),
+                                         apart,
+                                         pixels,
+                                         ahead,
+                                         sums + (column - t.column) * kLanes,
+                                         stride);
             }
         }
     }
@@ -78,7 +122,7 @@ void gram(const GramJob& job,
             gram_run(job, tile, p, p + kRun < chunk_end ? kRun : chunk_end - p, scratch);
         }
         for (size_t i = 0; i < rows * columns; ++i) {
-            sums[i] += scratch[i];
+            sums[i] = (chunk == begin ? 0.0 : sums[i]) + scratch[i];
         }
     }
 }
@@ -95,11 +139,19 @@ inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, f
     const size_t group = static_cast<size_t>(job.blocks) * kTiles * kLanes;
     for (int block = 0; block < job.blocks; ++block, to += kTiles * kLanes) {
         const float* F = job.F + block * block_stride + begin * kLanes;
-        const float* dF = job.dF + block * block_stride + begin * kLanes;
         for (int p = 0; p < pixels; ++p) {
-            __builtin_prefetch(F + (p + kPart) * kLanes, 0, 2);  // of the next part
-            __builtin_prefetch(dF + p * kLanes, 1, 2);
             store(to + p / kTiles * group + p % kTiles * kLanes, load(F + p * kLanes));
+        }
+    }
+}
+
+// Fetches kTiles pixels of kBlocks blocks of F and dF, from float `at` on, to the
+// second-level cache.
+inline void prefetch_pixels(const StyleGradientJob& job, size_t at) {
+    for (int b = 0; b < kBlocks; ++b, at += job.M * kLanes) {
+        for (int t = 0; t < kTiles; ++t) {
+            __builtin_prefetch(job.F + at + t * kLanes, 0, 2);
+            __builtin_prefetch(job.dF + at + t * kLanes, 1, 2);
         }
     }
 }
@@ -117,6 +169,7 @@ inline void style_gradient_part(const StyleGradientJob& job,
             const float* v = scratch + p / kTiles * group;
             float* out = job.dF + block * block_stride + (begin + p) * kLanes;
             const int rows = min(kTiles, pixels - p);
+            prefetch_pixels(job, block * block_stride + (begin + p + kPart) * kLanes);
             if (job.blocks - block >= kBlocks) {
                 multiply<kTiles, kBlocks, true>(
                     rows, v, kTiles * kLanes, D, job.blocks, out, block_stride, D, 0);

@@ -29,39 +29,35 @@ inline void transform_input(const Lanes* d, Lanes* v) {
     v[5] = fma(product, d[1], fnma(sum, d[3], d[5]));
 }
 
-// The rows of G: (1, p, p^2) / product of (p - q) over the other finite points q; the last is (0,
-// 0, 1).
-constexpr float kScale0 = 1 / (kA2 * kB2);
-constexpr float kScaleA = 1 / (2 * kA2 * (kA2 - kB2)), kScaleB = 1 / (2 * kB2 * (kB2 - kA2));
-constexpr float kG[kIn][3] = {{kScale0, 0, 0},
-                              {kScaleA, kScaleA * kA, kScaleA * kA2},
-                              {kScaleA, -kScaleA * kA, kScaleA * kA2},
-                              {kScaleB, kScaleB * kB, kScaleB * kB2},
-                              {kScaleB, -kScaleB * kB, kScaleB * kB2},
-                              {0, 0, 1}};
-
+// The rows of G are (1, p, p^2) for the finite points p, and (0, 0, 1). What they lack, a factor of
+// one over the product of (p - q) over the other finite points q, is made up for in A^T: there it
+// costs one operation, here it would cost five.
+//
 // u = G w
 inline void transform_weights(const Lanes* w, Lanes* u) {
-    u[0] = broadcast(kScale0) * w[0];
-    Lanes even = fma(broadcast(kG[1][2]), w[2], broadcast(kG[1][0]) * w[0]);
-    Lanes odd = broadcast(kG[1][1]) * w[1];
-    u[1] = even + odd;
-    u[2] = even - odd;
-    even = fma(broadcast(kG[3][2]), w[2], broadcast(kG[3][0]) * w[0]);
-    odd = broadcast(kG[3][1]) * w[1];
-    u[3] = even + odd;
-    u[4] = even - odd;
+    u[0] = w[0];
+    Lanes even = fma(broadcast(kA2), w[2], w[0]);
+    u[1] = fma(broadcast(kA), w[1], even);
+    u[2] = fnma(broadcast(kA), w[1], even);
+    even = fma(broadcast(kB2), w[2], w[0]);
+    u[3] = fma(broadcast(kB), w[1], even);
+    u[4] = fnma(broadcast(kB), w[1], even);
     u[5] = w[2];
 }
+
+constexpr float kScale0 = 1 / (kA2 * kB2);
+constexpr float kScaleA = 1 / (2 * kA2 * (kA2 - kB2)), kScaleB = 1 / (2 * kB2 * (kB2 - kA2));
 
 // y = A^T m
 inline void transform_output(const Lanes* m, Lanes* y) {
     const Lanes sum_a = m[1] + m[2], difference_a = m[1] - m[2];
     const Lanes sum_b = m[3] + m[4], difference_b = m[3] - m[4];
-    y[0] = m[0] + sum_a + sum_b;
-    y[1] = fma(broadcast(kB), difference_b, broadcast(kA) * difference_a);
-    y[2] = fma(broadcast(kB2), sum_b, broadcast(kA2) * sum_a);
-    y[3] = fma(broadcast(kB3), difference_b, fma(broadcast(kA3), difference_a, m[5]));
+    y[0] =
+        fma(broadcast(kScaleB), sum_b, fma(broadcast(kScaleA), sum_a, broadcast(kScale0) * m[0]));
+    y[1] = fma(broadcast(kScaleB * kB), difference_b, broadcast(kScaleA * kA) * difference_a);
+    y[2] = fma(broadcast(kScaleB * kB2), sum_b, broadcast(kScaleA * kA2) * sum_a);
+    y[3] = fma(
+        broadcast(kScaleB * kB3), difference_b, fma(broadcast(kScaleA * kA3), difference_a, m[5]));
 }
 
 }  // namespace PYNST_ISA
