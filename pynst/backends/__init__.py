@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from pynst.backends.base import Backend
+import logging
+
+from pynst.backends.base import Backend, Precision
 from pynst.errors import BackendError
 
 __all__ = ["available_backends", "open_backend"]
 
+_LOG = logging.getLogger("pynst")
 
-def open_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
+
+def open_backend(
+    name: str = "auto", *, threads: int | None = None, precision: Precision = "fast"
+) -> Backend:
     """Open a backend by name.
 
     Parameters
     ----------
     name : {"auto", "cpu", "cuda", "reference"}
-        ``"auto"`` takes the fastest that is available.
+        ``"auto"`` takes CUDA where it can be used, else the CPU.
     threads : int, optional
         CPU threads; default: ``OMP_NUM_THREADS``, then every processor this process may use.
+    precision : {"fast", "accurate"}
+        Of CUDA: 16-bit or 32-bit numbers.
 
     Raises
     ------
@@ -27,16 +35,18 @@ def open_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
         from pynst.backends.reference import ReferenceBackend
 
         return ReferenceBackend()
-    if name == "cuda":
-        raise BackendError(_NO_CUDA)
+    if name in ("auto", "cuda"):
+        from pynst.backends.cuda import CudaBackend
+
+        try:
+            return CudaBackend(precision)
+        except BackendError as error:
+            if name == "cuda":
+                raise
+            _LOG.debug("computing on the CPU: %s", error)
     from pynst.backends.cpu import CpuBackend
 
     return CpuBackend(threads)
-
-
-_NO_CUDA = (
-    "backend 'cuda' is not available: this version of PyNST has no CUDA core; use backend='cpu'"
-)
 
 
 def available_backends() -> dict[str, str]:
@@ -52,5 +62,6 @@ def available_backends() -> dict[str, str]:
         try:
             found[name] = open_backend(name).name
         except BackendError as error:
-            found[name] = f"not available: {error}"
+            reason = str(error).removeprefix(f"backend {name!r} is not available: ")
+            found[name] = f"not available: {reason}"
     return found

@@ -22,19 +22,34 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AddLoss", "Array", "Backend", "Kind", "Padding", "Pooling", "Shape"]
+__all__ = [
+    "AddLoss",
+    "Array",
+    "Backend",
+    "Evaluate",
+    "Kind",
+    "Padding",
+    "Plainly",
+    "Pooling",
+    "Precision",
+    "Shape",
+]
 
 Array: TypeAlias = Any
-"""A backend's own array: a NumPy array on the CPU, a CuPy array on CUDA."""
+"""A backend's own array: a NumPy array on the CPU, a `DeviceArray` on CUDA."""
 
 AddLoss: TypeAlias = Callable[[str, Array, Array], None]
 """(layer, F, dF): called by a network's walk back at a layer; adds the losses' gradient to dF."""
+
+Walk: TypeAlias = Callable[[], None]
+"""The ops of one evaluation, forward, backward and losses, in order."""
 
 Shape: TypeAlias = tuple[int, int, int]
 """Logical shape (C, H, W)."""
 
 Pooling: TypeAlias = Literal["average", "max"]
 Padding: TypeAlias = Literal["zero", "replicate"]
+Precision: TypeAlias = Literal["fast", "accurate"]
 
 Kind: TypeAlias = Literal["image", "features", "bits", "choices"]
 """What a piece of memory holds.
@@ -51,11 +66,37 @@ Kind: TypeAlias = Literal["image", "features", "bits", "choices"]
 """
 
 
+class Evaluate(Protocol):
+    """Does an evaluation; see `Backend.record`."""
+
+    scale: float
+    """What the next evaluation's gradients are kept times, as earlier ones have found it; with the
+    same one, equal images give equal bits."""
+
+    def __call__(self, walk: Walk, after: Walk | None = None) -> None:
+        """Do the walk, then what `after` does, which may be another thing each time."""
+
+
+class Plainly:
+    """An `Evaluate` that does what it is given, every time anew."""
+
+    scale = 1.0
+
+    def __call__(self, walk: Walk, after: Walk | None = None) -> None:
+        """Do the walk, then what `after` does."""
+        walk()
+        if after is not None:
+            after()
+
+
 class Backend(Protocol):
     """Memory and ops of one kind of processor."""
 
     name: str
-    """For people: ``"reference"``, ``"cpu (avx512, 2 threads)"``, ``"cuda (NVIDIA H200)"``."""
+    """For people: ``"cpu (avx512, 2 threads)"``, ``"cuda (NVIDIA H200, fast)"``."""
+
+    narrow: bool
+    """Whether features have to stay near one, as in 16-bit numbers, which end at 65504."""
 
     # ---- memory ------------------------------------------------------------------------------
 
@@ -73,6 +114,9 @@ class Backend(Protocol):
 
     def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
         """The array of this kind and shape at `offset` bytes (a multiple of 256) into `block`."""
+
+    def free_memory(self) -> int | None:
+        """Bytes that are free on the device; None where arrays lie in the memory of the host."""
 
     def upload(self, values: NDArray[Any], kind: Kind, out: Array) -> None:
         """Copy a logical NumPy array into `out` (bits: bool; choices: uint8; else floating)."""
@@ -100,6 +144,14 @@ class Backend(Protocol):
 
     def zero(self, array: Array) -> None:
         """Set an array to zero."""
+
+    def record(self, losses: Array) -> Evaluate:
+        """Return a function that does the evaluations that set `losses`: always the same walk.
+
+        A backend may do the walk itself once and then replay what it saw, on the same arrays; and
+        do it again where a gradient was lost to the range of its numbers. The losses are there for
+        `download_losses` when it returns.
+        """
 
     # ---- VGG-19 --------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Kind, Padding, Pooling, Shape
+from pynst.backends.base import Array, Evaluate, Kind, Padding, Plainly, Pooling, Shape
 
 __all__ = ["ReferenceBackend"]
 
@@ -42,6 +42,7 @@ class ReferenceBackend:
     """Implements `pynst.backends.base.Backend`."""
 
     name = "reference"
+    narrow = False
 
     # ---- memory ------------------------------------------------------------------------------
 
@@ -56,6 +57,9 @@ class ReferenceBackend:
 
     def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
         return block[offset : offset + self.nbytes(kind, shape)].view(_DTYPES[kind]).reshape(shape)
+
+    def free_memory(self) -> int | None:
+        return None
 
     def upload(self, values: NDArray[Any], kind: Kind, out: Array) -> None:  # noqa: ARG002
         out[...] = values
@@ -83,6 +87,9 @@ class ReferenceBackend:
 
     def zero(self, array: Array) -> None:
         array[...] = 0
+
+    def record(self, losses: Array) -> Evaluate:  # noqa: ARG002
+        return Plainly()
 
     # ---- VGG-19 --------------------------------------------------------------------------------
 

@@ -1,0 +1,267 @@
+// arguments.h: checks of the device arrays that Python hands to an op, with one form of message:
+//
+//   gram: F must be float32 or float16 of shape (H, W, 64), got float64 of shape (64, 100)
+//
+// An array is any object with __cuda_array_interface__; nothing of it is kept after the call.
+
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <climits>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace pynst {
+
+namespace py = pybind11;
+
+constexpr int kAny = -1;
+constexpr uintptr_t kVector = 16;    // bytes that kernels load at a time
+constexpr uintptr_t kScratch = 256;  // alignment of scratch memory
+
+// The interface's name of a type, and the one that people know.
+struct TypeName {
+    const char* code;
+    const char* name;
+};
+template <class T>
+constexpr TypeName kType = {};
+template <>
+constexpr TypeName kType<half> = {"<f2", "float16"};
+template <>
+constexpr TypeName kType<float> = {"<f4", "float32"};
+template <>
+constexpr TypeName kType<double> = {"<f8", "float64"};
+template <>
+constexpr TypeName kType<uint8_t> = {"|u1", "uint8"};
+template <>
+constexpr TypeName kType<uint16_t> = {"<u2", "uint16"};
+template <>
+constexpr TypeName kType<uint32_t> = {"<u4", "uint32"};
+template <>
+constexpr TypeName kType<int32_t> = {"<i4", "int32"};
+
+// One axis of a wanted shape: its letter for the message, and its length or kAny.
+struct Axis {
+    const char* letter;
+    int length = kAny;
+};
+
+// A block of device memory as Python describes it.
+struct DeviceArray {
+    std::string code;
+    std::vector<py::ssize_t> shape;
+    uintptr_t pointer = 0;
+    bool read_only = false;
+    bool contiguous = true;
+
+    bool is_half() const {
+        return code == kType<half>.code;
+    }
+    // Length of an axis; 1 where there is none, and the check of the shape then refuses it.
+    int length(size_t axis) const {
+        return axis < shape.size() && shape[axis] <= INT_MAX ? static_cast<int>(shape[axis]) : 1;
+    }
+};
+
+inline std::string describe(const DeviceArray& a) {
+    std::string name = a.code, axes, separator;
+    for (const TypeName& known : {kType<half>,
+                                  kType<float>,
+                                  kType<double>,
+                                  kType<uint8_t>,
+                                  kType<uint16_t>,
+                                  kType<uint32_t>,
+                                  kType<int32_t>}) {
+        name = a.code == known.code ? known.name : name;
+    }
+    for (const py::ssize_t length : a.shape) {
+        axes += separator + std::to_string(length);
+        separator = ", ";
+    }
+    return name + " of shape (" + axes + (a.shape.size() == 1 ? ",)" : ")");
+}
+
+inline std::string describe(const std::string& type, std::initializer_list<Axis> axes) {
+    std::string shape, separator;
+    for (const Axis& axis : axes) {
+        shape += separator + (axis.length == kAny ? axis.letter : std::to_string(axis.length));
+        separator = ", ";
+    }
+    return type + " of shape (" + shape + (axes.size() == 1 ? ",)" : ")");
+}
+
+// Checks the arguments of one op; the messages name the op and the argument.
+class Arguments {
+   public:
+    explicit Arguments(const char* op) : op_(op) {}
+
+    DeviceArray array(const char* name, const py::object& object) const {
+        const py::object found = py::getattr(object, "__cuda_array_interface__", py::none());
+        require(!found.is_none(),
+                std::string(name) + " must be an array on the device, got " +
+                    std::string(py::str(py::type::of(object).attr("__name__"))));
+        const py::dict interface = found;
+        const py::tuple data = interface["data"];
+        DeviceArray a;
+        a.code = interface["typestr"].cast<std::string>();
+        a.shape = interface["shape"].cast<std::vector<py::ssize_t>>();
+        a.pointer = data[0].cast<uintptr_t>();
+        a.read_only = data[1].cast<bool>();
+        if (interface.contains("strides") && !interface["strides"].is_none()) {
+            const auto strides = interface["strides"].cast<std::vector<py::ssize_t>>();
+            py::ssize_t dense = std::stoi(a.code.substr(2));
+            for (size_t i = a.shape.size(); i-- > 0;) {
+                a.contiguous = a.contiguous && (a.shape[i] == 1 || strides.at(i) == dense);
+                dense *= a.shape[i];
+            }
+        }
+        return a;
+    }
+
+    // The pointer to an array of type T and of this shape.
+    template <class T>
+    const T* in(const char* name,
+                const DeviceArray& a,
+                std::initializer_list<Axis> axes,
+                uintptr_t alignment = sizeof(T)) const {
+        check(name, a, a.code == kType<T>.code, kType<T>.name, axes, alignment);
+        return reinterpret_cast<const T*>(a.pointer);
+    }
+    template <class T>
+    const T* in(const char* name,
+                const py::object& object,
+                std::initializer_list<Axis> axes,
+                uintptr_t alignment = sizeof(T)) const {
+        return in<T>(name, array(name, object), axes, alignment);
+    }
+    template <class T>
+    T* out(const char* name,
+           const DeviceArray& a,
+           std::initializer_list<Axis> axes,
+           uintptr_t alignment = sizeof(T)) const {
+        in<T>(name, a, axes, alignment);
+        require(!a.read_only, std::string(name) + " must be writable, got a read-only array");
+        return reinterpret_cast<T*>(a.pointer);
+    }
+    template <class T>
+    T* out(const char* name,
+           const py::object& object,
+           std::initializer_list<Axis> axes,
+           uintptr_t alignment = sizeof(T)) const {
+        return out<T>(name, array(name, object), axes, alignment);
+    }
+
+    // None gives null.
+    template <class T>
+    const T* in_or_none(const char* name,
+                        const py::object& object,
+                        std::initializer_list<Axis> axes) const {
+        return object.is_none() ? nullptr : in<T>(name, object, axes);
+    }
+    template <class T>
+    T* out_or_none(const char* name,
+                   const py::object& object,
+                   std::initializer_list<Axis> axes) const {
+        return object.is_none() ? nullptr : out<T>(name, object, axes);
+    }
+
+    // Arrays in the core's layout (common.cuh); a length of kAny accepts any.
+    template <class T>
+    const T* features(const char* name, const DeviceArray& a, int H, int W, int C) const {
+        const T* p = in<T>(name, a, {{"H", H}, {"W", W}, {"padded C", C}}, kVector);
+        require(a.length(2) % 8 == 0,
+                std::string(name) + " must have channels in eights, got " + describe(a));
+        return p;
+    }
+    template <class T>
+    T* features_out(const char* name, const py::object& a, int H, int W, int C) const {
+        return out<T>(name, a, {{"H", H}, {"W", W}, {"padded C", C}}, kVector);
+    }
+    const float* image(const char* name, const DeviceArray& a, int H, int W) const {
+        return in<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
+    }
+    float* image_out(const char* name, const DeviceArray& a, int H, int W) const {
+        return out<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
+    }
+    const uint8_t* bits(const py::object& a, int H, int W, int C) const {
+        return in<uint8_t>("bits", a, {{"H", H}, {"W", W}, {"", C / 8}});
+    }
+    uint8_t* bits_out(const py::object& a, int H, int W, int C) const {
+        return out_or_none<uint8_t>("bits", a, {{"H", H}, {"W", W}, {"", C / 8}});
+    }
+    const uint16_t* choices(Pooling mode, const py::object& a, int h, int w, int C) const {
+        require(mode == Pooling::average || !a.is_none(),
+                "choices must be given for mode 'max', got None");
+        return in_or_none<uint16_t>("choices", a, {{"H / 2", h}, {"W / 2", w}, {"", C / 8}});
+    }
+    uint16_t* choices_out(const py::object& a, int h, int w, int C) const {
+        return out_or_none<uint16_t>("choices", a, {{"H / 2", h}, {"W / 2", w}, {"", C / 8}});
+    }
+    GradientScale* scale(const py::object& a) const {
+        return reinterpret_cast<GradientScale*>(
+            out_or_none<uint32_t>("gradient_scale", a, {{"4", 4}}));
+    }
+
+    void* scratch(const py::object& object, size_t bytes) const {
+        const DeviceArray a = array("scratch", object);
+        void* p = out<uint8_t>("scratch", a, {{"bytes"}}, kScratch);
+        require(static_cast<size_t>(a.shape[0]) >= bytes,
+                "scratch must hold " + std::to_string(bytes) + " bytes, got " +
+                    std::to_string(a.shape[0]));
+        return p;
+    }
+
+    // Calls op with a value of the features' type, half or float.
+    template <class Op>
+    void with_type(const char* name, const DeviceArray& a, Op op) const {
+        if (a.is_half()) {
+            op(half());
+        } else {
+            check(name,
+                  a,
+                  a.code == kType<float>.code,
+                  "float32 or float16",
+                  {{"H"}, {"W"}, {"padded C"}},
+                  kVector);
+            op(float());
+        }
+    }
+
+    void require(bool holds, const std::string& message) const {
+        if (!holds) {
+            throw std::invalid_argument(std::string(op_) + ": " + message);
+        }
+    }
+
+   private:
+    void check(const char* name,
+               const DeviceArray& a,
+               bool of_type,
+               const char* type,
+               std::initializer_list<Axis> axes,
+               uintptr_t alignment) const {
+        bool fits = of_type && a.shape.size() == axes.size();
+        size_t i = 0;
+        for (const Axis& axis : axes) {
+            fits = fits && (axis.length == kAny ? a.shape[i] >= 1 && a.shape[i] <= INT_MAX
+                                                : a.shape[i] == axis.length);
+            ++i;
+        }
+        require(fits,
+                std::string(name) + " must be " + describe(type, axes) + ", got " + describe(a));
+        require(a.contiguous, std::string(name) + " must be C-contiguous, got a strided view");
+        require(a.pointer != 0 && a.pointer % alignment == 0,
+                std::string(name) + " must lie at a multiple of " + std::to_string(alignment) +
+                    " bytes");
+    }
+
+    const char* op_;
+};
+
+}  // namespace pynst

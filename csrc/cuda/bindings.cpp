@@ -1,0 +1,127 @@
+// bindings.cpp: the Python module _cuda. It checks type, layout, shape and the relations between
+// shapes of arrays on the device, and launches ops on a stream.
+//
+// The interpreter is not released: a launch takes microseconds. Importing the module calls nothing
+// of CUDA, so that it can be imported without a driver, and before a fork.
+
+#include "bindings.h"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <array>
+
+#ifndef PYNST_CUDA_ARCHITECTURES
+#define PYNST_CUDA_ARCHITECTURES ""
+#endif
+
+namespace pynst {
+namespace {
+
+// ---- the device ---------------------------------------------------------------------------------
+
+#ifndef PYNST_CUDA_ON_CPU
+
+int driver_version() {
+    int version = 0;
+    return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
+}
+
+py::dict device(int index) {
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, index), "device");
+    py::dict found;
+    found["name"] = std::string(properties.name);
+    found["capability"] = py::make_tuple(properties.major, properties.minor);
+    found["memory"] = properties.totalGlobalMem;
+    return found;
+}
+
+void bind_device(py::module_& m) {
+    m.def("driver_version", driver_version, "Newest CUDA of the driver, 13000 for 13.0; 0: none.");
+    m.def("runtime_version", [] { return CUDART_VERSION; }, "CUDA that the core was built with.");
+    m.def(
+        "device_count",
+        [] {
+            int count = 0;
+            const cudaError_t status = cudaGetDeviceCount(&count);
+            check(status == cudaErrorNoDevice ? cudaSuccess : status, "device_count");
+            return count;
+        },
+        "Devices that this process sees.");
+    m.def("device", device, "Name, compute capability and bytes of memory of a device.");
+}
+
+#else
+
+void bind_device(py::module_&) {}
+
+#endif
+
+// ---- gradient scale -----------------------------------------------------------------------------
+
+void bind_gradient_scale(py::module_& m) {
+    m.def("gradient_scale_begin", [](const py::object& scale, uintptr_t stream) {
+        gradient_scale_begin(Arguments("gradient_scale_begin").scale(scale), as_stream(stream));
+    });
+    m.def("gradient_scale_end", [](const py::object& scale, uintptr_t stream) {
+        gradient_scale_end(Arguments("gradient_scale_end").scale(scale), as_stream(stream));
+    });
+}
+
+// ---- image and input ----------------------------------------------------------------------------
+
+using Axes = std::array<float, 9>;
+using Mean = std::array<float, 3>;
+
+InputAxes input_axes(const Axes& axes, const Mean& mean) {
+    InputAxes both;
+    std::copy(axes.begin(), axes.end(), both.axes);
+    std::copy(mean.begin(), mean.end(), both.mean);
+    return both;
+}
+
+void bind_image_input(py::module_& m) {
+    m.def("image_input",
+          [](const py::object& image,
+             const Axes& axes,
+             const Mean& mean,
+             const py::object& x,
+             uintptr_t stream) {
+              const Arguments arguments("image_input");
+              const DeviceArray to = arguments.array("x", x);
+              const int H = to.length(1), W = to.length(2);
+              float* q = arguments.image_out("x", to, kAny, kAny);
+              const float* p = arguments.in<float>("image", image, {{"", H}, {"", W}, {"3", 3}});
+              image_input(p, input_axes(axes, mean), H, W, q, as_stream(stream));
+          });
+    m.def("image_input_backward",
+          [](const py::object& dx,
+             const Axes& axes,
+             const Mean& mean,
+             const py::object& gradient,
+             uintptr_t stream) {
+              const Arguments arguments("image_input_backward");
+              const DeviceArray from = arguments.array("dx", dx);
+              const int H = from.length(1), W = from.length(2);
+              const float* p = arguments.image("dx", from, kAny, kAny);
+              float* q = arguments.out<float>("gradient", gradient, {{"", H}, {"", W}, {"3", 3}});
+              image_input_backward(p, input_axes(axes, mean), H, W, q, as_stream(stream));
+          });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cuda, m) {
+    m.doc() = "The CUDA core: the ops of pynst.backends.base.Backend over arrays on the device.";
+    m.attr("architectures") = PYNST_CUDA_ARCHITECTURES;
+    py::register_exception<CudaError>(m, "CudaError", PyExc_RuntimeError);
+    bind_device(m);
+    bind_gradient_scale(m);
+    bind_image_input(m);
+    bind_networks(m);
+    bind_losses(m);
+    bind_lbfgs(m);
+}
+
+}  // namespace pynst

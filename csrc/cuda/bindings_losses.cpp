@@ -1,0 +1,116 @@
+// bindings_losses.cpp: Gram matrices and the terms of the loss.
+
+#include "bindings.h"
+
+namespace pynst {
+namespace {
+
+void bind_gram(py::module_& m) {
+    m.def("gram_scratch", gram_scratch);
+    m.def("gram",
+          [](const py::object& F,
+             const std::string& products,
+             const py::object& G,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("gram");
+              const DeviceArray from = arguments.array("F", F), square = arguments.array("G", G);
+              const int N = square.length(0), M = pixels(arguments, from);
+              const Products how = products_of(arguments, products);
+              double* to = arguments.out<double>("G", square, {{"N"}, {"", N}});
+              void* memory = arguments.scratch(scratch, gram_scratch(N, M));
+              arguments.with_type("F", from, [&](auto type) {
+                  const auto* p =
+                      arguments.features<decltype(type)>("F", from, kAny, kAny, padded(N));
+                  gram(p, N, M, how, to, memory, as_stream(stream));
+              });
+          });
+}
+
+void bind_terms(py::module_& m) {
+    m.def("content_loss_scratch", content_loss_scratch);
+    m.def("content_loss",
+          [](const py::object& F,
+             const py::object& P,
+             double k,
+             const py::object& scale,
+             const py::object& gradient_scale,
+             const py::object& dF,
+             const py::object& loss,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("content_loss");
+              const DeviceArray from = arguments.array("F", F), target = arguments.array("P", P);
+              const int H = from.length(0), W = from.length(1), N = from.length(2);
+              const int M = pixels(arguments, from);
+              const float* s = arguments.in_or_none<float>("scale", scale, {{"", N}});
+              GradientScale* factor = arguments.scale(gradient_scale);
+              double* value = arguments.out<double>("loss", loss, {{"", 1}});
+              void* memory = arguments.scratch(scratch, content_loss_scratch(N, M));
+              arguments.with_type("F", from, [&](auto type) {
+                  using T = decltype(type);
+                  const T* p = arguments.features<T>("F", from, kAny, kAny, kAny);
+                  const T* q = arguments.features<T>("P", target, H, W, N);
+                  T* to = arguments.features_out<T>("dF", dF, H, W, N);
+                  content_loss(p, q, N, M, k, s, factor, to, value, memory, as_stream(stream));
+              });
+          });
+    m.def("style_loss_scratch", style_loss_scratch);
+    m.def("style_loss",
+          [](const py::object& F,
+             const py::object& G,
+             const py::object& A,
+             double k,
+             const py::object& scale,
+             const std::string& products,
+             const py::object& gradient_scale,
+             const py::object& dF,
+             const py::object& loss,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("style_loss");
+              const DeviceArray from = arguments.array("F", F), square = arguments.array("G", G);
+              const int H = from.length(0), W = from.length(1), N = square.length(0);
+              const int M = pixels(arguments, from);
+              const Products how = products_of(arguments, products);
+              const double* g = arguments.in<double>("G", square, {{"N"}, {"", N}});
+              const double* a = arguments.in<double>("A", A, {{"", N}, {"", N}});
+              const double* s = arguments.in_or_none<double>("scale", scale, {{"", N}});
+              GradientScale* factor = arguments.scale(gradient_scale);
+              double* value = arguments.out<double>("loss", loss, {{"", 1}});
+              void* memory = arguments.scratch(scratch, style_loss_scratch(N, M));
+              arguments.with_type("F", from, [&](auto type) {
+                  using T = decltype(type);
+                  const T* p = arguments.features<T>("F", from, kAny, kAny, padded(N));
+                  T* to = arguments.features_out<T>("dF", dF, H, W, padded(N));
+                  style_loss(
+                      p, g, a, N, M, k, s, how, factor, to, value, memory, as_stream(stream));
+              });
+          });
+    m.def("total_variation_scratch", total_variation_scratch);
+    m.def("total_variation",
+          [](const py::object& x,
+             double k,
+             const py::object& dx,
+             const py::object& loss,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("total_variation");
+              const DeviceArray from = arguments.array("x", x), to = arguments.array("dx", dx);
+              const int H = from.length(1), W = from.length(2);
+              const float* p = arguments.image("x", from, kAny, kAny);
+              float* q = arguments.image_out("dx", to, H, W);
+              double* value = arguments.out<double>("loss", loss, {{"", 1}});
+              void* memory = arguments.scratch(scratch, total_variation_scratch(H, W));
+              total_variation(p, H, W, k, q, value, memory, as_stream(stream));
+          });
+}
+
+}  // namespace
+
+void bind_losses(py::module_& m) {
+    bind_gram(m);
+    bind_terms(m);
+}
+
+}  // namespace pynst

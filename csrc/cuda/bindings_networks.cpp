@@ -1,0 +1,335 @@
+// bindings_networks.cpp: the ops of VGG-19 and of the built-in filters, forward and backward.
+
+#include "bindings.h"
+
+namespace pynst {
+namespace {
+
+// ---- conv3x3_relu -------------------------------------------------------------------------------
+
+// Sizes of a layer: channels in and out, pixels of the convolution's input.
+struct Layer {
+    int C, N, H, W;
+};
+
+// Calls op(T(), weights) in the precision of the features.
+template <class Op>
+void with_weights(const Arguments& arguments,
+                  const char* name,
+                  const DeviceArray& features,
+                  const py::object& weights,
+                  const py::object& low,
+                  int outputs,
+                  int inputs,
+                  Op op) {
+    const auto packed = [&](auto type, const char* part, const py::object& array) {
+        return arguments.in<decltype(type)>(
+            part, array, {{"9", 9}, {"", outputs}, {"", inputs}}, kVector);
+    };
+    arguments.with_type(name, features, [&](auto type) {
+        if constexpr (std::is_same_v<decltype(type), half>) {
+            op(type, packed(half(), "weights", weights));
+        } else if (low.is_none()) {
+            op(type, packed(float(), "weights", weights));
+        } else {
+            op(type, SplitWeights{packed(half(), "weights", weights), packed(half(), "low", low)});
+        }
+    });
+}
+
+void bind_conv3x3(py::module_& m) {
+    m.def("conv3x3_relu_scratch", conv3x3_relu_scratch);
+    m.def("conv3x3_relu",
+          [](const py::object& x,
+             const py::object& weights,
+             const py::object& low,
+             const py::object& bias,
+             int C,
+             int N,
+             const py::object& y,
+             const py::object& bits,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("conv3x3_relu");
+              const DeviceArray from = arguments.array("x", x);
+              const int H = from.length(0), W = from.length(1), n = padded(N);
+              const float* b = arguments.in<float>("bias", bias, {{"", n}});
+              uint8_t* mask = arguments.bits_out(bits, H, W, n);
+              void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(C, N, H, W));
+              with_weights(
+                  arguments, "x", from, weights, low, n, padded(C), [&](auto type, auto w) {
+                      using T = decltype(type);
+                      const T* p = arguments.features<T>("x", from, kAny, kAny, padded(C));
+                      T* to = arguments.features_out<T>("y", y, H, W, n);
+                      conv3x3_relu(p, w, b, C, N, H, W, to, mask, memory, as_stream(stream));
+                  });
+          });
+    m.def(
+        "conv3x3_relu_backward",
+        [](const py::object& dy,
+           const py::object& bits,
+           const py::object& weights,
+           const py::object& low,
+           int C,
+           int N,
+           const py::object& gradient_scale,
+           const py::object& dx,
+           const py::object& scratch,
+           uintptr_t stream) {
+            const Arguments arguments("conv3x3_relu_backward");
+            const DeviceArray from = arguments.array("dy", dy);
+            const int H = from.length(0), W = from.length(1), n = padded(N);
+            const uint8_t* mask = arguments.bits(bits, H, W, n);
+            GradientScale* scale = arguments.scale(gradient_scale);
+            void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(C, N, H, W));
+            with_weights(arguments, "dy", from, weights, low, padded(C), n, [&](auto type, auto w) {
+                using T = decltype(type);
+                const T* p = arguments.features<T>("dy", from, kAny, kAny, n);
+                T* to = arguments.features_out<T>("dx", dx, H, W, padded(C));
+                conv3x3_relu_backward(p, mask, w, C, N, H, W, scale, to, memory, as_stream(stream));
+            });
+        });
+}
+
+void bind_conv3x3_pool(py::module_& m) {
+    m.def("conv3x3_relu_pool",
+          [](const py::object& x,
+             const py::object& weights,
+             const py::object& low,
+             const py::object& bias,
+             int C,
+             int N,
+             const std::string& mode,
+             const py::object& y,
+             const py::object& bits,
+             const py::object& choices,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("conv3x3_relu_pool");
+              const DeviceArray from = arguments.array("x", x);
+              const int H = from.length(0), W = from.length(1), n = padded(N);
+              const Pooling pool = pooling(arguments, mode);
+              const float* b = arguments.in<float>("bias", bias, {{"", n}});
+              uint8_t* mask = arguments.bits_out(bits, H, W, n);
+              uint16_t* chosen = arguments.choices_out(choices, H / 2, W / 2, n);
+              void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(C, N, H, W));
+              with_weights(
+                  arguments, "x", from, weights, low, n, padded(C), [&](auto type, auto w) {
+                      using T = decltype(type);
+                      const T* p = arguments.features<T>("x", from, kAny, kAny, padded(C));
+                      T* to = arguments.features_out<T>("y", y, H / 2, W / 2, n);
+                      conv3x3_relu_pool(
+                          p, w, b, C, N, H, W, pool, to, mask, chosen, memory, as_stream(stream));
+                  });
+          });
+    m.def(
+        "conv3x3_relu_pool_backward",
+        [](const py::object& dy,
+           const py::object& bits,
+           const std::string& mode,
+           const py::object& choices,
+           const py::object& weights,
+           const py::object& low,
+           int C,
+           int N,
+           const py::object& gradient_scale,
+           const py::object& dx,
+           const py::object& scratch,
+           uintptr_t stream) {
+            const Arguments arguments("conv3x3_relu_pool_backward");
+            const DeviceArray from = arguments.array("dy", dy),
+                              to_array = arguments.array("dx", dx);
+            const int H = to_array.length(0), W = to_array.length(1), n = padded(N);
+            const Pooling pool = pooling(arguments, mode);
+            const uint8_t* mask = arguments.bits(bits, H, W, n);
+            const uint16_t* chosen = arguments.choices(pool, choices, H / 2, W / 2, n);
+            GradientScale* scale = arguments.scale(gradient_scale);
+            void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(C, N, H, W));
+            with_weights(arguments, "dy", from, weights, low, padded(C), n, [&](auto type, auto w) {
+                using T = decltype(type);
+                const T* p = arguments.features<T>("dy", from, H / 2, W / 2, n);
+                T* to = arguments.features_out<T>("dx", dx, kAny, kAny, padded(C));
+                conv3x3_relu_pool_backward(
+                    p, mask, pool, chosen, w, C, N, H, W, scale, to, memory, as_stream(stream));
+            });
+        });
+}
+
+// ---- image_conv3x3_relu -------------------------------------------------------------------------
+
+void bind_image_conv3x3(py::module_& m) {
+    m.def("image_conv3x3_relu",
+          [](const py::object& x,
+             const py::object& weights,
+             const py::object& bias,
+             int N,
+             const std::string& padding,
+             const py::object& y,
+             const py::object& bits,
+             uintptr_t stream) {
+              const Arguments arguments("image_conv3x3_relu");
+              const DeviceArray from = arguments.array("x", x), to_array = arguments.array("y", y);
+              const int H = from.length(1), W = from.length(2), n = padded(N);
+              const Padding pad = padding_of(arguments, padding);
+              const float* p = arguments.image("x", from, kAny, kAny);
+              const float* w =
+                  arguments.in<float>("weights", weights, {{"27", 27}, {"", n}}, kVector);
+              const float* b = arguments.in<float>("bias", bias, {{"", n}}, kVector);
+              uint8_t* mask = arguments.bits_out(bits, H, W, n);
+              arguments.with_type("y", to_array, [&](auto type) {
+                  auto* to = arguments.features_out<decltype(type)>("y", y, H, W, n);
+                  image_conv3x3_relu(p, w, b, N, H, W, pad, to, mask, as_stream(stream));
+              });
+          });
+    m.def("image_conv3x3_relu_backward",
+          [](const py::object& dy,
+             const py::object& bits,
+             const py::object& weights,
+             int N,
+             const std::string& padding,
+             const py::object& gradient_scale,
+             const py::object& dx,
+             uintptr_t stream) {
+              const Arguments arguments("image_conv3x3_relu_backward");
+              const DeviceArray from = arguments.array("dy", dy),
+                                to_array = arguments.array("dx", dx);
+              const int H = to_array.length(1), W = to_array.length(2), n = padded(N);
+              const Padding pad = padding_of(arguments, padding);
+              const uint8_t* mask = arguments.bits(bits, H, W, n);
+              const float* w =
+                  arguments.in<float>("weights", weights, {{"27", 27}, {"", n}}, kVector);
+              const GradientScale* scale = arguments.scale(gradient_scale);
+              float* to = arguments.image_out("dx", to_array, kAny, kAny);
+              arguments.with_type("dy", from, [&](auto type) {
+                  const auto* p = arguments.features<decltype(type)>("dy", from, H, W, n);
+                  image_conv3x3_relu_backward(
+                      p, mask, w, N, H, W, pad, scale, to, as_stream(stream));
+              });
+          });
+}
+
+// ---- pool2x2 ------------------------------------------------------------------------------------
+
+void bind_pool2x2(py::module_& m) {
+    m.def("pool2x2",
+          [](const py::object& x,
+             const std::string& mode,
+             const py::object& y,
+             const py::object& choices,
+             uintptr_t stream) {
+              const Arguments arguments("pool2x2");
+              const DeviceArray from = arguments.array("x", x);
+              const int H = from.length(0), W = from.length(1), C = from.length(2);
+              const Pooling pool = pooling(arguments, mode);
+              uint16_t* chosen = arguments.choices_out(choices, H / 2, W / 2, C);
+              arguments.with_type("x", from, [&](auto type) {
+                  using T = decltype(type);
+                  const T* p = arguments.features<T>("x", from, kAny, kAny, kAny);
+                  T* to = arguments.features_out<T>("y", y, H / 2, W / 2, C);
+                  pool2x2(p, C, H, W, pool, to, chosen, as_stream(stream));
+              });
+          });
+    m.def("pool2x2_backward",
+          [](const py::object& dy,
+             const std::string& mode,
+             const py::object& choices,
+             const py::object& dx,
+             uintptr_t stream) {
+              const Arguments arguments("pool2x2_backward");
+              const DeviceArray from = arguments.array("dy", dy),
+                                to_array = arguments.array("dx", dx);
+              const int H = to_array.length(0), W = to_array.length(1), C = to_array.length(2);
+              const Pooling pool = pooling(arguments, mode);
+              const uint16_t* chosen = arguments.choices(pool, choices, H / 2, W / 2, C);
+              arguments.with_type("dy", from, [&](auto type) {
+                  using T = decltype(type);
+                  const T* p = arguments.features<T>("dy", from, H / 2, W / 2, C);
+                  T* to = arguments.features_out<T>("dx", dx, kAny, kAny, kAny);
+                  pool2x2_backward(p, C, H, W, pool, chosen, to, as_stream(stream));
+              });
+          });
+}
+
+// ---- the built-in filters -----------------------------------------------------------------------
+
+void bind_filters(py::module_& m) {
+    m.def("filter7x7_scratch", filter7x7_scratch);
+    m.def("filter7x7",
+          [](const py::object& x,
+             const py::object& weights,
+             const py::object& plane,
+             const py::object& y,
+             const py::object& bits,
+             uintptr_t stream) {
+              const Arguments arguments("filter7x7");
+              const DeviceArray from = arguments.array("x", x), to_array = arguments.array("y", y);
+              const DeviceArray bank = arguments.array("weights", weights);
+              const int K = bank.length(0), H = from.length(1), W = from.length(2);
+              const float* p = arguments.image("x", from, kAny, kAny);
+              const float* w = arguments.in<float>("weights", bank, {{"K"}, {"49", 49}});
+              const int32_t* of = arguments.in<int32_t>("plane", plane, {{"", K}});
+              uint8_t* mask = arguments.bits_out(bits, H, W, padded(2 * K));
+              arguments.require(H >= 3 && W >= 3,
+                                "x must be at least 3 x 3 pixels, got " + std::to_string(H) +
+                                    " x " + std::to_string(W));
+              arguments.with_type("y", to_array, [&](auto type) {
+                  auto* to = arguments.features_out<decltype(type)>("y", y, H, W, padded(2 * K));
+                  filter7x7(p, w, of, K, H, W, to, mask, as_stream(stream));
+              });
+          });
+    m.def("filter7x7_backward",
+          [](const py::object& dy,
+             const py::object& bits,
+             const py::object& weights,
+             const py::object& plane,
+             const py::object& gradient_scale,
+             const py::object& dx,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("filter7x7_backward");
+              const DeviceArray from = arguments.array("dy", dy),
+                                to_array = arguments.array("dx", dx);
+              const DeviceArray bank = arguments.array("weights", weights);
+              const int K = bank.length(0), H = to_array.length(1), W = to_array.length(2);
+              const int n = padded(2 * K);
+              const uint8_t* mask = arguments.bits(bits, H, W, n);
+              const float* w = arguments.in<float>("weights", bank, {{"K"}, {"49", 49}});
+              const int32_t* of = arguments.in<int32_t>("plane", plane, {{"", K}});
+              const GradientScale* scale = arguments.scale(gradient_scale);
+              float* to = arguments.image_out("dx", to_array, kAny, kAny);
+              void* memory = arguments.scratch(scratch, filter7x7_scratch(K, H, W));
+              arguments.with_type("dy", from, [&](auto type) {
+                  const auto* p = arguments.features<decltype(type)>("dy", from, H, W, n);
+                  filter7x7_backward(p, mask, w, of, K, H, W, scale, to, memory, as_stream(stream));
+              });
+          });
+    m.def("binomial_down", [](const py::object& x, const py::object& y, uintptr_t stream) {
+        const Arguments arguments("binomial_down");
+        const DeviceArray from = arguments.array("x", x), to = arguments.array("y", y);
+        const int H = from.length(1), W = from.length(2);
+        const float* p = arguments.image("x", from, kAny, kAny);
+        float* q = arguments.image_out("y", to, (H + 1) / 2, (W + 1) / 2);
+        binomial_down(p, H, W, q, as_stream(stream));
+    });
+    m.def("binomial_down_backward",
+          [](const py::object& dy, const py::object& dx, uintptr_t stream) {
+              const Arguments arguments("binomial_down_backward");
+              const DeviceArray from = arguments.array("dy", dy), to = arguments.array("dx", dx);
+              const int H = to.length(1), W = to.length(2);
+              const float* p = arguments.image("dy", from, (H + 1) / 2, (W + 1) / 2);
+              float* q = arguments.image_out("dx", to, kAny, kAny);
+              binomial_down_backward(p, H, W, q, as_stream(stream));
+          });
+}
+
+}  // namespace
+
+void bind_networks(py::module_& m) {
+    bind_conv3x3(m);
+    bind_conv3x3_pool(m);
+    bind_image_conv3x3(m);
+    bind_pool2x2(m);
+    bind_filters(m);
+}
+
+}  // namespace pynst

@@ -1,0 +1,64 @@
+// conv3x3_relu.cu: 3x3 convolution with its ReLU.
+//
+//   y = max(0, w * x + b)
+//
+//   in      x (H, W, padded(C)), w (9, padded(N), padded(C)), b (padded(N)) float32.
+//   out     y (H, W, padded(N)), and one bit per ReLU unless bits is null.
+//   mapping conv3x3_tensor.cuh for halves and for floats as two halves, conv3x3_simt.cuh for floats
+//           as such; conv3x3_run.cuh chooses the tile.
+//   bounds  any C, N, H, W >= 1.
+//   order   fixed by the sizes alone; see the two kernels. Where pixels are few, sums over parts of
+//           the input channels are added in order by a second kernel.
+//   cost    9 C N multiply-adds per pixel; x is read once per 64 or 128 output channels.
+
+#include "conv3x3_run.cuh"
+
+namespace pynst {
+
+using namespace conv3x3;
+
+template <class T, class Weights>
+void conv3x3_relu(const T* x,
+                  Weights w,
+                  const float* b,
+                  int C,
+                  int N,
+                  int H,
+                  int W,
+                  T* y,
+                  uint8_t* bits,
+                  void* scratch,
+                  cudaStream_t stream) {
+    const Rectified<T> result = {b, y, bits};
+    run_conv3x3(Features<T>{x}, w, {C, N, H, W}, result, scratch, stream);
+    CHECK_LAUNCH("conv3x3_relu");
+}
+
+namespace {
+
+size_t sums_bytes(int C, int N, int H, int W, TileSize tile) {
+    const Layer layer = make_layer(C, N, H, W, tile, nullptr);
+    const size_t of_part = sizeof(float) * H * W * layer.N;
+    return layer.parts > 1 ? layer.parts * of_part : 0;
+}
+
+size_t one_way(int C, int N, int H, int W) {
+    return std::max({sums_bytes(C, N, H, W, half_tile_size(N, H, W)),
+                     sums_bytes(C, N, H, W, SplitTile::kSize),
+                     sums_bytes(C, N, H, W, kSimtTile)});
+}
+
+}  // namespace
+
+size_t conv3x3_relu_scratch(int C, int N, int H, int W) {
+    return std::max(one_way(C, N, H, W), one_way(N, C, H, W));
+}
+
+#define INSTANTIATE(T, Weights) \
+    template void conv3x3_relu( \
+        const T*, Weights, const float*, int, int, int, int, T*, uint8_t*, void*, cudaStream_t)
+INSTANTIATE(half, const half*);
+INSTANTIATE(float, SplitWeights);
+INSTANTIATE(float, const float*);
+
+}  // namespace pynst

@@ -1,0 +1,116 @@
+// conv3x3_tensor.cuh: a 3x3 convolution on tensor cores, as a product without an unfolded matrix.
+//
+//   sum[y, x, n] = sum over r, s, c of w[3 r + s, n, c] in[y + r - 1, x + s - 1, c]
+//
+//   in      a source (conv3x3_source.cuh); weights (9, N, C) halves, for T = float high and low.
+//   out     a result (conv3x3_result.cuh).
+//   mapping a block computes kHeight x 16 pixels of kChannels channels, a warp kRows rows of 16
+//           pixels of 32 channels (conv3x3_walk.cuh). While one chunk of 16 input channels is
+//           multiplied, the input of the next comes in, and the weights one column of taps after
+//           the other (conv3x3_tile.cuh).
+//   bounds  any size; what lies outside reads as zero and is not stored.
+//   order   per output: chunks of 16 channels; in each s = 0, 1, 2; in each r = 0, 1, 2, whatever
+//           the tile. Floats: the sum over a column of taps is added in float32, since tensor cores
+//           cut off, not round, what they add up.
+//   cost    9 C N multiply-adds per pixel, three times as many for floats. Per product of 16 x 8 x
+//           16 a warp of 8 rows reads 85 bytes of shared memory.
+
+#pragma once
+
+#include <type_traits>
+
+#include "conv3x3_walk.cuh"
+
+namespace pynst::conv3x3 {
+
+template <class Tile, class Source, class Weights, class Result>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
+    conv3x3_tensor_kernel(Source source, Weights w, Layer layer, Result result) {
+    DYN_SHARED(uint4, shared);
+    uint4* const ring = shared + 2 * Tile::kInput;
+    const Place place(layer, Tile::kSize);
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int warp_row = warp % Tile::kDown * Tile::kRows;
+    const int warp_n = warp / Tile::kDown * kTileChannels;
+    const LaneRows rows(lane);
+    const auto operands = [&](int chunk, int s) -> Operands {
+        return {shared + (chunk & 1) * Tile::kInput + warp_row * kRowPieces + rows.input[s],
+                ring + s * Tile::kStage + warp_n * kPieces + rows.weights};
+    };
+
+    // 1. fill the first tile of input and all but one stage of weights
+    const int chunks = (place.last_channel - place.first_channel + kChunk - 1) / kChunk;
+    const WeightCopies<Tile> weights(layer, place);
+    InputCopies<Tile, Source> input(source, layer, place);
+#pragma unroll
+    for (int s = 0; s < kStages - 1; ++s) {
+#pragma unroll
+        for (int r = 0; r < 3; ++r) {
+            weights.start(ring, w, layer, 0, r, s);
+        }
+        cp_async_commit();
+    }
+#pragma unroll
+    for (int s = 0; s < 3; ++s) {
+        input.fetch(s, 0);
+        input.store(shared, s);
+    }
+    input.fetch(0, 1);
+    cp_async_wait<kStages - 2>();
+    __syncthreads();
+    Fragments held;
+    begin<Tile>(held, operands(0, 0));
+
+    // 2. multiply, a column of taps at a time. A third of the next chunk's input is fetched in one
+    // step and stored in the next, so that no warp ever waits for it. What is to be done beside the
+    // products is spread over the rows: a branch there also keeps the compiler from loading all
+    // fragments at once, which would leave the tensor cores idle in the meantime.
+    float sum[Tile::kRows][4][4] = {};
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+        uint4* const next_input = shared + (chunk + 1 & 1) * Tile::kInput;
+        const auto step = [&](auto column) {
+            constexpr int s = decltype(column)::value, copied = (s + kStages - 1) % 3;
+            const int chunk_copied = chunk + (s + kStages - 1) / 3;
+            const auto chore = [&](int y) {
+                if (y == 0 && chunk + 1 < chunks) {
+                    input.store(next_input, s);
+                    input.fetch((s + 1) % 3, chunk + (s + 4) / 3);
+                }
+                if (y >= 1 && y <= 3 && chunk_copied < chunks) {
+                    weights.start(ring, w, layer, chunk_copied, y - 1, copied);
+                }
+                if (y == Tile::kRows) {
+                    // All that this step reads is in registers, or on the way to them; what the
+                    // next one reads has to be in shared memory.
+                    cp_async_commit();
+                    cp_async_wait<kStages - 2>();
+                    __syncthreads();
+                }
+            };
+            advance<Tile, s*(Tile::kRows + 2) % 3>(
+                sum, held, operands(chunk, s), operands(chunk + (s + 1) / 3, (s + 1) % 3), chore);
+        };
+        step(std::integral_constant<int, 0>());
+        step(std::integral_constant<int, 1>());
+        step(std::integral_constant<int, 2>());
+    }
+
+    // 3. store, a square of 2 x 2 pixels at a time
+    const int column = place.column + lane / 4 * 2, n = place.n + warp_n + lane % 4 * kLanes;
+#pragma unroll
+    for (int pair = 0; pair < Tile::kRows / 2; ++pair) {
+        Square v;
+#pragma unroll
+        for (int i = 0; i < 4 * kLanes; ++i) {
+            const int corner = i / kLanes, channel = i % kLanes;
+            v[corner][channel] =
+                sum[2 * pair + corner / 2][channel / 2][corner % 2 * 2 + channel % 2];
+        }
+        store(layer, place, place.row + warp_row + 2 * pair, column, n, v, result);
+    }
+    if (layer.parts == 1) {
+        result.finish();
+    }
+}
+
+}  // namespace pynst::conv3x3

@@ -1,0 +1,80 @@
+// gradient_scale.cu: the power of two that keeps gradients of features within the range of halves.
+//
+//   begin   scale = next, or 1 at first;  largest = 0
+//   end     m = largest of |scale * gradient|;  accepted = m is 0 or in [2^0, 2^15);
+//           next = the power of two that puts m into [2^9, 2^10)
+//
+//   in      GradientScale, in device memory; `largest` is gathered by the ops in between.
+//   out     the same, updated.
+//   mapping one thread: a few integers, but no journey to the host.
+//   bounds  scale stays within 2^-60 .. 2^60; an m that is infinite or no number is too large.
+//   order   one thread.
+//   cost    a launch each.
+//
+// Why these numbers. A half is at most 65504 and loses bits below 2^-14. `largest` is noted before
+// rounding, so it is right even where the half has overflowed. The walk back notes it at each layer,
+// so [2^9, 2^10) leaves six powers of two for the change from one evaluation to the next, and 2^15
+// rather than 65504 one for sums that are rounded on the way to the number that was noted. Below
+// 2^0 the largest gradient would have fourteen powers of two left before its neighbours lose bits:
+// the typical gradient is that much smaller. Within [2^5, 2^13) the scale rests: a scale that
+// flutters would round equal inputs differently in consecutive evaluations. From an infinite m no
+// scale can be told: 2^-12 at a time reaches any gradient in a few evaluations. Where the limits
+// leave the scale as it is, another evaluation would end the same, so this one has to do.
+
+#include "common.cuh"
+
+namespace pynst {
+namespace {
+
+constexpr int kTarget = 9;                   // exponent of m to aim for
+constexpr int kRestLow = 5, kRestHigh = 13;  // no change within 2^5 <= m < 2^13
+constexpr int kLow = 0, kHigh = 15;          // accepted within 2^0 <= m < 2^15
+constexpr int kOverflowStep = 12;
+constexpr int kLimit = 60;
+constexpr unsigned kInfinity = 0x7f800000u;
+
+// floor(log2(value)) of a positive number from its bits; -127 for all subnormals.
+__device__ int exponent_of(unsigned bits) {
+    return static_cast<int>(bits >> 23) - 127;
+}
+
+__device__ float power_of_two(int exponent) {
+    return __uint_as_float(static_cast<unsigned>(exponent + 127) << 23);
+}
+
+__device__ int next_exponent(int scale_exponent, unsigned largest) {
+    const int m = exponent_of(largest);
+    if (largest == 0 || (m >= kRestLow && m < kRestHigh)) {
+        return scale_exponent;
+    }
+    const int next = scale_exponent + (largest >= kInfinity ? -kOverflowStep : kTarget - m);
+    return next < -kLimit ? -kLimit : next > kLimit ? kLimit : next;
+}
+
+__global__ void gradient_scale_begin_kernel(GradientScale* scale) {
+    scale->scale = scale->next == 0.0f ? 1.0f : scale->next;
+    scale->largest = 0;
+    scale->accepted = 0;
+}
+
+__global__ void gradient_scale_end_kernel(GradientScale* scale) {
+    const unsigned largest = scale->largest;
+    const int m = exponent_of(largest), now = exponent_of(__float_as_uint(scale->scale));
+    const int next = next_exponent(now, largest);
+    scale->next = power_of_two(next);
+    scale->accepted = largest == 0 || (m >= kLow && m < kHigh) || next == now;
+}
+
+}  // namespace
+
+void gradient_scale_begin(GradientScale* scale, cudaStream_t stream) {
+    LAUNCH(gradient_scale_begin_kernel, (1), (1), 0, stream, scale);
+    CHECK_LAUNCH("gradient_scale_begin");
+}
+
+void gradient_scale_end(GradientScale* scale, cudaStream_t stream) {
+    LAUNCH(gradient_scale_end_kernel, (1), (1), 0, stream, scale);
+    CHECK_LAUNCH("gradient_scale_end");
+}
+
+}  // namespace pynst

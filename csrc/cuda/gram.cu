@@ -1,0 +1,182 @@
+// gram.cu: Gram matrix of one layer's feature maps.
+//
+//   G_ij = sum_k F_ik F_jk / M          Gatys et al. 2016, Eq. 3, divided by the number of pixels
+//
+//   in      F (M, padded(N)) float32 or half. N = channels, M = height * width.
+//   out     G (N, N) float64, exactly symmetric, overwritten.
+//   mapping 1. a block per tile of the upper triangle and split of the pixels (gram_partial.cuh).
+//           2. a block per 32 elements: eight warps share the splits; written on both sides of the
+//           diagonal.
+//   bounds  any N, M >= 1; a tile reads zeros outside F.
+//   order   float32 over 128 pixels, those sums in float32 along a split, then the splits in
+//           float64: eight runs, then the runs. Depends on N and M alone.
+//   cost    N (N + tile) M / 2 multiply-adds, three times as many for float32 on tensor cores; F is
+//           read once per tile of channels, partial sums of a few megabytes are written and read.
+
+#include "gram_partial.cuh"
+
+namespace pynst {
+namespace {
+
+// Chosen by the roofline of an H200, not yet by measurement, as are the shapes below.
+constexpr int kProcessors = 132;   // for an even load
+constexpr int kLeastPixels = 256;  // of a split: below, its sums' way through memory costs more
+constexpr int kMostPixels = 8192;  // a chain of 64 folds
+constexpr int kRuns = 8;           // in which the splits are summed
+
+using Half64 = GramShape<64, 32, 32, 64, 5, true>;
+using Half128 = GramShape<128, 64, 32, 32, 6, true>;
+using Half144 = GramShape<144, 48, 48, 32, 6, true>;  // the built-in network's 134 channels
+using HalfMany = GramShape<128, 64, 32, 32, 3, false>;
+using Float64 = GramShape<64, 32, 32, 16, 2, true>;
+using FloatMany = GramShape<64, 32, 32, 16, 2, false>;
+
+// Calls back with the shape for N channels, one that holds all of G if there is one.
+template <class Visit>
+auto with_half_shape(int N, Visit visit) {
+    const int channels = padded(N);
+    if (channels <= 64) {
+        return visit(Half64());
+    }
+    if (channels <= 128) {
+        return visit(Half128());
+    }
+    return channels <= 144 ? visit(Half144()) : visit(HalfMany());
+}
+
+template <class Visit>
+auto with_float_shape(int N, Visit visit) {
+    return N <= Float64::kTile ? visit(Float64()) : visit(FloatMany());
+}
+
+// Depends on N and M alone, so that the order of the sums does.
+template <class Shape>
+GramPartition partition_of(int N, int M) {
+    GramPartition p;
+    p.tile = Shape::kTile;
+    p.across = ceil_div(N, p.tile);
+    p.tiles = p.across * (p.across + 1) / 2;
+    const int least = ceil_div(M, kMostPixels), most = ceil_div(M, kLeastPixels);
+    const int wanted = Shape::kBlocks * kProcessors / p.tiles;
+    const int splits = wanted < least ? least : wanted > most ? most : wanted;
+    p.pixels = ceil_div(ceil_div(M, splits), kFoldPixels) * kFoldPixels;
+    p.splits = ceil_div(M, p.pixels);
+    return p;
+}
+
+__global__ void __launch_bounds__(32 * kRuns) gram_reduce_kernel(const float* __restrict__ partials,
+                                                                 GramPartition partition,
+                                                                 int N,
+                                                                 int M,
+                                                                 double* __restrict__ G) {
+    SHARED(double, runs, kRuns * 32);
+    const int tile = partition.tile, blocks_of_tile = tile * tile / 32;
+    const int tile_index = blockIdx.x / blocks_of_tile;
+    const int run = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int element = blockIdx.x % blocks_of_tile * 32 + lane;
+    int row, column;
+    locate_in_triangle(partition.across, tile_index, &row, &column);
+    const int i = row * tile + element / tile, j = column * tile + element % tile;
+    const bool wanted = i <= j && j < N;
+
+    // 1. a run of the splits
+    const int length = ceil_div(partition.splits, kRuns), begin = run * length;
+    double sum = 0.0;
+    if (wanted) {
+#pragma unroll 8
+        for (int split = begin; split < begin + length && split < partition.splits; ++split) {
+            sum += partials[partition.at(split, tile_index) + element];
+        }
+    }
+    runs[threadIdx.x] = sum;
+    __syncthreads();
+
+    // 2. the runs
+    if (run == 0 && wanted) {
+        for (int r = 1; r < kRuns; ++r) {
+            sum += runs[r * 32 + lane];
+        }
+        sum /= M;
+        G[static_cast<size_t>(i) * N + j] = sum;
+        G[static_cast<size_t>(j) * N + i] = sum;
+    }
+}
+
+template <class T, class Shape>
+void tensor_partials(const T* F,
+                     int N,
+                     int M,
+                     const GramPartition& partition,
+                     float* partials,
+                     cudaStream_t stream) {
+    constexpr auto kernel = gram_tensor_kernel<T, Shape>;
+    constexpr int kBytes = Shape::template kSharedBytes<T>;
+    static_assert(kBytes <= 64 * 1024, "what a block of sm_75 has");
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
+          "gram");
+    const int blocks = partition.tiles * partition.splits;
+    LAUNCH(kernel, (blocks), (Shape::kThreads), kBytes, stream, F, N, M, partition, partials);
+    CHECK_LAUNCH("gram");
+}
+
+GramPartition make_partials(
+    const half* F, int N, int M, Products, float* partials, cudaStream_t stream) {
+    return with_half_shape(N, [&](auto shape) {
+        using Shape = decltype(shape);
+        const GramPartition partition = partition_of<Shape>(N, M);
+        tensor_partials<half, Shape>(F, N, M, partition, partials, stream);
+        return partition;
+    });
+}
+
+GramPartition make_partials(
+    const float* F, int N, int M, Products products, float* partials, cudaStream_t stream) {
+    return with_float_shape(N, [&](auto shape) {
+        using Shape = decltype(shape);
+        static_assert(Shape::kTile == kSimtTile, "one partition for both kinds of products");
+        const GramPartition partition = partition_of<Shape>(N, M);
+        if (products == Products::tensor) {
+            tensor_partials<float, Shape>(F, N, M, partition, partials, stream);
+        } else {
+            const int blocks = partition.tiles * partition.splits;
+            LAUNCH(gram_simt_kernel,
+                   (blocks),
+                   (kSimtThreads),
+                   0,
+                   stream,
+                   F,
+                   N,
+                   M,
+                   partition,
+                   partials);
+            CHECK_LAUNCH("gram");
+        }
+        return partition;
+    });
+}
+
+}  // namespace
+
+size_t gram_scratch(int N, int M) {
+    const auto bytes = [&](auto shape) {
+        const GramPartition partition = partition_of<decltype(shape)>(N, M);
+        return partition.at(partition.splits, 0) * sizeof(float);
+    };
+    const size_t halves = with_half_shape(N, bytes), floats = with_float_shape(N, bytes);
+    return halves > floats ? halves : floats;
+}
+
+template <class T>
+void gram(
+    const T* F, int N, int M, Products products, double* G, void* scratch, cudaStream_t stream) {
+    float* partials = static_cast<float*>(scratch);
+    const GramPartition partition = make_partials(F, N, M, products, partials, stream);
+    const int blocks = partition.tiles * (partition.tile * partition.tile / 32);
+    LAUNCH(gram_reduce_kernel, (blocks), (32 * kRuns), 0, stream, partials, partition, N, M, G);
+    CHECK_LAUNCH("gram");
+}
+
+template void gram<half>(const half*, int, int, Products, double*, void*, cudaStream_t);
+template void gram<float>(const float*, int, int, Products, double*, void*, cudaStream_t);
+
+}  // namespace pynst

@@ -1,0 +1,219 @@
+// gram_partial.cuh: one tile of F F^T, summed over a split of the pixels: the first half of gram.cu.
+//
+// F lies pixel by pixel, so both operands are boxes of pixels x channels of the same array, and k,
+// the index summed over, runs down their rows. On the diagonal they are the same box, read once.
+//
+// A float32 sum over thousands of pixels, all of one sign, would lose six bits, and tensor cores
+// truncate when they add: every kFoldPixels pixels the sums are folded, with rounding, into others.
+
+#pragma once
+
+#include "product_ring.cuh"
+#include "product_simt.cuh"
+#include "product_warp.cuh"
+
+namespace pynst {
+
+constexpr int kFoldPixels = 128;
+
+// Row and column of an element on or above the diagonal, counted row by row.
+__device__ __forceinline__ void locate_in_triangle(int across, int index, int* row, int* column) {
+    for (*row = 0; index >= across - *row; ++*row) {
+        index -= across - *row;
+    }
+    *column = *row + index;
+}
+
+// How the upper triangle of G and the pixels are divided among blocks.
+struct GramPartition {
+    int tile, across, tiles;  // side of a tile; tiles along a side of G; on and above the diagonal
+    int pixels, splits;       // pixels of a split
+
+    // Partial sums of one split and tile, (tile, tile).
+    __host__ __device__ size_t at(int split, int tile_index) const {
+        return (static_cast<size_t>(split) * tiles + tile_index) * tile * tile;
+    }
+};
+
+// What a block has to do: pixels [begin, end) and the corner of its tile of G.
+struct GramTask {
+    int begin, end, row, column;
+    size_t out;
+
+    __device__ __forceinline__ GramTask(const GramPartition& p, int M) {
+        const int split = blockIdx.x / p.tiles, tile_index = blockIdx.x % p.tiles;
+        begin = split * p.pixels;
+        end = M - begin < p.pixels ? M : begin + p.pixels;
+        locate_in_triangle(p.across, tile_index, &row, &column);
+        row *= p.tile;
+        column *= p.tile;
+        out = p.at(split, tile_index);
+    }
+};
+
+// kTile x kTile by warps of kRows x kColumns; kPixels pixels are in a stage of the ring.
+template <int kTile_, int kRows_, int kColumns_, int kPixels_, int kStages_, bool kSquare_>
+struct GramShape {
+    static constexpr int kTile = kTile_, kRows = kRows_, kColumns = kColumns_;
+    static constexpr int kPixels = kPixels_, kStages = kStages_;
+    static constexpr bool kSquare = kSquare_;  // one tile is all of G: there is one operand
+    static constexpr int kDown = kTile / kRows, kAcross = kTile / kColumns;  // warps
+    // Warps below the diagonal are left out where the tile lies on it.
+    static constexpr bool kTriangle = kSquare && kRows == kColumns;
+    static constexpr int kThreads = 32 * (kTriangle ? kDown * (kDown + 1) / 2 : kDown * kAcross);
+    static constexpr int kBlocks = kTile > 64 ? 1 : 3;  // at a time on a processor
+    static_assert(kTile % kRows == 0 && kTile % kColumns == 0 && kFoldPixels % kPixels == 0, "");
+
+    template <class T>
+    using Copy = TileCopy<T, kPixels, kTile, kThreads>;
+    template <class T>
+    static constexpr int kOperandHalves = Copy<T>::kParts * Copy<T>::kHalves;
+    template <class T>
+    static constexpr int kStageHalves = (kSquare ? 1 : 2) * kOperandHalves<T>;
+    template <class T>
+    static constexpr int kSharedBytes = kStages * kStageHalves<T> * static_cast<int>(sizeof(half));
+
+    // Corner of this warp's part of the tile.
+    static __device__ __forceinline__ void locate_warp(int* row, int* column) {
+        const int warp = threadIdx.x / 32;
+        *row = warp / kAcross;
+        *column = warp % kAcross;
+        if constexpr (kTriangle) {
+            locate_in_triangle(kAcross, warp, row, column);
+        }
+        *row *= kRows;
+        *column *= kColumns;
+    }
+};
+
+// The sums of a warp since the last fold, and those before.
+template <class Shape, int kParts>
+class FoldedSums : public WarpSums<Shape::kRows, Shape::kColumns, kParts> {
+   public:
+    __device__ __forceinline__ void fold() {
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) {
+            folded_[i] += this->value(i / 4 / kAcross, i / 4 % kAcross, i % 4);
+        }
+        this->clear();
+    }
+
+    // `to`: this warp's corner of the tile.
+    __device__ __forceinline__ void store(float* to) const {
+        to += threadIdx.x % 32 / 4 * Shape::kTile + threadIdx.x % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < kValues; i += 2) {
+            const int row = i / 4 / kAcross * 16 + i % 4 * 4, column = i / 4 % kAcross * 8;
+            *reinterpret_cast<float2*>(to + row * Shape::kTile + column) = {folded_[i],
+                                                                            folded_[i + 1]};
+        }
+    }
+
+   private:
+    static constexpr int kAcross = Shape::kColumns / 8;
+    static constexpr int kValues = Shape::kRows / 16 * kAcross * 4;
+    float folded_[kValues] = {};
+};
+
+template <class T, class Shape>
+__global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks)) gram_tensor_kernel(
+    const T* __restrict__ F, int N, int M, GramPartition partition, float* __restrict__ partials) {
+    using Copy = typename Shape::template Copy<T>;
+    constexpr int kStageHalves = Shape::template kStageHalves<T>;
+    constexpr int kOperandHalves = Shape::template kOperandHalves<T>;
+    DYN_SHARED(half, ring);
+
+    const GramTask task(partition, M);
+    const Matrix<T> pixels = {F, task.end, padded(N)};
+    const bool diagonal = Shape::kSquare || task.row == task.column;
+    int m0, n0;
+    Shape::locate_warp(&m0, &n0);
+    const int left = lane_offset<Depth::rows, Copy::kStride, true>(m0);
+    const int right =
+        lane_offset<Depth::rows, Copy::kStride, false>(n0) + (diagonal ? 0 : kOperandHalves);
+
+    // 1. sums over the split
+    FoldedSums<Shape, Copy::kParts> sums;
+    sums.clear();
+    Copy left_copy, right_copy;
+    const auto fetch = [&](int step, int slot) {
+        half* stage = ring + slot * kStageHalves;
+        const int first = task.begin + step * Shape::kPixels;
+        left_copy.fetch(pixels, first, task.row, stage);
+        if (!diagonal) {
+            right_copy.fetch(pixels, first, task.column, stage + kOperandHalves);
+        }
+    };
+    const auto land = [&](int slot) {
+        half* stage = ring + slot * kStageHalves;
+        left_copy.land(stage);
+        if (!diagonal) {
+            right_copy.land(stage + kOperandHalves);
+        }
+    };
+    int unfolded = 0;
+    const auto use = [&](int slot) {
+        const half* stage = ring + slot * kStageHalves;
+#pragma unroll
+        for (int k = 0; k < Shape::kPixels * Copy::kStride; k += 16 * Copy::kStride) {
+            sums.template multiply<Depth::rows, Copy, Copy>(stage + left + k, stage + right + k);
+        }
+        unfolded += Shape::kPixels;
+        if (unfolded == kFoldPixels) {
+            sums.fold();
+            unfolded = 0;
+        }
+    };
+    run_ring<Shape::kStages>(ceil_div(task.end - task.begin, Shape::kPixels), fetch, land, use);
+    sums.fold();
+
+    // 2. store
+    sums.store(partials + task.out + m0 * Shape::kTile + n0);
+}
+
+static __global__ void __launch_bounds__(kSimtThreads)
+    gram_simt_kernel(const float* __restrict__ F,
+                     int N,
+                     int M,
+                     GramPartition partition,
+                     float* __restrict__ partials) {
+    SHARED(float, ring, 4 * kSimtFloats);  // two stages of left and right
+
+    const GramTask task(partition, M);
+    const Matrix<float> pixels = {F, task.end, padded(N)};
+
+    // 1. sums over the split
+    SimtSums sums, folded;
+    sums.clear();
+    folded.clear();
+    SimtRows left_copy, right_copy;
+    const auto fetch = [&](int step, int) {
+        left_copy.fetch(pixels, task.begin + step * kSimtDepth, task.row);
+        right_copy.fetch(pixels, task.begin + step * kSimtDepth, task.column);
+    };
+    const auto land = [&](int slot) {
+        left_copy.land(ring + 2 * slot * kSimtFloats);
+        right_copy.land(ring + (2 * slot + 1) * kSimtFloats);
+    };
+    int unfolded = 0;
+    const auto use = [&](int slot) {
+        sums.multiply(ring + 2 * slot * kSimtFloats, ring + (2 * slot + 1) * kSimtFloats);
+        unfolded += kSimtDepth;
+        if (unfolded == kFoldPixels) {
+            folded.add(sums);
+            sums.clear();
+            unfolded = 0;
+        }
+    };
+    run_ring<2>(ceil_div(task.end - task.begin, kSimtDepth), fetch, land, use);
+    folded.add(sums);
+
+    // 2. store
+    float* to = partials + task.out + threadIdx.x / 16 * 4 * kSimtTile + threadIdx.x % 16 * 4;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        *reinterpret_cast<float4*>(to + i * kSimtTile) = folded.row(i);
+    }
+}
+
+}  // namespace pynst

@@ -1,0 +1,166 @@
+// kernels.h: every launcher of the CUDA core on one page.
+//
+// pynst/backends/base.py says what each op computes; the layout of arrays stands in common.cuh. All
+// pointers are device memory, T is float (precision "accurate") or half ("fast"). Sizes are in
+// pixels and true channels: C into, N out of a layer, H x W of its input. Nothing here allocates,
+// synchronises or prints; a failed launch throws CudaError with the op's name. `bits`, `choices`,
+// `s` and `scale` may be null where base.py allows None; scratch is as large as the function beside
+// says, 256-byte aligned.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "platform.cuh"
+
+namespace pynst {
+
+enum class Padding { zero, replicate };
+enum class Pooling { average, max };
+enum class Products { simt, tensor };  // float32 products: as such, or from halves (see split.cuh)
+
+__host__ __device__ constexpr int padded(int channels) {
+    return (channels + 7) / 8 * 8;
+}
+
+struct CudaError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+inline void check(cudaError_t status, const char* op) {
+    if (status != cudaSuccess) {
+        throw CudaError(std::string(op) + ": " + cudaGetErrorString(status));
+    }
+}
+#define CHECK_LAUNCH(op) ::pynst::check(cudaGetLastError(), op)
+
+// Gradients of features are kept times a power of two, so that halves neither overflow nor vanish.
+// Lives in device memory; a null pointer means the factor one.
+struct GradientScale {
+    float scale;        // the factor of this evaluation
+    unsigned largest;   // bits of the largest scaled magnitude met, as float32
+    float next;         // the factor for the next evaluation
+    unsigned accepted;  // 1 where this evaluation lost nothing, 0 where it must be run again
+};
+void gradient_scale_begin(GradientScale* scale, cudaStream_t);
+void gradient_scale_end(GradientScale* scale, cudaStream_t);
+
+// Weights (9, padded(N), padded(C)): tap, output, input. For the way back (9, padded(C), padded(N)),
+// taps turned by 180 degrees, so that both ways share a kernel. A float32 weight as two halves is
+// high + low / 2048.
+struct SplitWeights {
+    const half* high;
+    const half* low;
+};
+
+// clang-format off: a launcher is a paragraph here, not a column of parameters
+
+// ---- VGG-19; <T, Weights> is <half, const half*>, <float, SplitWeights> or <float, const float*> --
+
+template <class T, class Weights>
+void conv3x3_relu(const T* x, Weights w, const float* b, int C, int N, int H, int W, T* y,
+                  uint8_t* bits, void* scratch, cudaStream_t);
+template <class T, class Weights>
+void conv3x3_relu_backward(const T* dy, const uint8_t* bits, Weights w, int C, int N, int H, int W,
+                           GradientScale* scale, T* dx, void* scratch, cudaStream_t);
+template <class T, class Weights>
+void conv3x3_relu_pool(const T* x, Weights w, const float* b, int C, int N, int H, int W,
+                       Pooling mode, T* y, uint8_t* bits, uint16_t* choices, void* scratch,
+                       cudaStream_t);
+template <class T, class Weights>
+void conv3x3_relu_pool_backward(const T* dy, const uint8_t* bits, Pooling mode,
+                                const uint16_t* choices, Weights w, int C, int N, int H, int W,
+                                GradientScale* scale, T* dx, void* scratch, cudaStream_t);
+size_t conv3x3_relu_scratch(int C, int N, int H, int W);
+
+// Weights of the image's convolution: float (27, padded(N)), row 3 * tap + plane.
+template <class T>
+void image_conv3x3_relu(const float* x, const float* w, const float* b, int N, int H, int W,
+                        Padding padding, T* y, uint8_t* bits, cudaStream_t);
+template <class T>
+void image_conv3x3_relu_backward(const T* dy, const uint8_t* bits, const float* w, int N, int H,
+                                 int W, Padding padding, const GradientScale* scale, float* dx,
+                                 cudaStream_t);
+
+template <class T>
+void pool2x2(const T* x, int C, int H, int W, Pooling mode, T* y, uint16_t* choices, cudaStream_t);
+template <class T>
+void pool2x2_backward(const T* dy, int C, int H, int W, Pooling mode, const uint16_t* choices,
+                      T* dx, cudaStream_t);
+
+// ---- the built-in filters; weights float (K, 49), plane int (K) ----------------------------------
+
+template <class T>
+void filter7x7(const float* x, const float* w, const int* plane, int K, int H, int W, T* y,
+               uint8_t* bits, cudaStream_t);
+template <class T>
+void filter7x7_backward(const T* dy, const uint8_t* bits, const float* w, const int* plane, int K,
+                        int H, int W, const GradientScale* scale, float* dx, void* scratch,
+                        cudaStream_t);
+size_t filter7x7_scratch(int K, int H, int W);
+void binomial_down(const float* x, int H, int W, float* y, cudaStream_t);
+void binomial_down_backward(const float* dy, int H, int W, float* dx, cudaStream_t);
+
+// ---- losses; M pixels, Gram matrices float64 (N, N) ----------------------------------------------
+
+template <class T>
+void gram(const T* F, int N, int M, Products products, double* G, void* scratch, cudaStream_t);
+size_t gram_scratch(int N, int M);
+template <class T>
+void content_loss(const T* F, const T* P, int N, int M, double k, const float* s,
+                  GradientScale* scale, T* dF, double* loss, void* scratch, cudaStream_t);
+size_t content_loss_scratch(int N, int M);
+template <class T>
+void style_loss(const T* F, const double* G, const double* A, int N, int M, double k,
+                const double* s, Products products, GradientScale* scale, T* dF, double* loss,
+                void* scratch, cudaStream_t);
+size_t style_loss_scratch(int N, int M);
+void total_variation(const float* x, int H, int W, double k, float* dx, double* loss, void* scratch,
+                     cudaStream_t);
+size_t total_variation_scratch(int H, int W);
+
+// ---- image (H, W, 3) in [0, 1] to the network's input planes (3, H, W), and the gradient back ----
+
+struct InputAxes {
+    float axes[9];  // plane p = sum_c axes[3 p + c] * (255 * image_c - mean_c)
+    float mean[3];
+};
+void image_input(const float* image, InputAxes axes, int H, int W, float* x, cudaStream_t);
+void image_input_backward(const float* dx, InputAxes axes, int H, int W, float* gradient,
+                          cudaStream_t);
+
+// ---- L-BFGS (pynst/vectors.py): vectors of n values; pairs (2 rows, n), s in row i, y in rows + i --
+
+constexpr int kMostPairRows = 11;
+struct PairCoefficients {
+    int count;                      // of the rows that take part
+    int row[2 * kMostPairRows];
+    double factor[2 * kMostPairRows];
+    double factor_of_g;
+};
+void lbfgs_direction(const float* pairs, PairCoefficients c, const float* g, size_t n, float* d,
+                     cudaStream_t);
+void lbfgs_step(const float* x, const float* d, double t, size_t n, float* next, float* seen,
+                cudaStream_t);
+struct Arrival {
+    const float* x;         // where the step began, and the gradient there
+    const float* g;
+    const float* d;         // its direction
+    const float* next;      // where it ends
+    const float* gradient;  // of the loss at next, clipped to [0, 1]
+    double pull;            // k of the penalty k (next - clipped)^2
+    float* pairs;
+    int rows;
+    int spare;              // the row of pairs that the step is written to
+    size_t n;
+};
+// sums: 3 + 6 rows values; see lbfgs_arrive.cu
+void lbfgs_arrive(const Arrival& step, float* next_g, double* sums, void* scratch, cudaStream_t);
+size_t lbfgs_arrive_scratch(int rows, size_t n);
+
+// clang-format on
+
+}  // namespace pynst

@@ -1,0 +1,277 @@
+// product_channels.cuh: dF += factor * F D for a symmetric D (N, N): the last step of style_loss.cu.
+//
+// F (M, padded(N)) gives the rows, D the columns; k runs over the channels, along the rows of both
+// (D is its own transpose). The sums pass through shared memory, so that dF is read and written 16
+// bytes at a time.
+
+#pragma once
+
+#include "product_ring.cuh"
+#include "product_simt.cuh"
+#include "product_warp.cuh"
+
+namespace pynst {
+
+// 16 bytes of dF: 8 halves or 4 float32.
+template <class T>
+struct Piece {
+    static constexpr int kValues = 16 / static_cast<int>(sizeof(T));
+    T values[kValues];
+
+    // Adds factor * product; returns the bits of the largest magnitude, above infinity for a NaN.
+    __device__ __forceinline__ unsigned add(float factor, const float* product) {
+        unsigned largest = 0;
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) {
+            const float sum = fmaf(factor, product[i], to_float(values[i]));
+            const unsigned magnitude = __float_as_uint(sum) & 0x7fffffffu;
+            largest = magnitude > largest ? magnitude : largest;
+            values[i] = from_float<T>(sum);
+        }
+        return largest;
+    }
+};
+
+// A warp's kRows x kColumns of dF, read early, changed late.
+template <class T, int kRows, int kColumns>
+class WarpPieces {
+   public:
+    static constexpr int kSumStride = kColumns + 8;  // float32: rows of a block lie in other banks
+
+    __device__ __forceinline__ WarpPieces(T* dF, int M, int channels, int pixel, int column)
+        : corner_(dF + static_cast<size_t>(pixel) * channels + column),
+          channels_(channels),
+          rows_(M - pixel),
+          columns_(channels - column) {}
+
+    // The first kAhead blocks of 16 rows.
+    __device__ __forceinline__ void load() {
+#pragma unroll
+        for (int m = 0; m < kAhead && m < kRows / 16; ++m) {
+            load_block(m);
+        }
+    }
+
+    // Adds factor * sums, by way of 16 rows of float32 in shared memory, the warp's own.
+    template <class Sums>
+    __device__ __forceinline__ unsigned add(float factor, const Sums& sums, float* own) {
+        unsigned largest = 0;
+#pragma unroll
+        for (int m = 0; m < Sums::kRowBlocks; ++m) {
+            store_block(sums, m, own);
+            __syncwarp();
+            if (m + kAhead < Sums::kRowBlocks) {
+                load_block(m + kAhead);
+            }
+#pragma unroll
+            for (int i = m * kTurns; i < (m + 1) * kTurns; ++i) {
+                if (row(i) < rows_ && column(i) < columns_) {
+                    const float* product = own + (row(i) - 16 * m) * kSumStride + column(i);
+                    const unsigned magnitude = pieces_[i].add(factor, product);
+                    largest = magnitude > largest ? magnitude : largest;
+                    *reinterpret_cast<uint4*>(at(i)) = bits_as<uint4>(pieces_[i]);
+                }
+            }
+            __syncwarp();
+        }
+        return largest;
+    }
+
+   private:
+    static constexpr int kAcross = kColumns / Piece<T>::kValues, kTurns = 16 * kAcross / 32;
+    static constexpr int kPieces = kRows / 16 * kTurns;  // of a lane
+    // Blocks of 16 rows that are on their way at a time: 16 registers of a lane, or a block's.
+    static constexpr int kAhead = kTurns > 2 ? 1 : 4 / kTurns;
+    static_assert(16 * kAcross % 32 == 0, "whole turns");
+
+    __device__ __forceinline__ static int row(int i) {
+        return i / kTurns * 16 + (threadIdx.x % 32 + i % kTurns * 32) / kAcross;
+    }
+    __device__ __forceinline__ static int column(int i) {
+        return (threadIdx.x % 32 + i % kTurns * 32) % kAcross * Piece<T>::kValues;
+    }
+    __device__ __forceinline__ T* at(int i) const {
+        return corner_ + row(i) * channels_ + column(i);
+    }
+
+    __device__ __forceinline__ void load_block(int m) {
+#pragma unroll
+        for (int i = m * kTurns; i < (m + 1) * kTurns; ++i) {
+            if (row(i) < rows_ && column(i) < columns_) {
+                pieces_[i] = bits_as<Piece<T>>(*reinterpret_cast<const uint4*>(at(i)));
+            }
+        }
+    }
+
+    template <class Sums>
+    __device__ __forceinline__ static void store_block(const Sums& sums, int m, float* own) {
+        float* to = own + threadIdx.x % 32 / 4 * kSumStride + threadIdx.x % 4 * 2;
+#pragma unroll
+        for (int n = 0; n < Sums::kColumnBlocks; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; i += 2) {
+                *reinterpret_cast<float2*>(to + 4 * i * kSumStride + 8 * n) = {
+                    sums.value(m, n, i), sums.value(m, n, i + 1)};
+            }
+        }
+    }
+
+    T* corner_;
+    int channels_, rows_, columns_;
+    Piece<T> pieces_[kPieces];
+};
+
+// kPixels x kColumns of dF by warps of kRows x kWarpColumns; kDepth channels are in a stage. kEarly:
+// dF is read before the product, where that is too short to wait for dF behind it.
+template <int kPixels_,
+          int kColumns_,
+          int kRows_,
+          int kWarpColumns_,
+          int kDepth_,
+          int kStages_,
+          bool kEarly_>
+struct ProductShape {
+    static constexpr bool kEarly = kEarly_;
+    static constexpr int kPixels = kPixels_, kColumns = kColumns_;
+    static constexpr int kRows = kRows_, kWarpColumns = kWarpColumns_;
+    static constexpr int kDepth = kDepth_, kStages = kStages_;
+    static constexpr int kAcross = kColumns / kWarpColumns;  // warps
+    static constexpr int kBlocks = 2;                        // at a time on a processor
+    static constexpr int kThreads = 32 * (kPixels / kRows) * kAcross;
+    static_assert(kPixels % kRows == 0 && kColumns % kWarpColumns == 0 && kDepth % 16 == 0, "");
+
+    template <class T>
+    using Pieces = WarpPieces<T, kRows, kWarpColumns>;
+    template <class T>
+    using Left = TileCopy<T, kPixels, kDepth, kThreads>;
+    using Right = TileCopy<half, kColumns, kDepth, kThreads>;
+    template <class T>
+    static constexpr int kStageHalves = Left<T>::kParts * (Left<T>::kHalves + Right::kHalves);
+    // Fewer steps than stages need fewer stages.
+    template <class T>
+    static int shared_bytes(int steps) {
+        const int stages = steps < kStages ? steps : kStages;
+        const int ring = stages * kStageHalves<T> * static_cast<int>(sizeof(half));
+        const int sums =
+            kThreads / 32 * 16 * Pieces<T>::kSumStride * static_cast<int>(sizeof(float));
+        return ring > sums ? ring : sums;
+    }
+};
+
+// D: parts of padded(N) x padded(N) halves, one behind the other.
+template <class T, class Shape>
+__global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
+    product_tensor_kernel(const T* __restrict__ F,
+                          const half* __restrict__ D,
+                          const float* __restrict__ factor,
+                          int N,
+                          int M,
+                          GradientScale* scale,
+                          T* __restrict__ dF) {
+    using Left = typename Shape::template Left<T>;
+    using Right = typename Shape::Right;
+    constexpr int kStageHalves = Shape::template kStageHalves<T>;
+    DYN_SHARED(half, ring);
+
+    const int channels = padded(N), across = ceil_div(channels, Shape::kColumns);
+    const int pixel0 = blockIdx.x / across * Shape::kPixels;
+    const int column0 = blockIdx.x % across * Shape::kColumns;
+    const int warp = threadIdx.x / 32, m0 = warp / Shape::kAcross * Shape::kRows;
+    const int n0 = warp % Shape::kAcross * Shape::kWarpColumns;
+    typename Shape::template Pieces<T> pieces(dF, M, channels, pixel0 + m0, column0 + n0);
+    if (Shape::kEarly) {
+        pieces.load();
+    }
+
+    // 1. the product
+    constexpr int kRight = Left::kParts * Left::kHalves;  // behind the left operand
+    const int left = lane_offset<Depth::columns, Left::kStride, true>(m0);
+    const int right = lane_offset<Depth::columns, Right::kStride, false>(n0) + kRight;
+    const Matrix<T> features = {F, M, channels};
+    const Matrix<half> differences = {D, channels, channels};
+    Left left_copy;
+    Right right_copy;
+    const auto fetch = [&](int step, int slot) {
+        half* stage = ring + slot * kStageHalves;
+        left_copy.fetch(features, pixel0, step * Shape::kDepth, stage);
+#pragma unroll
+        for (int part = 0; part < Left::kParts; ++part) {
+            right_copy.fetch(differences.part(part),
+                             column0,
+                             step * Shape::kDepth,
+                             stage + kRight + part * Right::kHalves);
+        }
+    };
+    const auto land = [&](int slot) { left_copy.land(ring + slot * kStageHalves); };
+    WarpSums<Shape::kRows, Shape::kWarpColumns, Left::kParts> sums;
+    sums.clear();
+    const auto use = [&](int slot) {
+        const half* stage = ring + slot * kStageHalves;
+#pragma unroll
+        for (int k = 0; k < Shape::kDepth; k += 16) {
+            sums.template multiply<Depth::columns, Left, Right>(stage + left + k,
+                                                                stage + right + k);
+        }
+    };
+    run_ring<Shape::kStages>(ceil_div(channels, Shape::kDepth), fetch, land, use);
+
+    // 2. dF
+    if (!Shape::kEarly) {
+        pieces.load();
+    }
+    __syncthreads();  // the ring is free
+    float* own = reinterpret_cast<float*>(ring) + warp * 16 * pieces.kSumStride;
+    note_largest(scale, __uint_as_float(pieces.add(*factor, sums, own)));
+}
+
+static __global__ void __launch_bounds__(kSimtThreads)
+    product_simt_kernel(const float* __restrict__ F,
+                        const float* __restrict__ D,
+                        const float* __restrict__ factor,
+                        int N,
+                        int M,
+                        GradientScale* scale,
+                        float* __restrict__ dF) {
+    SHARED(float, ring, 4 * kSimtFloats);  // two stages of left and right
+
+    const int channels = padded(N), across = ceil_div(channels, kSimtTile);
+    const int pixel0 = blockIdx.x / across * kSimtTile, column0 = blockIdx.x % across * kSimtTile;
+    const Matrix<float> features = {F, M, channels}, differences = {D, channels, channels};
+
+    // 1. the product
+    SimtSums sums;
+    sums.clear();
+    SimtColumns left_copy;
+    SimtRows right_copy;
+    const auto fetch = [&](int step, int) {
+        left_copy.fetch(features, pixel0, step * kSimtDepth);
+        right_copy.fetch(differences, step * kSimtDepth, column0);
+    };
+    const auto land = [&](int slot) {
+        left_copy.land(ring + 2 * slot * kSimtFloats);
+        right_copy.land(ring + (2 * slot + 1) * kSimtFloats);
+    };
+    const auto use = [&](int slot) {
+        sums.multiply(ring + 2 * slot * kSimtFloats, ring + (2 * slot + 1) * kSimtFloats);
+    };
+    run_ring<2>(ceil_div(channels, kSimtDepth), fetch, land, use);
+
+    // 2. dF
+    const int column = column0 + threadIdx.x % 16 * 4;
+    unsigned largest = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const int pixel = pixel0 + threadIdx.x / 16 * 4 + i;
+        if (pixel < M && column < channels) {
+            uint4* to =
+                reinterpret_cast<uint4*>(dF + static_cast<size_t>(pixel) * channels + column);
+            Piece<float> piece = bits_as<Piece<float>>(*to);
+            const unsigned magnitude = piece.add(*factor, sums.value[i]);
+            largest = magnitude > largest ? magnitude : largest;
+            *to = bits_as<uint4>(piece);
+        }
+    }
+    note_largest(scale, __uint_as_float(largest));
+}
+
+}  // namespace pynst

@@ -1,0 +1,190 @@
+// style_loss.cu: squared distance of two Gram matrices, and its gradient in the features.
+//
+//   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF += (4 k / M) D F,  D_ij = s_i^2 s_j^2 (G - A)_ij
+//                                  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
+//
+//   in      F (M, padded(N)) float32 or half; G = F F^T / M and A, (N, N) float64, symmetric; k; s
+//           (N,) float64 or null for ones; the factor that dF is kept times, in `scale` or one.
+//   out     loss, overwritten; dF, added to; the largest magnitude of dF, noted in `scale`.
+//   mapping 1. a warp per row of G - A: its part of the loss, its largest |D|.
+//           2. a warp per row of D: D times a power of two that brings its largest value to 2^14,
+//           as half, as two halves (split.cuh) or as float32.
+//           3. a block per 128 pixels and up to 144 channels: F D (product_channels.cuh).
+//   bounds  any N, M >= 1; D is padded with zeros to padded(N).
+//   order   the loss is summed in float64, along each row by 32 lanes, then over the rows likewise;
+//           each element of F D is one float32 chain in the order of the channels.
+//   cost    N^2 M multiply-adds, F read, dF read and written: bound by memory up to 128 channels.
+
+#include "product_channels.cuh"
+#include "style_operand.cuh"
+
+namespace pynst {
+namespace {
+
+using Half64 = ProductShape<128, 64, 32, 32, 64, 2, true>;
+using Half128 = ProductShape<128, 128, 64, 32, 32, 3, false>;
+using Half144 = ProductShape<128, 144, 64, 48, 32, 3, false>;  // the built-in network: 134
+using Float64 = ProductShape<128, 64, 32, 32, 16, 2, false>;
+
+template <class T, Products kProducts>
+void make_operand(const StyleDifference& difference,
+                  const StyleScratch& scratch,
+                  double k,
+                  int M,
+                  const GradientScale* scale,
+                  double* loss,
+                  cudaStream_t stream) {
+    LAUNCH((style_operand_kernel<StyleOperand<T, kProducts>>),
+           (ceil_div(padded(difference.N), kRowThreads / 32)),
+           (kRowThreads),
+           0,
+           stream,
+           difference,
+           scratch,
+           k,
+           M,
+           scale,
+           loss);
+    CHECK_LAUNCH("style_loss");
+}
+
+template <class Shape, class T>
+void launch_product(const T* F,
+                    const StyleScratch& scratch,
+                    int N,
+                    int M,
+                    GradientScale* scale,
+                    T* dF,
+                    cudaStream_t stream) {
+    constexpr auto kernel = product_tensor_kernel<T, Shape>;
+    static_assert(Shape::kStages * Shape::template kStageHalves<T> * sizeof(half) <= 64 * 1024,
+                  "what a block of sm_75 has");
+    const int bytes = Shape::template shared_bytes<T>(ceil_div(padded(N), Shape::kDepth));
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+          "style_loss");
+    LAUNCH(kernel,
+           (ceil_div(M, Shape::kPixels) * ceil_div(padded(N), Shape::kColumns)),
+           (Shape::kThreads),
+           bytes,
+           stream,
+           F,
+           static_cast<const half*>(scratch.D),
+           scratch.factor,
+           N,
+           M,
+           scale,
+           dF);
+}
+
+void add_product(const half* F,
+                 const StyleScratch& scratch,
+                 int N,
+                 int M,
+                 Products,
+                 GradientScale* scale,
+                 half* dF,
+                 cudaStream_t stream) {
+    const int channels = padded(N);
+    if (channels <= 64) {
+        launch_product<Half64>(F, scratch, N, M, scale, dF, stream);
+    } else if (channels > 128 && channels <= 144) {
+        launch_product<Half144>(F, scratch, N, M, scale, dF, stream);
+    } else {
+        launch_product<Half128>(F, scratch, N, M, scale, dF, stream);
+    }
+}
+
+void add_product(const float* F,
+                 const StyleScratch& scratch,
+                 int N,
+                 int M,
+                 Products products,
+                 GradientScale* scale,
+                 float* dF,
+                 cudaStream_t stream) {
+    if (products == Products::tensor) {
+        launch_product<Float64>(F, scratch, N, M, scale, dF, stream);
+        return;
+    }
+    LAUNCH(product_simt_kernel,
+           (ceil_div(M, kSimtTile) * ceil_div(padded(N), kSimtTile)),
+           (kSimtThreads),
+           0,
+           stream,
+           F,
+           static_cast<const float*>(scratch.D),
+           scratch.factor,
+           N,
+           M,
+           scale,
+           dF);
+}
+
+}  // namespace
+
+size_t style_loss_scratch(int N, int) {
+    return StyleScratch::bytes(N);
+}
+
+template <class T>
+void style_loss(const T* F,
+                const double* G,
+                const double* A,
+                int N,
+                int M,
+                double k,
+                const double* s,
+                Products products,
+                GradientScale* scale,
+                T* dF,
+                double* loss,
+                void* scratch,
+                cudaStream_t stream) {
+    const StyleDifference difference = {G, A, s, N};
+    const StyleScratch parts(N, scratch);
+    LAUNCH(style_rows_kernel,
+           (ceil_div(N, kRowThreads / 32)),
+           (kRowThreads),
+           0,
+           stream,
+           difference,
+           parts.losses,
+           parts.largest);
+    CHECK_LAUNCH("style_loss");
+    if (sizeof(T) == sizeof(half) || products == Products::tensor) {
+        make_operand<T, Products::tensor>(difference, parts, k, M, scale, loss, stream);
+    } else {
+        make_operand<float, Products::simt>(difference, parts, k, M, scale, loss, stream);
+    }
+    add_product(F, parts, N, M, products, scale, dF, stream);
+    CHECK_LAUNCH("style_loss");
+}
+
+template void style_loss<half>(const half*,
+                               const double*,
+                               const double*,
+                               int,
+                               int,
+                               double,
+                               const double*,
+                               Products,
+                               GradientScale*,
+                               half*,
+                               double*,
+                               void*,
+                               cudaStream_t);
+template void style_loss<float>(const float*,
+                                const double*,
+                                const double*,
+                                int,
+                                int,
+                                double,
+                                const double*,
+                                Products,
+                                GradientScale*,
+                                float*,
+                                double*,
+                                void*,
+                                cudaStream_t);
+
+}  // namespace pynst

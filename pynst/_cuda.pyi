@@ -1,0 +1,181 @@
+"""The compiled CUDA core: every function as csrc/cuda/bindings*.cpp define it.
+
+An array is anything with ``__cuda_array_interface__``, C-contiguous, in the layout that
+csrc/cuda/common.cuh tells; ``None`` stands for a null pointer. Ops run on the stream whose handle
+is given last. A wrong argument raises ValueError, what CUDA refuses raises CudaError.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+_Array = Any
+_Pooling = Literal["average", "max"]
+_Padding = Literal["zero", "replicate"]
+_Products = Literal["simt", "tensor"]
+
+architectures: str
+
+class CudaError(RuntimeError): ...
+
+def driver_version() -> int: ...
+def runtime_version() -> int: ...
+def device_count() -> int: ...
+def device(index: int) -> dict[str, Any]: ...
+def gradient_scale_begin(scale: _Array, stream: int) -> None: ...
+def gradient_scale_end(scale: _Array, stream: int) -> None: ...
+def conv3x3_relu_scratch(C: int, N: int, H: int, W: int) -> int: ...
+def conv3x3_relu(
+    x: _Array,
+    weights: _Array,
+    low: _Array | None,
+    bias: _Array,
+    C: int,
+    N: int,
+    y: _Array,
+    bits: _Array | None,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
+def conv3x3_relu_backward(
+    dy: _Array,
+    bits: _Array,
+    weights: _Array,
+    low: _Array | None,
+    C: int,
+    N: int,
+    gradient_scale: _Array | None,
+    dx: _Array,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
+def conv3x3_relu_pool(
+    x: _Array,
+    weights: _Array,
+    low: _Array | None,
+    bias: _Array,
+    C: int,
+    N: int,
+    mode: _Pooling,
+    y: _Array,
+    bits: _Array | None,
+    choices: _Array | None,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
+def conv3x3_relu_pool_backward(
+    dy: _Array,
+    bits: _Array,
+    mode: _Pooling,
+    choices: _Array | None,
+    weights: _Array,
+    low: _Array | None,
+    C: int,
+    N: int,
+    gradient_scale: _Array | None,
+    dx: _Array,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
+def image_conv3x3_relu(
+    x: _Array,
+    weights: _Array,
+    bias: _Array,
+    N: int,
+    padding: _Padding,
+    y: _Array,
+    bits: _Array | None,
+    stream: int,
+) -> None: ...
+def image_conv3x3_relu_backward(
+    dy: _Array,
+    bits: _Array,
+    weights: _Array,
+    N: int,
+    padding: _Padding,
+    gradient_scale: _Array | None,
+    dx: _Array,
+    stream: int,
+) -> None: ...
+def pool2x2(x: _Array, mode: _Pooling, y: _Array, choices: _Array | None, stream: int) -> None: ...
+def pool2x2_backward(
+    dy: _Array, mode: _Pooling, choices: _Array | None, dx: _Array, stream: int
+) -> None: ...
+def filter7x7_scratch(K: int, H: int, W: int) -> int: ...
+def filter7x7(
+    x: _Array, weights: _Array, plane: _Array, y: _Array, bits: _Array | None, stream: int
+) -> None: ...
+def filter7x7_backward(
+    dy: _Array,
+    bits: _Array,
+    weights: _Array,
+    plane: _Array,
+    gradient_scale: _Array | None,
+    dx: _Array,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
+def binomial_down(x: _Array, y: _Array, stream: int) -> None: ...
+def binomial_down_backward(dy: _Array, dx: _Array, stream: int) -> None: ...
+def gram_scratch(N: int, M: int) -> int: ...
+def gram(F: _Array, products: _Products, G: _Array, scratch: _Array, stream: int) -> None: ...
+def content_loss_scratch(N: int, M: int) -> int: ...
+def content_loss(
+    F: _Array,
+    P: _Array,
+    k: float,
+    scale: _Array | None,
+    gradient_scale: _Array | None,
+    dF: _Array,
+    loss: _Array,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
+def style_loss_scratch(N: int, M: int) -> int: ...
+def style_loss(
+    F: _Array,
+    G: _Array,
+    A: _Array,
+    k: float,
+    scale: _Array | None,
+    products: _Products,
+    gradient_scale: _Array | None,
+    dF: _Array,
+    loss: _Array,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
+def total_variation_scratch(H: int, W: int) -> int: ...
+def total_variation(
+    x: _Array, k: float, dx: _Array, loss: _Array, scratch: _Array, stream: int
+) -> None: ...
+def image_input(
+    image: _Array, axes: Sequence[float], mean: Sequence[float], x: _Array, stream: int
+) -> None: ...
+def image_input_backward(
+    dx: _Array, axes: Sequence[float], mean: Sequence[float], gradient: _Array, stream: int
+) -> None: ...
+def lbfgs_direction(
+    pairs: _Array,
+    rows: Sequence[int],
+    factors: Sequence[float],
+    factor_of_g: float,
+    g: _Array,
+    d: _Array,
+    stream: int,
+) -> None: ...
+def lbfgs_step(x: _Array, d: _Array, t: float, next: _Array, seen: _Array, stream: int) -> None: ...
+def lbfgs_arrive_scratch(rows: int, n: int) -> int: ...
+def lbfgs_arrive(
+    x: _Array,
+    g: _Array,
+    d: _Array,
+    next: _Array,
+    gradient: _Array,
+    pull: float,
+    pairs: _Array,
+    spare: int,
+    next_g: _Array,
+    sums: _Array,
+    scratch: _Array,
+    stream: int,
+) -> None: ...

@@ -1,0 +1,404 @@
+"""The CUDA backend: PyNST's own kernels, in halves ("fast") or float32 ("accurate").
+
+Features lie pixel by pixel, (H, W, padded C): the channels of a pixel side by side, rounded up to a
+multiple of eight, with zeros beyond C. One bit per ReLU and two per maximum are packed likewise.
+Images are planar float32, Gram matrices and losses float64.
+
+Gradients of features are kept times a power of two (`pynst.backends.evaluation`); an op that is
+called by itself has the factor one.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.backends.base import Array, Evaluate, Kind, Padding, Pooling, Precision, Shape
+from pynst.backends.device import CupyDevice, Device, DeviceArray
+from pynst.backends.evaluation import Evaluation, Report
+from pynst.errors import BackendError
+
+__all__ = ["CudaBackend"]
+
+_EIGHT = 8
+_SPLIT = np.float32(2048)  # csrc/cuda/split.cuh
+
+Products = Literal["tensor", "simt"]
+
+
+class Packed(NamedTuple):
+    """Weights (9, outputs, inputs) as one array, or as the high and low halves of float32."""
+
+    weights: DeviceArray
+    low: DeviceArray | None
+
+
+class Convolution(NamedTuple):
+    """A layer's true channels, its weights for both ways, and its bias (padded N,)."""
+
+    C: int
+    N: int
+    forward: Packed
+    backward: Packed
+    bias: DeviceArray
+
+
+class ImageConvolution(NamedTuple):
+    """The first layer: weights (27, padded N), row 3 * tap + plane, and bias (padded N,)."""
+
+    N: int
+    weights: DeviceArray
+    bias: DeviceArray
+
+
+class FilterBank(NamedTuple):
+    """Filters (K, 49) and the image plane (K,) that each of them reads."""
+
+    weights: DeviceArray
+    plane: DeviceArray
+
+
+class Scale(NamedTuple):
+    """Per-channel factors: (N,) for `style_loss`, (padded N,) for `content_loss`."""
+
+    values: DeviceArray
+    padded: DeviceArray
+
+
+class CudaBackend:
+    """Implements `pynst.backends.base.Backend` with the compiled module ``pynst._cuda``.
+
+    Parameters
+    ----------
+    precision : {"fast", "accurate"}
+        Features and gradients in halves, or in float32; sums are float32 in both.
+    products : {"tensor", "simt"}
+        How ``"accurate"`` multiplies: each float32 as two halves on the tensor cores, or float32 as
+        such, which is slower and depends on no tensor core.
+    device : Device, optional
+        Default: the current CUDA device, through CuPy.
+
+    Raises
+    ------
+    BackendError
+        CUDA cannot be used; the message tells what is missing.
+
+    Notes
+    -----
+    Ops run on CuPy's current stream and return at once. The scratch memory is shared, so that a
+    backend serves one stream at a time.
+    """
+
+    def __init__(
+        self,
+        precision: Precision = "fast",
+        products: Products = "tensor",
+        device: Device | None = None,
+    ) -> None:
+        self.device: Device = CupyDevice() if device is None else device
+        self._core = self.device.core
+        self._products = products
+        self._split = precision == "accurate" and products == "tensor"
+        self._real = np.dtype(np.float16 if precision == "fast" else np.float32)
+        self.narrow = precision == "fast" or products == "tensor"
+        how = precision if products == "tensor" else f"{precision}, {products}"
+        self.name = f"cuda ({self.device.name}, {how})"
+        self.scratch = self.device.allocate(1)
+        self.gradient_scale: DeviceArray | None = None
+
+    # ---- memory ------------------------------------------------------------------------------
+
+    def nbytes(self, kind: Kind, shape: Shape) -> int:
+        dtype, layout = self._layout(kind, shape)
+        return prod(layout) * dtype.itemsize
+
+    def scratch_nbytes(self, op: str, C: int, N: int, H: int, W: int) -> int:
+        core, M = self._core, H * W
+        if op.startswith("conv3x3"):
+            return int(core.conv3x3_relu_scratch(C, N, H, W))
+        if op.startswith("filter7x7"):
+            return int(core.filter7x7_scratch(N // 2, H, W))
+        if op == "gram":
+            return int(core.gram_scratch(N, M))
+        if op == "style_loss":
+            return int(core.style_loss_scratch(N, M))
+        if op == "content_loss":
+            return int(core.content_loss_scratch(_padded(N), M))
+        if op == "total_variation":
+            return int(core.total_variation_scratch(H, W))
+        return 0
+
+    def allocate(self, nbytes: int) -> Array:
+        return self.device.allocate(nbytes)
+
+    def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
+        return DeviceArray(block.owner, block.pointer + offset, *self._layout(kind, shape))
+
+    def free_memory(self) -> int | None:
+        return self.device.memory()[0]
+
+    def upload(self, values: NDArray[Any], kind: Kind, out: Array) -> None:
+        laid_out: NDArray[Any]
+        if kind == "image":
+            laid_out = np.ascontiguousarray(values, np.float32)
+        elif kind == "features":
+            laid_out = _in_eights(np.moveaxis(values, 0, 2), self._real)
+        elif kind == "bits":
+            lanes = _in_eights(np.moveaxis(values, 0, 2), np.bool_)
+            laid_out = np.packbits(lanes, axis=2, bitorder="little")
+        else:
+            lanes = _in_eights(np.moveaxis(values, 0, 2), np.uint16)
+            eights = lanes.reshape(*lanes.shape[:2], -1, _EIGHT)
+            laid_out = (eights << _CHOICE_SHIFTS).sum(axis=3, dtype=np.uint16)
+        self.device.copy_in(laid_out, out)
+
+    def download(self, array: Array, kind: Kind, shape: Shape) -> NDArray[Any]:
+        values = self._fetch(array)
+        if kind == "image":
+            return values
+        if kind == "bits":
+            values = np.unpackbits(values, axis=2, bitorder="little").astype(np.bool_)
+        elif kind == "choices":
+            eights = (values[..., None] >> _CHOICE_SHIFTS & 3).astype(np.uint8)
+            values = eights.reshape(*values.shape[:2], -1)
+        else:
+            values = values.astype(np.float32)
+        return np.ascontiguousarray(np.moveaxis(values, 2, 0)[: shape[0]])
+
+    def empty_gram(self, N: int) -> Array:
+        return self._empty(np.float64, (N, N))
+
+    def upload_gram(self, values: NDArray[np.float64]) -> Array:
+        return self._put(values.astype(np.float64))
+
+    def download_gram(self, G: Array) -> NDArray[np.float64]:
+        return self._fetch(G)
+
+    def upload_scale(self, scale: NDArray[np.float64]) -> Array:
+        return Scale(self._put(scale.astype(np.float64)), self._put(_in_eights(scale, np.float32)))
+
+    def empty_losses(self, count: int) -> Array:
+        return Report(self.device, count).losses
+
+    def download_losses(self, losses: Array) -> NDArray[np.float64]:
+        report: Report = losses.owner
+        if not report.arrived:
+            report.send()
+            self.device.synchronize()
+        return report.host_losses.copy()
+
+    def zero(self, array: Array) -> None:
+        self.device.zero(array)
+
+    def record(self, losses: Array) -> Evaluate:
+        return Evaluation(self, losses.owner, len(losses))
+
+    # ---- VGG-19 --------------------------------------------------------------------------------
+
+    def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Any:
+        N, C = weight.shape[:2]
+        padded_bias = self._put(_in_eights(bias, np.float32))
+        if C == 3:
+            rows = weight.transpose(2, 3, 1, 0).reshape(27, N)
+            return ImageConvolution(N, self._put(_in_eights(rows, np.float32)), padded_bias)
+        forward = weight.transpose(2, 3, 0, 1).reshape(9, N, C)
+        backward = weight[:, :, ::-1, ::-1].transpose(2, 3, 1, 0).reshape(9, C, N)
+        return Convolution(C, N, self._pack(forward), self._pack(backward), padded_bias)
+
+    def image_conv3x3_relu(
+        self, x: Array, weights: Any, padding: Padding, y: Array, bits: Array | None
+    ) -> None:
+        N, w, bias = weights
+        self.launch("image_conv3x3_relu", x, w, bias, N, padding, y, bits)
+
+    def image_conv3x3_relu_backward(
+        self, dy: Array, bits: Array, weights: Any, padding: Padding, dx: Array
+    ) -> None:
+        N, w, _ = weights
+        scale = self.gradient_scale
+        self.launch("image_conv3x3_relu_backward", dy, bits, w, N, padding, scale, dx)
+
+    def conv3x3_relu(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
+        C, N, packed, _, bias = weights
+        scratch = self._grow("conv3x3_relu", C, N, *x.shape[:2])
+        self.launch("conv3x3_relu", x, *packed, bias, C, N, y, bits, scratch)
+
+    def conv3x3_relu_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
+        C, N, _, packed, _ = weights
+        scratch = self._grow("conv3x3_relu_backward", C, N, *dx.shape[:2])
+        scale = self.gradient_scale
+        self.launch("conv3x3_relu_backward", dy, bits, *packed, C, N, scale, dx, scratch)
+
+    def conv3x3_relu_pool(
+        self,
+        x: Array,
+        weights: Any,
+        mode: Pooling,
+        y: Array,
+        bits: Array | None,
+        choices: Array | None,
+    ) -> None:
+        C, N, packed, _, bias = weights
+        scratch = self._grow("conv3x3_relu_pool", C, N, *x.shape[:2])
+        self.launch("conv3x3_relu_pool", x, *packed, bias, C, N, mode, y, bits, choices, scratch)
+
+    def conv3x3_relu_pool_backward(
+        self, dy: Array, bits: Array, mode: Pooling, choices: Array | None, weights: Any, dx: Array
+    ) -> None:
+        C, N, _, packed, _ = weights
+        scratch = self._grow("conv3x3_relu_pool_backward", C, N, *dx.shape[:2])
+        scale = self.gradient_scale
+        self.launch(
+            "conv3x3_relu_pool_backward",
+            dy, bits, mode, choices, *packed, C, N, scale, dx, scratch,
+        )  # fmt: skip
+
+    def pool2x2(self, x: Array, mode: Pooling, y: Array, choices: Array | None) -> None:
+        self.launch("pool2x2", x, mode, y, choices)
+
+    def pool2x2_backward(self, dy: Array, mode: Pooling, choices: Array | None, dx: Array) -> None:
+        self.launch("pool2x2_backward", dy, mode, choices, dx)
+
+    # ---- the built-in filters ------------------------------------------------------------------
+
+    def filter7x7_weights(self, weight: NDArray[np.float32], plane: NDArray[np.int32]) -> Any:
+        rows = weight.reshape(len(weight), 49).astype(np.float32)
+        return FilterBank(self._put(rows), self._put(plane.astype(np.int32)))
+
+    def filter7x7(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
+        self.launch("filter7x7", x, *weights, y, bits)
+
+    def filter7x7_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
+        scratch = self._grow("filter7x7_backward", 3, 2 * len(weights.plane), *dx.shape[1:])
+        scale = self.gradient_scale
+        self.launch("filter7x7_backward", dy, bits, *weights, scale, dx, scratch)
+
+    def binomial_down(self, x: Array, y: Array) -> None:
+        self.launch("binomial_down", x, y)
+
+    def binomial_down_backward(self, dy: Array, dx: Array) -> None:
+        self.launch("binomial_down_backward", dy, dx)
+
+    # ---- losses --------------------------------------------------------------------------------
+
+    def gram(self, F: Array, G: Array) -> None:
+        scratch = self._grow("gram", len(G), len(G), *F.shape[:2])
+        self.launch("gram", F, self._products, G, scratch)
+
+    def content_loss(
+        self, F: Array, P: Array, k: float, scale: Array | None, dF: Array, loss: Array
+    ) -> None:
+        H, W, N = F.shape
+        scratch = self._grow("content_loss", N, N, H, W)
+        factors = None if scale is None else scale.padded
+        gradient_scale = self.gradient_scale
+        self.launch("content_loss", F, P, k, factors, gradient_scale, dF, _slot(loss), scratch)
+
+    def style_loss(
+        self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array
+    ) -> None:
+        scratch = self._grow("style_loss", len(G), len(G), *F.shape[:2])
+        factors = None if scale is None else scale.values
+        self.launch(
+            "style_loss",
+            F, G, A, k, factors, self._products, self.gradient_scale, dF, _slot(loss), scratch,
+        )  # fmt: skip
+
+    def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
+        scratch = self._grow("total_variation", 3, 3, *x.shape[1:])
+        self.launch("total_variation", x, k, dx, _slot(loss), scratch)
+
+    # ---- the image, where an optimiser keeps it on the device --------------------------------
+
+    def image_input(
+        self, image: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], x: Array
+    ) -> None:
+        """Network's input planes x (3, H, W) = axes (255 image - mean), of an image (H, W, 3)."""
+        self.launch("image_input", image, axes.reshape(9).tolist(), mean.tolist(), x)
+
+    def empty_image(self, H: int, W: int, C: int) -> Array:
+        """Memory for an image (H, W, C), float32."""
+        return self._empty(np.float32, (H, W, C))
+
+    def image_input_backward(
+        self, dx: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], gradient: Array
+    ) -> None:
+        """Gradient (H, W, 3) with respect to the image: 255 axes^T dx."""
+        self.launch("image_input_backward", dx, axes.reshape(9).tolist(), mean.tolist(), gradient)
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    def launch(self, op: str, *arguments: Any) -> None:
+        """Call an op of the core on the current stream; what fails names the op."""
+        try:
+            getattr(self._core, op)(*arguments, self.device.stream)
+        except self._core.CudaError as error:
+            raise BackendError(f"cuda: {error}") from error
+
+    def _grow(self, op: str, C: int, N: int, H: int, W: int) -> DeviceArray:
+        """Return the scratch memory, made larger if `op` needs more."""
+        needed = self.scratch_nbytes(op, C, N, H, W)
+        if needed > self.scratch.nbytes:
+            self.scratch = self.device.allocate(1)  # let go of the old one first
+            self.scratch = self.device.allocate(needed)
+        return self.scratch
+
+    def _layout(self, kind: Kind, shape: Shape) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """Type and shape in memory of an array of logical shape (C, H, W)."""
+        C, H, W = shape
+        if kind == "image":
+            return np.dtype(np.float32), shape
+        if kind == "features":
+            return self._real, (H, W, _padded(C))
+        return np.dtype(np.uint8 if kind == "bits" else np.uint16), (H, W, _padded(C) // _EIGHT)
+
+    def _pack(self, weights: NDArray[np.float32]) -> Packed:
+        """Weights (9, outputs, inputs) as the kernels take them: padded, and split if need be."""
+        padded = np.moveaxis(_in_eights(np.moveaxis(weights, 1, 2), np.float32), 1, 2)
+        padded = _in_eights(padded, np.float32)
+        if not self._split:
+            return Packed(self._put(padded.astype(self._real)), None)
+        high = padded.astype(np.float16)
+        low = ((padded - high.astype(np.float32)) * _SPLIT).astype(np.float16)
+        return Packed(self._put(high), self._put(low))
+
+    def _empty(self, dtype: Any, shape: tuple[int, ...]) -> DeviceArray:
+        block = self.device.allocate(prod(shape) * np.dtype(dtype).itemsize)
+        return DeviceArray(block.owner, block.pointer, dtype, shape)
+
+    def _put(self, values: NDArray[Any]) -> DeviceArray:
+        """A NumPy array on the device, as it is."""
+        array = self._empty(values.dtype, values.shape)
+        self.device.copy_in(np.ascontiguousarray(values), array)
+        return array
+
+    def _fetch(self, array: DeviceArray) -> NDArray[Any]:
+        """An array of the device as it lies there."""
+        values = np.empty(array.shape, array.dtype)
+        self.device.copy_out(array, values)
+        self.device.synchronize()
+        return values
+
+
+_CHOICE_SHIFTS = (2 * np.arange(_EIGHT)).astype(np.uint16)
+
+
+def _padded(channels: int) -> int:
+    """Channels rounded up to eights."""
+    return -(-channels // _EIGHT) * _EIGHT
+
+
+def _in_eights(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Values (..., n) as (..., padded n), with zeros beyond n."""
+    padded = np.zeros((*values.shape[:-1], _padded(values.shape[-1])), dtype)
+    padded[..., : values.shape[-1]] = values
+    return padded
+
+
+def _slot(loss: DeviceArray) -> DeviceArray:
+    """The slot that a loss op will write to; what came from it before is out of date."""
+    cast(Report, loss.owner).arrived = False
+    return loss

@@ -1,0 +1,273 @@
+"""Memory, streams and graphs of a CUDA device: all that PyNST takes from CuPy.
+
+CuPy's own arithmetic is never used: it is compiled when it is first called, and for that needs a
+CUDA toolkit. So a driver and CuPy's one package are enough to run PyNST on a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pynst.errors import BackendError
+
+__all__ = ["CupyDevice", "Device", "DeviceArray"]
+
+_OLDEST = (7, 5)
+
+
+class DeviceArray:
+    """A C-contiguous array in the memory of a device; other libraries can read it in place.
+
+    Parameters
+    ----------
+    owner : object
+        Whatever keeps the memory; it is given back when the last array of it is gone.
+    pointer : int
+        Address of the first value.
+    dtype, shape
+        As in NumPy.
+    """
+
+    __slots__ = ("__weakref__", "dtype", "owner", "pointer", "shape")
+
+    def __init__(
+        self, owner: Any, pointer: int, dtype: DTypeLike, shape: tuple[int, ...] | int
+    ) -> None:
+        self.owner = owner
+        self.pointer = pointer
+        self.dtype = np.dtype(dtype)
+        self.shape = (shape,) if isinstance(shape, int) else shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.pointer, False),
+            "version": 3,
+        }
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> DeviceArray:
+        """Some rows, one after another, of the same memory."""
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError("rows of a DeviceArray must follow one another")
+        row = self.nbytes // len(self)
+        shape = (max(0, stop - start), *self.shape[1:])
+        return DeviceArray(self.owner, self.pointer + start * row, self.dtype, shape)
+
+
+class Device(Protocol):
+    """What a `CudaBackend` asks of a device; all of it happens in the order of one stream."""
+
+    name: str
+    core: Any
+    """The compiled module, ``pynst._cuda``."""
+
+    @property
+    def stream(self) -> int:
+        """Handle of the stream that is current in this thread."""
+
+    def memory(self) -> tuple[int, int]:
+        """Free bytes, and all."""
+
+    def allocate(self, nbytes: int) -> DeviceArray:
+        """Bytes at a multiple of 256.
+
+        Raises
+        ------
+        BackendError
+            The device has not so many; says how many were asked for and how many are free.
+        """
+
+    def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:
+        """Bytes of the host to which `copy_out` copies without waiting."""
+
+    def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
+        """Copy contiguous values to the device; they may be changed as soon as this returns."""
+
+    def copy_out(self, array: DeviceArray, out: NDArray[Any]) -> None:
+        """Copy to contiguous `out`; it is there after `synchronize`."""
+
+    def zero(self, array: DeviceArray) -> None:
+        """Set all bytes to zero."""
+
+    def synchronize(self) -> None:
+        """Wait for the current stream; what failed in it raises BackendError."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record what `work` would do, without doing it, and return a function that does it.
+
+        The memory that it uses has to be kept for as long as that function.
+        """
+
+
+class CupyDevice:
+    """The CUDA device that is current, through CuPy; implements `Device`.
+
+    Raises
+    ------
+    BackendError
+        Something is missing; the message says what, and what helps.
+    """
+
+    def __init__(self) -> None:
+        self.core = _load_core()
+        _need_driver(self.core)
+        self._cupy = _load_cupy(self.core)
+        self._runtime = self._cupy.cuda.runtime
+        index = self._runtime.getDevice()
+        found = self.core.device(index)
+        self.name = found["name"]
+        _need_capability(self.name, found["capability"])
+        self._probe(found["capability"])
+
+    @property
+    def stream(self) -> int:
+        return int(self._cupy.cuda.get_current_stream().ptr)
+
+    def memory(self) -> tuple[int, int]:
+        free, total = self._runtime.memGetInfo()
+        # what CuPy's pool holds and nobody uses can be had again
+        return int(free + self._cupy.get_default_memory_pool().free_bytes()), int(total)
+
+    def allocate(self, nbytes: int) -> DeviceArray:
+        try:
+            memory = self._cupy.cuda.alloc(max(nbytes, 1))
+        except MemoryError as error:  # CuPy's own is one
+            free, total = self.memory()
+            raise BackendError(
+                f"cuda: out of memory on {self.name}: {nbytes / 1e6:.0f} MB were asked for,"
+                f" {free / 1e6:.0f} of {total / 1e6:.0f} MB are free; a smaller image_size needs"
+                " less"
+            ) from error
+        return DeviceArray(memory, int(memory.ptr), np.uint8, nbytes)
+
+    def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:
+        return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+
+    def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
+        # Of memory that is not pinned, the runtime takes a copy before it returns.
+        kind = self._runtime.memcpyHostToDevice
+        self._runtime.memcpyAsync(out.pointer, values.ctypes.data, out.nbytes, kind, self.stream)
+
+    def copy_out(self, array: DeviceArray, out: NDArray[Any]) -> None:
+        kind = self._runtime.memcpyDeviceToHost
+        self._runtime.memcpyAsync(out.ctypes.data, array.pointer, array.nbytes, kind, self.stream)
+
+    def zero(self, array: DeviceArray) -> None:
+        self._runtime.memsetAsync(array.pointer, 0, array.nbytes, self.stream)
+
+    def synchronize(self) -> None:
+        try:
+            self._runtime.streamSynchronize(self.stream)
+        except self._runtime.CUDARuntimeError as error:
+            raise BackendError(f"cuda: an op failed on {self.name}: {error}") from error
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        stream = self._cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be recorded
+        with stream:
+            stream.begin_capture()
+            try:
+                work()
+            except BaseException:
+                with suppress(self._runtime.CUDARuntimeError):
+                    stream.end_capture()
+                raise
+            graph = stream.end_capture()
+        return graph.launch  # type: ignore[no-any-return]
+
+    def _probe(self, capability: tuple[int, int]) -> None:
+        """Launch the smallest kernel, to see that the module has code for this device."""
+        scale = self.allocate(16)
+        self.zero(scale)
+        try:
+            words = DeviceArray(scale.owner, scale.pointer, np.uint32, 4)
+            self.core.gradient_scale_begin(words, self.stream)
+        except self.core.CudaError as error:
+            raise BackendError(
+                f"backend 'cuda' is not available: {self.name} has compute capability"
+                f" {_dotted(capability)}, and PyNST was built for {self.core.architectures}"
+                f" ({error}); build it again with PYNST_CUDA_ARCHITECTURES="
+                f"{capability[0]}{capability[1]}"
+            ) from error
+
+
+def _load_core() -> Any:
+    """Import the compiled module; a plain import statement would fail where it was not built."""
+    try:
+        return importlib.import_module("pynst._cuda")
+    except ImportError as error:
+        raise BackendError(
+            "backend 'cuda' is not available: PyNST was built without its CUDA core"
+            f" ({error}); install it again with PYNST_CUDA=ON where nvcc is, or with"
+            " PYNST_NVCC=wheel PYNST_CUDA=ON, or use backend='cpu'"
+        ) from error
+
+
+def _need_driver(core: Any) -> None:
+    """Refuse a machine without a driver, with one that is too old, or without a device."""
+    driver, built = core.driver_version(), core.runtime_version()
+    if driver == 0:
+        raise BackendError(
+            "backend 'cuda' is not available: no NVIDIA driver was found on this machine; install"
+            " one, or use backend='cpu'"
+        )
+    if driver // 1000 < built // 1000:
+        raise BackendError(
+            "backend 'cuda' is not available: the NVIDIA driver goes up to CUDA"
+            f" {_version(driver)}, and PyNST was built with CUDA {_version(built)}; update the"
+            f" driver, or build PyNST with nvcc {_version(driver)}"
+        )
+    try:
+        count = core.device_count()
+    except core.CudaError as error:
+        raise BackendError(f"backend 'cuda' is not available: {error}") from error
+    if count == 0:
+        raise BackendError(
+            "backend 'cuda' is not available: the NVIDIA driver finds no device (the variable"
+            " CUDA_VISIBLE_DEVICES can hide one); use backend='cpu'"
+        )
+
+
+def _load_cupy(core: Any) -> Any:
+    """Import CuPy; installed for another CUDA it may fail in many ways."""
+    extra = f"cuda{core.runtime_version() // 1000}"
+    try:
+        return importlib.import_module("cupy")
+    except Exception as error:
+        raise BackendError(
+            f"backend 'cuda' is not available: CuPy cannot be imported ({error}); install it with"
+            f" `pip install 'pynst[{extra}]'`"
+        ) from error
+
+
+def _need_capability(name: str, capability: tuple[int, int]) -> None:
+    if tuple(capability) < _OLDEST:
+        raise BackendError(
+            f"backend 'cuda' is not available: {name} has compute capability {_dotted(capability)},"
+            f" PyNST needs {_dotted(_OLDEST)} or newer; use backend='cpu'"
+        )
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
+
+
+def _version(cuda: int) -> str:
+    """13020 as 13.2."""
+    return f"{cuda // 1000}.{cuda % 1000 // 10}"

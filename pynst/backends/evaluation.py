@@ -1,0 +1,155 @@
+"""Evaluations on a CUDA device: recorded once, replayed, and run again where a gradient was lost.
+
+Gradients of features are kept times a power of two, the gradient scale, so that halves neither
+overflow nor vanish. It lives on the device: the kernels tell it the largest gradient they meet, and
+it tells the next evaluation a better scale, and the host whether this one has to be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.backends.base import Walk
+from pynst.backends.device import Device, DeviceArray
+from pynst.errors import BackendError
+
+if TYPE_CHECKING:
+    from pynst.backends.cuda import CudaBackend
+
+__all__ = ["Evaluation", "Report"]
+
+_TRIES = 24  # a scale that is wrong by 2^100 is mended in a few
+_GRADIENT_SCALE = np.dtype(
+    [("scale", "<f4"), ("largest", "<u4"), ("next", "<f4"), ("accepted", "<u4")]
+)
+_HEAD = _GRADIENT_SCALE.itemsize
+
+
+class Report:
+    """What comes back from an evaluation in one copy: the gradient scale's state and the losses.
+
+    Attributes
+    ----------
+    gradient_scale : DeviceArray (4,), uint32
+        The core's ``GradientScale``.
+    losses : DeviceArray (count,), float64
+    arrived : bool
+        Whether `host_losses` are what the device holds.
+    """
+
+    def __init__(self, device: Device, count: int) -> None:
+        self._device = device
+        self._block = device.allocate(_HEAD + 8 * count)
+        self._host = device.allocate_host(self._block.nbytes)
+        start = self._block.pointer
+        self.gradient_scale = DeviceArray(self._block.owner, start, np.uint32, 4)
+        self.arrived = False
+        state = np.zeros(self._block.nbytes, np.uint8)
+        state[:_HEAD].view(_GRADIENT_SCALE)[:] = (1, 0, 1, 1)
+        self._host[:] = state  # the next scale can be asked for before anything has arrived
+        device.copy_in(state, self._block)
+
+    @property
+    def losses(self) -> DeviceArray:  # made anew, since it refers to this report
+        return DeviceArray(self, self._block.pointer + _HEAD, np.float64, self.host_losses.size)
+
+    @property
+    def host_losses(self) -> NDArray[np.float64]:
+        return self._host[_HEAD:].view(np.float64)
+
+    @property
+    def _head(self) -> NDArray[Any]:
+        return self._host[:_HEAD].view(_GRADIENT_SCALE)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether no gradient of the evaluation was lost."""
+        return bool(self._head["accepted"][0])
+
+    @property
+    def scale(self) -> float:
+        return float(self._head["scale"][0])
+
+    @property
+    def next_scale(self) -> float:
+        """Gradient scale of the next evaluation."""
+        return float(self._head["next"][0])
+
+    @next_scale.setter
+    def next_scale(self, scale: float) -> None:
+        self._head["next"] = scale
+        self._device.copy_in(self._head.copy().view(np.uint32), self.gradient_scale)
+
+    def send(self) -> None:
+        """Copy all of it to the host; it is there after a synchronisation."""
+        self._device.copy_out(self._block, self._host)
+
+
+class Evaluation:
+    """Runs the same walk again and again: eagerly, then recorded as a graph, then replayed.
+
+    The first run finds out how much scratch memory the walk needs, and allocates it.
+    """
+
+    def __init__(self, backend: CudaBackend, report: Report, count: int) -> None:
+        self._backend, self._report, self._count = backend, report, count
+        self._device = backend.device
+        self._runs = 0
+        self._replay: Callable[[], None] | None = None
+        self._scratch: DeviceArray | None = None
+
+    def __call__(self, walk: Walk, after: Walk | None = None) -> None:
+        """Do the walk and what comes after it, again where a gradient was lost."""
+        for _ in range(_TRIES):
+            self._run_once(walk, after)
+            # Losses that are not finite are the caller's to judge: no scale would mend them.
+            losses = self._report.host_losses[: self._count]
+            if self._report.accepted or not np.isfinite(losses).all():
+                return
+        raise BackendError(
+            f"cuda: the gradients leave the range of float16 in {_TRIES} tries, the last with the"
+            f" gradient scale {self._report.scale:g}; precision='accurate' may help, or smaller"
+            " weights of the terms"
+        )
+
+    @property
+    def scale(self) -> float:
+        """Factor of the next evaluation's gradients."""
+        return self._report.next_scale
+
+    @scale.setter
+    def scale(self, scale: float) -> None:
+        self._report.next_scale = scale
+
+    def _run_once(self, walk: Walk, after: Walk | None) -> None:
+        if self._runs == 1:
+            self._replay = self._device.record(lambda: self._scaled(walk))
+            self._scratch = self._backend.scratch  # its address is in the graph: keep it
+        if self._replay is None:
+            self._scaled(walk)
+        else:
+            self._replay()
+        self._runs += 1
+        if after is not None:
+            after()
+        self._report.send()
+        self._device.synchronize()
+        self._report.arrived = True
+
+    def _scaled(self, walk: Walk) -> None:
+        """Do the walk with gradients times the scale that the device has found."""
+        backend = self._backend
+        if not backend.narrow:
+            walk()
+            return
+        backend.gradient_scale = self._report.gradient_scale
+        try:
+            backend.launch("gradient_scale_begin", backend.gradient_scale)
+            walk()
+            backend.launch("gradient_scale_end", backend.gradient_scale)
+        finally:
+            backend.gradient_scale = None
