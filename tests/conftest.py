@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pynst.backends.reference import ReferenceBackend
+from pynst.errors import BackendError
 from pynst.gabor import Gabor
 from pynst.vgg19 import VGG19
 
@@ -68,6 +69,18 @@ def real_weights() -> Path:
     if not path:
         pytest.skip("PYNST_TEST_WEIGHTS names no VGG-19 weights file")
     return Path(path)
+
+
+@pytest.fixture(autouse=True)
+def no_cuda_by_chance(request, monkeypatch):
+    """Only tests that ask for a CUDA device see one: what "auto" takes does not depend on it."""
+
+    def hidden():
+        raise BackendError("backend 'cuda' is not available: hidden from this test")
+
+    if "gpu" not in request.keywords:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # of programs that a test starts
+        monkeypatch.setattr("pynst.backends.cuda.CupyDevice", hidden)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ REFERENCE = ReferenceBackend()
 NOT_OPS = {
     "nbytes", "scratch_nbytes", "allocate", "view", "upload", "download", "empty_gram",
     "upload_gram", "download_gram", "upload_scale",
-    "empty_losses", "download_losses", "zero", "conv3x3_weights",
+    "empty_losses", "download_losses", "zero", "record", "free_memory", "conv3x3_weights",
     "filter7x7_weights",
 }  # fmt: skip
 

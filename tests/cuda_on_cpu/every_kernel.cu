@@ -1,0 +1,228 @@
+// every_kernel.cu: calls every launcher of csrc/cuda/kernels.h on small odd sizes, for sanitizers.
+//
+//   every_kernel [small]        small: fewer and smaller sizes, for ThreadSanitizer
+//
+// Every array is an allocation of exactly its size; outputs begin as NaN and have to end as numbers.
+// Whether the numbers are right is the business of test_cuda.py.
+
+#include "arrays.cuh"
+#include "kernels.h"
+
+namespace pynst {
+namespace {
+
+// ---- VGG-19 --------------------------------------------------------------------------------------
+
+template <class T, class Weights>
+void check_conv3x3(const Shape& s) {
+    const size_t M = pixels_of(s.H, s.W);
+    Random<T> x(M, s.C, padded(s.C)), dy(M, s.N, padded(s.N));
+    Packed<Weights> forward(s.N, s.C), backward(s.C, s.N);
+    Random<float> b(1, s.N, padded(s.N));
+    Array<T> y(lanes_of(M, s.N)), dx(lanes_of(M, s.C));
+    Array<uint8_t> bits(lanes_of(M, s.N) / 8);
+    Scratch scratch(conv3x3_relu_scratch(s.C, s.N, s.H, s.W));
+    conv3x3_relu<T, Weights>(x, forward.get(), b, s.C, s.N, s.H, s.W, y, bits, scratch, nullptr);
+    y.require_numbers("y of conv3x3_relu" + s.text());
+    Scratch back(conv3x3_relu_scratch(s.N, s.C, s.H, s.W));
+    Scale scale;
+    conv3x3_relu_backward<T, Weights>(
+        dy, bits, backward.get(), s.C, s.N, s.H, s.W, scale, dx, back, nullptr);
+    scale.end();
+    dx.require_numbers("dx of conv3x3_relu_backward" + s.text());
+}
+
+template <class T, class Weights>
+void check_conv3x3_pool(const Shape& s, Pooling mode) {
+    const size_t M = pixels_of(s.H, s.W), pooled = pixels_of(s.H / 2, s.W / 2);
+    Random<T> x(M, s.C, padded(s.C)), dy(pooled, s.N, padded(s.N));
+    Packed<Weights> forward(s.N, s.C), backward(s.C, s.N);
+    Random<float> b(1, s.N, padded(s.N));
+    Array<T> y(lanes_of(pooled, s.N)), dx(lanes_of(M, s.C));
+    Array<uint8_t> bits(lanes_of(M, s.N) / 8);
+    Array<uint16_t> choices(lanes_of(pooled, s.N) / 8);
+    Scratch scratch(conv3x3_relu_scratch(s.C, s.N, s.H, s.W));
+    conv3x3_relu_pool<T, Weights>(
+        x, forward.get(), b, s.C, s.N, s.H, s.W, mode, y, bits, choices, scratch, nullptr);
+    y.require_numbers("y of conv3x3_relu_pool" + s.text());
+    Scratch back(conv3x3_relu_scratch(s.N, s.C, s.H, s.W));
+    conv3x3_relu_pool_backward<T, Weights>(
+        dy, bits, mode, choices, backward.get(), s.C, s.N, s.H, s.W, nullptr, dx, back, nullptr);
+    dx.require_numbers("dx of conv3x3_relu_pool_backward" + s.text());
+}
+
+template <class T>
+void check_pool2x2(const Shape& s, Pooling mode) {
+    const size_t M = pixels_of(s.H, s.W), pooled = pixels_of(s.H / 2, s.W / 2);
+    Random<T> x(M, s.C, padded(s.C)), dy(pooled, s.C, padded(s.C));
+    Array<T> y(lanes_of(pooled, s.C)), dx(lanes_of(M, s.C));
+    Array<uint16_t> choices(lanes_of(pooled, s.C) / 8);
+    pool2x2<T>(x, s.C, s.H, s.W, mode, y, choices, nullptr);
+    y.require_numbers("y of pool2x2" + s.text());
+    pool2x2_backward<T>(dy, s.C, s.H, s.W, mode, choices, dx, nullptr);
+    dx.require_numbers("dx of pool2x2_backward" + s.text());
+}
+
+template <class T>
+void check_image_conv3x3(const Shape& s, Padding padding) {
+    const size_t M = pixels_of(s.H, s.W);
+    Random<float> x(3 * M), w(27, s.N, padded(s.N)), b(1, s.N, padded(s.N));
+    Random<T> dy(M, s.N, padded(s.N));
+    Array<T> y(lanes_of(M, s.N));
+    Array<uint8_t> bits(lanes_of(M, s.N) / 8);
+    Array<float> dx(3 * M);
+    image_conv3x3_relu<T>(x, w, b, s.N, s.H, s.W, padding, y, bits, nullptr);
+    y.require_numbers("y of image_conv3x3_relu" + s.text());
+    Scale scale;
+    image_conv3x3_relu_backward<T>(dy, bits, w, s.N, s.H, s.W, padding, scale, dx, nullptr);
+    dx.require_numbers("dx of image_conv3x3_relu_backward" + s.text());
+}
+
+// ---- the built-in filters, the image -------------------------------------------------------------
+
+template <class T>
+void check_filter7x7(const Shape& s) {
+    const int K = (s.N + 1) / 2, N = 2 * K;  // each filter makes two channels
+    const size_t M = pixels_of(s.H, s.W);
+    Random<float> x(3 * M), w(49 * static_cast<size_t>(K)), dx(3 * M);
+    Array<int> plane(static_cast<size_t>(K));
+    for (int i = 0; i < K; ++i) {
+        plane[i] = i % 3;
+    }
+    Random<T> dy(M, N, padded(N));
+    Array<T> y(lanes_of(M, N));
+    Array<uint8_t> bits(lanes_of(M, N) / 8);
+    filter7x7<T>(x, w, plane, K, s.H, s.W, y, bits, nullptr);
+    y.require_numbers("y of filter7x7" + s.text());
+    Scratch scratch(filter7x7_scratch(K, s.H, s.W));
+    Scale scale;
+    filter7x7_backward<T>(dy, bits, w, plane, K, s.H, s.W, scale, dx, scratch, nullptr);
+    dx.require_numbers("dx of filter7x7_backward" + s.text());
+}
+
+void check_image_ops(const Shape& s) {
+    const size_t M = pixels_of(s.H, s.W), half_M = pixels_of((s.H + 1) / 2, (s.W + 1) / 2);
+    Random<float> image(3 * M), dy(3 * half_M), dx_in(3 * M);
+    Array<float> x(3 * M), gradient(3 * M);
+    const InputAxes axes{{1, 0, 0, 0, 1, 0, 0, 0, 1}, {100, 110, 120}};
+    image_input(image, axes, s.H, s.W, x, nullptr);
+    x.require_numbers("x of image_input" + s.text());
+    image_input_backward(dx_in, axes, s.H, s.W, gradient, nullptr);
+    gradient.require_numbers("gradient of image_input_backward" + s.text());
+    if (s.H >= 2 && s.W >= 2) {
+        Array<float> y(3 * half_M), dx(3 * M);
+        binomial_down(x, s.H, s.W, y, nullptr);
+        y.require_numbers("y of binomial_down" + s.text());
+        binomial_down_backward(dy, s.H, s.W, dx, nullptr);
+        dx.require_numbers("dx of binomial_down_backward" + s.text());
+    }
+    Array<double> loss(1);
+    Scratch scratch(total_variation_scratch(s.H, s.W));
+    total_variation(image, s.H, s.W, 1.5, dx_in, loss, scratch, nullptr);
+    loss.require_numbers("loss of total_variation" + s.text());
+    dx_in.require_numbers("dx of total_variation" + s.text());
+}
+
+// ---- losses --------------------------------------------------------------------------------------
+
+template <class T>
+void check_losses(const Shape& s, Products products) {
+    const int N = s.N, M = s.H * s.W;
+    const size_t pixels = static_cast<size_t>(M), entries = pixels_of(N, N);
+    Random<T> F(pixels, N, padded(N)), P(pixels, N, padded(N)), dF(pixels, N, padded(N));
+    Random<float> lanes(1, N, padded(N));
+    Random<double> A(entries), factors(static_cast<size_t>(N));
+    Array<double> G(entries), losses(2);
+    Scratch gram_memory(gram_scratch(N, M)), style_memory(style_loss_scratch(N, M));
+    Scratch content_memory(content_loss_scratch(N, M));
+    gram<T>(F, N, M, products, G, gram_memory, nullptr);
+    G.require_numbers("G of gram" + s.text());
+    Scale scale;
+    content_loss<T>(F, P, N, M, 0.75, lanes, scale, dF, losses, content_memory, nullptr);
+    style_loss<T>(F,
+                  G,
+                  A,
+                  N,
+                  M,
+                  0.75,
+                  factors,
+                  products,
+                  scale,
+                  dF,
+                  static_cast<double*>(losses) + 1,
+                  style_memory,
+                  nullptr);
+    scale.end();
+    losses.require_numbers("the losses" + s.text());
+    dF.require_numbers("dF of the losses" + s.text());
+}
+
+void check_lbfgs(size_t n) {
+    constexpr int rows = 3;
+    Random<float> x(n), g(n), d(n), gradient(n), pairs(2 * rows * n);
+    Array<float> direction(n), next(n), seen(n), next_g(n);
+    const PairCoefficients c{3, {0, 2, 4}, {0.5, -1.0, 2.0}, 1.0};
+    lbfgs_direction(pairs, c, g, n, direction, nullptr);
+    direction.require_numbers("the direction of L-BFGS");
+    lbfgs_step(x, direction, 0.5, n, next, seen, nullptr);
+    next.require_numbers("the step of L-BFGS");
+    seen.require_numbers("the clipped step of L-BFGS");
+    Array<double> sums(3 + 6 * rows);
+    Scratch scratch(lbfgs_arrive_scratch(rows, n));
+    lbfgs_arrive({x, g, d, next, gradient, 0.1, pairs, rows, 1, n}, next_g, sums, scratch, nullptr);
+    next_g.require_numbers("the gradient of L-BFGS");
+    sums.require_numbers("the products of L-BFGS");
+    pairs.require_numbers("the pairs of L-BFGS");
+}
+
+// ---- all of them ---------------------------------------------------------------------------------
+
+template <class T>
+void check_of_type(const Shape& s, Products products) {
+    check_losses<T>(s, products);
+    check_image_conv3x3<T>(s, Padding::zero);
+    check_image_conv3x3<T>(s, Padding::replicate);
+    if (s.H >= 3 && s.W >= 3) {  // the mirrored border has to exist
+        check_filter7x7<T>(s);
+    }
+    if (s.H >= 2 && s.W >= 2) {
+        check_pool2x2<T>(s, Pooling::average);
+        check_pool2x2<T>(s, Pooling::max);
+    }
+}
+
+void check_all(const Shape& s) {
+    std::printf("every op%s\n", s.text().c_str());
+    std::fflush(stdout);
+    check_conv3x3<half, const half*>(s);
+    check_conv3x3<float, SplitWeights>(s);
+    check_conv3x3<float, const float*>(s);
+    for (const Pooling mode : {Pooling::average, Pooling::max}) {
+        if (s.H >= 2 && s.W >= 2) {
+            check_conv3x3_pool<half, const half*>(s, mode);
+            check_conv3x3_pool<float, SplitWeights>(s, mode);
+            check_conv3x3_pool<float, const float*>(s, mode);
+        }
+    }
+    check_of_type<half>(s, Products::tensor);
+    check_of_type<float>(s, Products::tensor);
+    check_losses<float>(s, Products::simt);
+    check_image_ops(s);
+    check_lbfgs(pixels_of(s.H, s.W) * 3);
+}
+
+}  // namespace
+}  // namespace pynst
+
+int main(int count, char** arguments) {
+    const bool small = count > 1 && std::string(arguments[1]) == "small";
+    pynst::check_all({3, 5, 2, 3});
+    pynst::check_all({16, 20, 5, 9});
+    if (!small) {
+        pynst::check_all({8, 72, 1, 1});
+        pynst::check_all({70, 40, 17, 6});
+        pynst::check_all({24, 130, 9, 21});
+    }
+    std::printf("%d checks passed\n", pynst::checks);
+    return 0;
+}

@@ -1,0 +1,301 @@
+// scheduler.cpp: runs a launch, block by block, one thread at a time.
+
+#include "scheduler.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <numeric>
+
+namespace cuda_on_cpu {
+
+const Place* place = nullptr;
+Grid grid;
+Block block;
+Thread* current = nullptr;
+Order order = Order::forward;
+const Launch* launched = nullptr;
+
+namespace {
+
+Fiber host;
+std::vector<char*> stacks;  // that no thread uses
+std::uint64_t random_state = 1;
+
+// ---- who runs next -------------------------------------------------------------------------------
+
+unsigned pick_bit(unsigned bits) {
+    switch (order) {
+        case Order::forward:
+            return __builtin_ctz(bits);
+        case Order::backward:
+            return 31 - __builtin_clz(bits);
+        default:
+            for (unsigned skip = random_below(__builtin_popcount(bits)); skip > 0; --skip) {
+                bits &= bits - 1;
+            }
+            return __builtin_ctz(bits);
+    }
+}
+
+void run_task(std::size_t index) {
+    const Task task = std::move(block.tasks[index]);
+    block.tasks.erase(block.tasks.begin() + static_cast<std::ptrdiff_t>(index));
+    task();
+}
+
+// In order, the hardware's work lands as late as it can; in reverse, at once.
+void maybe_run_tasks() {
+    if (order == Order::backward) {
+        while (!block.tasks.empty()) {
+            run_task(0);
+        }
+    } else if (order == Order::random && !block.tasks.empty() && random_below(16) == 0) {
+        run_task(random_below(static_cast<unsigned>(block.tasks.size())));
+    }
+}
+
+// Takes a ready thread out. Null where all have exited.
+Thread* next_thread() {
+    if (!block.tasks.empty()) {
+        maybe_run_tasks();
+    }
+    while (block.ready_warps == 0) {
+        if (!block.tasks.empty()) {
+            run_task(0);
+        } else if (block.live == 0) {
+            return nullptr;
+        } else {
+            fail_deadlocked();
+        }
+    }
+    // A warp goes on as long as it can: its stacks are in the cache.
+    const unsigned mine = current == nullptr ? 0 : current->place.number / kLanes;
+    const bool stay = order != Order::random && block.warps[mine].ready != 0;
+    const unsigned w = stay ? mine : pick_bit(block.ready_warps);
+    Warp& warp = block.warps[w];
+    const unsigned lane = pick_bit(warp.ready);
+    warp.ready &= ~(1u << lane);
+    if (warp.ready == 0) {
+        block.ready_warps &= ~(1u << w);
+    }
+    return &block.threads[w * kLanes + lane];
+}
+
+// ---- the life of a thread ------------------------------------------------------------------------
+
+void exit_thread() {
+    const Unseen unseen;
+    Thread& thread = *current;
+    land_copies(thread);
+    thread.state = State::exited;
+    --block.live;
+    exit_warp(thread.place.number / kLanes, thread.place.lane);
+    exit_barriers();
+    release(&block);  // the host waits for all threads; other blocks do not
+}
+
+void run_current() {
+    current->state = State::running;
+    place = &current->place;
+}
+
+void fiber_main();
+
+void give_stack(Thread& thread) {
+    if (kFindRaces) {
+        thread.fiber = fiber_to_watch();
+    } else if (stacks.empty()) {
+        thread.fiber.stack = allocate_stack();
+    } else {
+        thread.fiber.stack = stacks.back();
+        stacks.pop_back();
+    }
+    prepare(thread.fiber, static_cast<int>(thread.place.number), fiber_main);
+}
+
+// Goes on with another thread, or with the host where it is null.
+void switch_to(Thread* next, bool ends) {
+    Fiber& from = current == nullptr ? host : current->fiber;
+    if (!kFindRaces && next != nullptr && next->state == State::fresh) {
+        give_stack(*next);
+    }
+    current = next;
+    if (next != nullptr) {
+        run_current();
+    }
+    switch_fiber(from, next == nullptr ? host : next->fiber, ends);
+}
+
+// Threads that never wait share one stack, one after another.
+void fiber_main() {
+    entered();
+    acquire(&grid);
+    for (;;) {
+        launched->run(launched->parameters);
+        exit_thread();
+        Thread* const ended = current;
+        Thread* const next = next_thread();
+        if (!kFindRaces && next != nullptr && next->state == State::fresh) {
+            std::swap(next->fiber, ended->fiber);
+            current = next;
+            run_current();
+            continue;
+        }
+        if (!kFindRaces) {  // safe: nothing is pushed on it before the switch
+            stacks.push_back(ended->fiber.stack);
+        }
+        switch_to(next, true);
+    }
+}
+
+// ---- blocks --------------------------------------------------------------------------------------
+
+void begin_block(uint3 index) {
+    const dim3 size = grid.threads;
+    grid.block = index;
+    ++block.serial;
+    block.live = block.count;
+    block.tasks.clear();
+    block.ready_warps = 0;
+    std::fill(std::begin(block.warps), std::end(block.warps), Warp{});
+    std::fill(std::begin(block.barriers), std::end(block.barriers), Barrier{});
+    for (unsigned i = 0; i < block.count; ++i) {
+        Thread& thread = block.threads[i];
+        thread.place = {{i % size.x, i / size.x % size.y, i / (size.x * size.y)}, i, i % kLanes};
+        thread.state = State::fresh;
+        thread.fiber = Fiber{};
+        block.warps[i / kLanes].ready |= 1u << i % kLanes;
+    }
+    for (unsigned w = 0; w * kLanes < block.count; ++w) {
+        const unsigned lanes = std::min(kLanes, block.count - w * kLanes);
+        block.warps[w].exited = lanes == kLanes ? 0 : ~0u << lanes;
+        block.ready_warps |= 1u << w;
+    }
+    begin_block_shared(launched->dynamic_bytes);
+    begin_block_mbarriers();
+    begin_block_products();
+    if (kFindRaces) {
+        block.tokens = static_cast<char*>(std::malloc(kMostThreads * sizeof(void*)));
+        adopt_host(host);
+        // By the host: whoever creates a context comes before all that happens in it.
+        for (unsigned i = 0; i < block.count; ++i) {
+            give_stack(block.threads[i]);
+        }
+        release(&grid);  // the host comes before all threads
+    }
+}
+
+void end_block() {
+    std::free(block.tokens);  // fresh ones know of no earlier meetings
+    block.tokens = nullptr;
+    end_block_shared();
+}
+
+void read_order() {
+    const char* const text = std::getenv("CUDA_ON_CPU_SEED");
+    const long seed = text == nullptr ? 0 : std::strtol(text, nullptr, 10);
+    order = seed == 0 ? Order::forward : seed < 0 ? Order::backward : Order::random;
+    random_state = 0x9e3779b97f4a7c15u * (static_cast<std::uint64_t>(seed) + 1) | 1;
+}
+
+void check_size(const Launch& launch) {
+    const dim3 b = launch.blocks, t = launch.threads;
+    const unsigned long long threads = 1ull * t.x * t.y * t.z;
+    if (threads == 0 || threads > kMostThreads || t.z > 64) {
+        fail("a block of %u x %u x %u threads: 1 to 1024 in all, 64 along z", t.x, t.y, t.z);
+    }
+    if (b.x == 0 || b.y == 0 || b.z == 0 || b.x > 0x7fffffffu || b.y > 65535 || b.z > 65535) {
+        fail("a grid of %u x %u x %u blocks: 1 to 2^31 - 1 along x, 65535 along y and z",
+             b.x,
+             b.y,
+             b.z);
+    }
+}
+
+void run_blocks(const Launch& launch) {
+    const dim3 size = launch.blocks;
+    std::vector<unsigned> sequence(1ull * size.x * size.y * size.z);
+    std::iota(sequence.begin(), sequence.end(), 0u);
+    if (order == Order::backward) {
+        std::reverse(sequence.begin(), sequence.end());
+    } else if (order == Order::random) {
+        for (std::size_t i = sequence.size(); i > 1; --i) {
+            std::swap(sequence[i - 1], sequence[random_below(static_cast<unsigned>(i))]);
+        }
+    }
+    for (const unsigned i : sequence) {
+        begin_block({i % size.x, i / size.x % size.y, i / (size.x * size.y)});
+        switch_to(next_thread(), false);
+        end_block();
+    }
+}
+
+}  // namespace
+
+unsigned random_below(unsigned n) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return static_cast<unsigned>((random_state >> 32) % n);
+}
+
+void wake(unsigned warp, unsigned lanes) {
+    block.warps[warp].ready |= lanes;
+    if (lanes != 0) {
+        block.ready_warps |= 1u << warp;
+    }
+    for (; lanes != 0; lanes &= lanes - 1) {
+        block.threads[warp * kLanes + __builtin_ctz(lanes)].state = State::ready;
+    }
+}
+
+void wait_in(const char* called, Site site) {
+    current->state = State::waiting;
+    current->called = called;
+    current->site = site;
+    Thread* const next = next_thread();
+    if (next == current) {
+        run_current();
+    } else {
+        switch_to(next, false);
+    }
+}
+
+void maybe_yield() {
+    if (order == Order::random) {
+        wake(current->place.number / kLanes, 1u << current->place.lane);
+        wait_in("its turn", {"", 0});
+    }
+}
+
+void* barrier_token(int name, unsigned generation) {
+    return block.tokens + 8 * (2 * name + generation % 2);
+}
+
+void* meeting_token(unsigned warp, int slot, unsigned generation) {
+    return block.tokens + 8 * (2 * kBarriers + 2 * (4 * warp + slot) + generation % 2);
+}
+
+void run(const Launch& launch) {
+    static std::mutex one_at_a_time;
+    const std::lock_guard lock(one_at_a_time);
+    const Unseen unseen;
+    launched = &launch;
+    check_size(launch);
+    read_order();
+    begin_shared(launch);
+    grid.blocks = launch.blocks;
+    grid.threads = launch.threads;
+    block.count = launch.threads.x * launch.threads.y * launch.threads.z;
+    if (block.threads.size() < block.count) {
+        block.threads.resize(block.count);
+    }
+    begin_faults();
+    run_blocks(launch);
+    end_faults();
+    acquire(&block);
+    launched = nullptr;
+}
+
+}  // namespace cuda_on_cpu

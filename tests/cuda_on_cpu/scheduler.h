@@ -1,0 +1,111 @@
+// scheduler.h: the threads of one block, who waits where, and who runs next.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "fiber.h"
+#include "machine.h"
+
+namespace cuda_on_cpu CUDA_ON_CPU_LOCAL {
+
+constexpr unsigned kMostThreads = 1024, kLanes = 32, kMostWarps = kMostThreads / kLanes;
+constexpr int kBarriers = 24;  // 16 as on the device, and one for each warpgroup
+
+enum class State : std::uint8_t { fresh, ready, running, waiting, exited };
+enum class Order { forward, backward, random };
+
+struct Copy {
+    void* to;
+    const void* from;  // null: zeros
+};
+
+struct Thread {
+    Place place;
+    State state;
+    Fiber fiber;
+    const char* called;  // what it waits in, and where
+    Site site;
+    // cp.async: copies under way, oldest first; groups[i] counts those of a closed group.
+    std::vector<Copy> copies;
+    std::vector<std::size_t> groups;
+};
+
+// Lanes of a warp on their way to do something together.
+struct Meeting {
+    unsigned mask = 0;  // 0: free
+    unsigned arrived = 0;
+    const Collective* collective = nullptr;
+    Site site{};
+    void* payloads[kLanes];
+    unsigned generation = 0;
+};
+
+struct Warp {
+    unsigned ready = 0, exited = 0;  // a bit for each lane
+    Meeting meetings[4];             // as many disjoint or nested masks as are under way at a time
+};
+
+struct Barrier {
+    unsigned arrived = 0, generation = 0, votes = 0;
+    int result[2] = {};  // of even and odd generations
+    Site site{};
+    Vote vote = Vote::none;
+    unsigned needed = 0;
+    unsigned lanes[kMostWarps] = {};  // who waits
+};
+
+// Work of the hardware beside the threads: bulk copies.
+using Task = std::function<void()>;
+
+struct Block {
+    unsigned count = 0, live = 0;
+    std::vector<Thread> threads;
+    Warp warps[kMostWarps];
+    unsigned ready_warps = 0;
+    Barrier barriers[kBarriers];
+    std::vector<Task> tasks;
+    unsigned long long serial = 0;  // of all blocks ever run
+    char* tokens = nullptr;         // addresses for ThreadSanitizer to tell meetings apart
+};
+
+extern Block block;
+extern Thread* current;
+extern Order order;
+extern const Launch* launched;  // null between launches
+
+// Nobody can run: tells who waits where, and ends the process.
+[[noreturn]] void fail_deadlocked();
+
+unsigned random_below(unsigned n);
+// The running thread waits until `wake` makes it ready.
+void wait_in(const char* called, Site site);
+// Lets others run first, in an order by chance.
+void maybe_yield();
+void wake(unsigned warp, unsigned lanes);
+// A token for a warp's meeting or a block's barrier; even and odd generations have their own.
+void* barrier_token(int name, unsigned generation);
+void* meeting_token(unsigned warp, int slot, unsigned generation);
+
+// Meetings and barriers that waited only for a thread that has exited.
+void exit_warp(unsigned warp, unsigned lane);
+void exit_barriers();
+
+// ---- shared memory (shared.cpp), cp.async --------------------------------------------------------
+
+void begin_shared(const Launch& launch);  // checks what the launch asks for
+void begin_block_shared(std::size_t dynamic_bytes);
+void end_block_shared();
+void land_copies(Thread& thread);  // all of them
+
+// Turns a fault during a launch into a message (faults.cpp).
+void begin_faults();
+void end_faults();
+
+// What Hopper's instructions keep of a block.
+void begin_block_mbarriers();
+void begin_block_products();
+
+}  // namespace cuda_on_cpu CUDA_ON_CPU_LOCAL
