@@ -8,20 +8,33 @@ that are loaded, so they are measured with them, over a few small photographs in
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynst.backends import open_backend
+from pynst.backends.base import Pooling
 from pynst.errors import ImageError
 from pynst.files import only_image_errors
 from pynst.images import load_image, resize, size_to_long_side
 from pynst.vgg19 import VGG19
 
-__all__ = ["calibration_pictures", "clamped", "feature_scales", "mean_activations"]
+__all__ = [
+    "calibration_pictures",
+    "clamped",
+    "feature_scales",
+    "mean_activations",
+    "powers_of_two",
+    "rescaled",
+]
+
+Convolutions = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 _LONG_SIDE = 256
@@ -106,3 +119,35 @@ def feature_scales(
 def clamped(means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means (N,) of one layer, none below a tenth of their median, and none zero."""
     return np.maximum(means, max(_FLOOR * float(np.median(means)), np.finfo(float).tiny))
+
+
+# ---- features near one, where a backend's numbers are narrow -------------------------------------
+
+
+def powers_of_two(
+    convolutions: Convolutions, mean: tuple[float, float, float], pooling: Pooling
+) -> dict[str, int]:
+    """For each layer the power of two that is nearest to its mean activation over a photograph.
+
+    As trained, features of VGG-19 reach into the thousands, and 16-bit numbers end at 65504.
+    """
+    network = VGG19(open_backend("cpu"), convolutions, mean, pooling=pooling)
+    means = mean_activations(network, network.layers, calibration_pictures()[:1])
+    return {
+        layer: round(math.log2(max(float(np.mean(m)), sys.float_info.min)))
+        for layer, m in means.items()
+    }
+
+
+def rescaled(convolutions: Convolutions, powers: Mapping[str, int]) -> Convolutions:
+    """The network whose layer l has the features of this one divided by 2^e_l, to the last bit.
+
+    ReLU and pooling are homogeneous: the weights of layer l become w 2^(e_(l-1) - e_l), its biases
+    b 2^-e_l. With 2^e_l as `scales` in the losses it is the same network again.
+    """
+    found, before = {}, 0
+    for name, (weight, bias) in convolutions.items():
+        e = powers[name.replace("conv", "relu")]
+        found[name] = (weight * np.float32(2.0 ** (before - e)), bias * np.float32(2.0**-e))
+        before = e
+    return found

@@ -29,13 +29,14 @@ from pynst.formats.common import DAMAGE, Container, StoredArray
 from pynst.formats.npz import read_npz
 from pynst.formats.zipped import Archive
 from pynst.objective import LossTerms
-from pynst.optimizers import Rest, Run, state_shapes
+from pynst.optimizers import state_shapes
 from pynst.record import Record
+from pynst.run import Rest, Run
 
 __all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
 
 _LOG = logging.getLogger("pynst")
-_FORMAT = 1
+_FORMAT = 2
 _SECONDS = 60.0  # between two checkpoints
 
 
@@ -114,6 +115,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> No
         "histories": [_to_json(history) for history in (*checkpoint.histories, rest.history)],
         "restarts": [checkpoint.restarts, rest.restarts],
         "seconds": checkpoint.seconds,
+        "gradient_scale": rest.gradient_scale,
     }
     arrays: dict[str, NDArray[Any]] = {
         "pynst": np.frombuffer(json.dumps(header).encode(), np.uint8),
@@ -187,7 +189,10 @@ def _checkpoint(container: Container) -> Checkpoint:
     if _whole(header["level"]) != len(histories) - 1 or (best is None) != (not histories[-1]):
         raise RecordError("damaged: its parts do not agree with its history")
     totals = [terms.total for terms in histories[-1]]
-    rest = Rest(state, histories[-1], best, min(totals, default=math.inf), at_level)
+    scale = float(header["gradient_scale"])
+    if not 2.0**-60 <= scale <= 2.0**60 or math.frexp(scale)[0] != 0.5:
+        raise RecordError("damaged: the gradient scale is no power of two")
+    rest = Rest(state, histories[-1], best, min(totals, default=math.inf), at_level, scale)
     seconds = float(header["seconds"])
     return Checkpoint(record, len(histories) - 1, tuple(histories[:-1]), before, seconds, rest)
 

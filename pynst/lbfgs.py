@@ -1,8 +1,9 @@
-"""The memory of L-BFGS: the last steps and changes of the gradient, and the direction they give.
+"""The memory of L-BFGS: which pairs are kept, their scalar products, and the direction they give.
 
-The pairs are kept in float32, which halves the memory, and multiplied and summed in float64. The
-two-loop recursion runs on coefficients of the kept vectors: all scalar products are taken in one
-pass over the memory, and the direction is put together in another.
+The pairs themselves, steps s = x' - x and changes of the gradient y = g' - g, lie where the run
+computes (`pynst.vectors`), in float32, which halves the memory. Here are only their products: the
+two-loop recursion runs on the coefficients of the kept vectors, so that one pass over the memory
+takes all products and another one puts the direction together.
 
 J. Nocedal, "Updating Quasi-Newton Matrices with Limited Storage", Mathematics of Computation 35
 (1980).
@@ -18,107 +19,106 @@ from numpy.typing import NDArray
 
 __all__ = ["Memory"]
 
-_BLOCK = 8192  # values of each vector at a time: 21 of them fit into the second-level cache
-
-Vector = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 
 
 class Memory:
-    """The last `size` pairs s = x' - x, y = g' - g of vectors of n values.
+    """Bookkeeping of the last `size` pairs, in rows of which one more is there than pairs.
+
+    Row i of ``2 * rows`` holds a step s, row ``rows + i`` its y. A new pair is written into the
+    spare row and is taken up by one assignment: until then, whatever interrupts, the pairs that
+    `order` names are whole.
 
     Attributes
     ----------
     size : int
         Largest number of pairs.
-    vectors : ndarray (2 size, n), float32
-        Row i holds a step s, row ``size + i`` its y.
-    order : list of int
+    rows : int
+        ``size + 1``.
+    order : tuple of int
         The rows in use, oldest pair first.
-    products : ndarray (2 size, 2 size), float64
-        Scalar products of the rows.
+    products : ndarray (2 rows, 2 rows), float64
+        Scalar products of the vectors in use with each other.
     """
 
-    def __init__(self, size: int, n: int) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
-        self.vectors = np.zeros((2 * size, n), np.float32)
-        self.order: list[int] = []
-        self.products = np.zeros((2 * size, 2 * size))
+        self.rows = size + 1
+        self.order: tuple[int, ...] = ()
+        self.products = np.zeros((2 * self.rows, 2 * self.rows))
+
+    @property
+    def spare(self) -> int:
+        """The row into which the next pair is to be written."""
+        return min(set(range(self.rows)) - set(self.order))
 
     def clear(self) -> None:
         """Forget all pairs."""
-        self.order.clear()
+        self.order = ()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The memory as arrays, for a checkpoint; they change with the next `add`."""
-        return {
-            "vectors": self.vectors,
-            "products": self.products,
-            "order": np.array(self.order + [-1] * (self.size - len(self.order)), np.int64),
-        }
+        """Copies of what is needed to go on, for a checkpoint."""
+        order = [*self.order, *[-1] * (self.size - len(self.order))]
+        return {"products": self.products.copy(), "order": np.array(order, np.int64)}
 
     @staticmethod
-    def shapes(size: int, n: int) -> dict[str, tuple[type, tuple[int, ...]]]:
+    def shapes(size: int) -> dict[str, tuple[type, tuple[int, ...]]]:
         """Types and shapes of `arrays`; ``"order"`` is padded with -1."""
-        return {
-            "vectors": (np.float32, (2 * size, n)),
-            "products": (np.float64, (2 * size, 2 * size)),
-            "order": (np.int64, (size,)),
-        }
+        rows = 2 * (size + 1)
+        return {"products": (np.float64, (rows, rows)), "order": (np.int64, (size,))}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over the memory that `arrays` gave."""
-        self.vectors[:] = arrays["vectors"]
+        """Take over what `arrays` gave."""
         self.products[:] = arrays["products"]
-        self.order = [int(row) for row in arrays["order"] if 0 <= row < self.size]
+        order = dict.fromkeys(int(row) for row in arrays["order"] if 0 <= row < self.rows)
+        self.order = tuple(order)[-self.size :]
 
-    def add(self, s: Vector, y: Vector) -> None:
-        """Keep a pair in place of the oldest one, unless its curvature s.y is not positive."""
-        if np.einsum("n,n->", s, y) <= np.finfo(float).eps * np.einsum("n,n->", y, y):
-            return
-        row = len(self.order) if len(self.order) < self.size else self.order.pop(0)
-        rows = [row, self.size + row]
-        self.vectors[rows] = s, y
-        products = self._times(self.vectors[rows])
-        self.products[rows], self.products[:, rows] = products.T, products
-        self.order.append(row)
+    def add(self, with_s: Numbers, with_y: Numbers) -> None:
+        """Keep the pair in the spare row, in place of the oldest one, unless s.y is not positive.
 
-    def direction(self, g: Vector) -> Vector:
-        """-H g, with H the approximation of the inverse Hessian; -g without pairs."""
-        if not self.order:
-            return -g
-        size, P = self.size, self.products
-        with_g = self._times(g[None])[:, 0]
-        # q = c_g g + sum_i c_i v_i over the kept vectors v; only the coefficients change below
-        c, c_g = np.zeros(2 * size), 1.0
-        alpha = {}
-        for i in reversed(self.order):
-            rho = 1 / P[i, size + i]
-            alpha[i] = rho * (c @ P[i] + c_g * with_g[i])
-            c[size + i] -= alpha[i]
-        newest = self.order[-1]
-        gamma = P[newest, size + newest] / P[size + newest, size + newest]
-        c, c_g = gamma * c, gamma * c_g
-        for i in self.order:
-            rho = 1 / P[i, size + i]
-            c[i] += alpha[i] - rho * (c @ P[size + i] + c_g * with_g[size + i])
-        return self._combine(-c, -c_g, g)
-
-    def _times(self, others: NDArray[np.floating[Any]]) -> Vector:
-        """Scalar products of the rows with other vectors (k, n), in float64; (2 size, k).
-
-        By einsum in blocks, not by BLAS, whose sums depend on the number of its threads.
+        Parameters
+        ----------
+        with_s, with_y : ndarray (2 rows,)
+            Products of all rows, the spare ones included, with the new s and y.
         """
-        products = np.zeros((len(self.vectors), len(others)))
-        for start in range(0, self.vectors.shape[1], _BLOCK):
-            part = slice(start, start + _BLOCK)
-            rows = self.vectors[:, part].astype(np.float64)
-            products += np.einsum("in,kn->ik", rows, others[:, part].astype(np.float64))
-        return products
+        s, y = self.spare, self.rows + self.spare
+        if with_s[y] <= np.finfo(float).eps * with_y[y]:
+            return
+        for row, products in ((s, with_s), (y, with_y)):
+            self.products[row] = self.products[:, row] = products
+        self.order = (*self.order, s)[-self.size :]
 
-    def _combine(self, c: Vector, c_g: float, g: Vector) -> Vector:
-        """sum_i c_i v_i + c_g g."""
-        out = c_g * g
-        for start in range(0, len(g), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            out[part] += np.einsum("i,in->n", c, self.vectors[:, part])
-        return out
+    def direction(self, with_g: Numbers, g_g: float) -> tuple[Numbers, float, float]:
+        """-H g, with H the approximation of the inverse Hessian; -g without pairs.
+
+        Parameters
+        ----------
+        with_g : ndarray (2 rows,)
+            Products of all rows with g.
+        g_g : float
+            g.g
+
+        Returns
+        -------
+        c, c_g : ndarray (2 rows,), float
+            The direction is sum_i c_i v_i + c_g g.
+        slope : float
+            Its product with g.
+        """
+        c = np.zeros(2 * self.rows)
+        if not self.order:
+            return c, -1.0, -g_g
+        s = np.array(self.order)
+        y = s + self.rows
+        s_y, y_y = self.products[s][:, y], self.products[y][:, y]
+        curvature = s_y.diagonal()
+        gamma = curvature[-1] / y_y[-1, -1]
+        # alpha of the first loop, newest pair first; then alpha - beta of the second one.
+        alpha, rest = np.zeros(len(s)), np.zeros(len(s))
+        for i in reversed(range(len(s))):
+            alpha[i] = (with_g[s[i]] - s_y[i, i + 1 :] @ alpha[i + 1 :]) / curvature[i]
+        with_r = gamma * (with_g[y] - y_y @ alpha)
+        for i in range(len(s)):
+            rest[i] = alpha[i] - (with_r[i] + s_y[:i, i] @ rest[:i]) / curvature[i]
+        c[s], c[y] = -rest, gamma * alpha
+        return c, -gamma, float(c @ with_g) - gamma * g_g

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pynst.backends import open_backend
 from pynst.backends.base import AddLoss, Array, Backend, Shape
-from pynst.calibration import feature_scales
+from pynst.calibration import feature_scales, powers_of_two, rescaled
 from pynst.errors import OptionError, WeightsError
 from pynst.files import shown
 from pynst.formulas import FORMULAS
@@ -107,18 +107,25 @@ def open_network(options: TransferOptions) -> Network:
     path = None if options.network == "builtin" else find_weights(options.weights)
     if path is None and options.network != "builtin":
         path = _download(asked)
-    if path is None:
-        return Gabor(open_backend(options.backend, threads=options.threads))
-    weights = load_weights(path)
-    backend = open_backend(options.backend, threads=options.threads)
+    weights = None if path is None else load_weights(path)
+    backend = open_backend(options.backend, threads=options.threads, precision=options.precision)
+    if weights is None:
+        return Gabor(backend)
     pooling = options.pooling or formula.pooling
+    convolutions, powers = weights.convolutions, dict[str, int]()
+    if backend.narrow:
+        powers = powers_of_two(convolutions, weights.mean, pooling)
+        convolutions = rescaled(convolutions, powers)
     network = VGG19(
         backend,
-        weights.convolutions,
+        convolutions,
         weights.mean,
         pooling=pooling,
         padding=options.padding or formula.padding,
     )
+    network.scales = {
+        layer: np.full(network.shape(layer, 1, 1)[0], 2.0**e) for layer, e in powers.items()
+    }
     network.weights_source = f"{weights.source}, training: {weights.training}"
     network.weights_sha256 = weights.sha256
     normalised = formula.normalised if options.normalised is None else options.normalised

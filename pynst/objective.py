@@ -8,14 +8,16 @@ rounding, and the value is summed in float64: a line search tolerates nothing el
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.base import Array
+from pynst.backends.cuda import CudaBackend
 from pynst.color import match_color
 from pynst.errors import ImageError, OptionError
 from pynst.formulas import FORMULAS, Formula
@@ -23,7 +25,7 @@ from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_
 from pynst.networks import Network, open_network
 from pynst.options import TransferOptions, with_changes
 
-__all__ = ["LossTerms", "Objective", "matched", "read_styles"]
+__all__ = ["InPlace", "LossTerms", "Objective", "matched", "read_styles"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,29 @@ class LossTerms:
     style: float
     tv: float
     layers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """An objective whose image and gradient stay on the device; see `Objective.in_place`.
+
+    Attributes
+    ----------
+    backend : CudaBackend
+    image, gradient : Array (H, W, 3), float32
+        Where an evaluation reads and writes.
+    sums : Array, float64
+        Slots that are copied to the host together with the losses.
+    evaluate : callable
+        Evaluates at `image`, then does what it is given, which may fill `sums`; returns the terms,
+        and `sums` as a NumPy array.
+    """
+
+    backend: CudaBackend
+    image: Array
+    gradient: Array
+    sums: Array
+    evaluate: Callable[[Callable[[], None]], tuple[LossTerms, NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
@@ -139,6 +164,7 @@ class Objective:
         self._style_terms = self._style_targets(pictures, formula)
         self._workspace = self.network.workspace(H, W, self._layers, gradient=True)
         self._content_terms = self._content_targets(formula)
+        self._evaluate = self._in_use = self._backend.record(self._losses)
 
     def __call__(self, x: NDArray[np.floating[Any]]) -> tuple[float, NDArray[np.float64]]:
         """Evaluate the loss at an image.
@@ -166,26 +192,73 @@ class Objective:
                 f"x must be a floating array of shape {self.shape}, got {dtype} {shape}"
             )
         self._upload(x, self._workspace["x"])
-        self.network.forward(self._workspace, self._layers)
-        dx = self.network.backward(self._workspace, self._layers, self._add_losses)
-        self._backend.total_variation(self._workspace["x"], self._tv, dx, self._losses[-1:])
-        planes = self._backend.download(dx, "image", (3, *self.shape[:2]))
+        self._evaluate(lambda: self._walk(self._losses))
+        planes = self._backend.download(self._workspace["d x"], "image", (3, *self.shape[:2]))
         gradient = 255.0 * np.einsum(
             "phw,pc->hwc", planes.astype(np.float64), self.network.input_axes
         )
-        self.terms = self._read_terms()
+        self.terms = self._terms_of(self._backend.download_losses(self._losses))
         return self.terms.total, gradient
 
-    def _add_losses(self, layer: str, F: Array, dF: Array) -> None:
+    def in_place(self, sums: int) -> InPlace | None:
+        """Give an optimiser that computes on the device what it needs; None without a device.
+
+        Parameters
+        ----------
+        sums : int
+            Numbers that it wants to be told together with the losses.
+        """
+        backend, count = self._backend, len(self._losses)
+        if not isinstance(backend, CudaBackend):
+            return None
+        report = backend.empty_losses(count + sums)
+        losses = report[:count]
+        run = backend.record(losses)
+        run.scale, self._in_use = self.gradient_scale, run
+        image, gradient = backend.empty_image(*self.shape), backend.empty_image(*self.shape)
+        axes, mean = self.network.input_axes, self.network.mean
+        x, dx = self._workspace["x"], self._workspace["d x"]
+
+        def walk() -> None:
+            backend.image_input(image, axes, mean, x)
+            self._walk(losses)
+            backend.image_input_backward(dx, axes, mean, gradient)
+
+        def evaluate(after: Callable[[], None]) -> tuple[LossTerms, NDArray[np.float64]]:
+            run(walk, after)
+            values = backend.download_losses(report)
+            self.terms = self._terms_of(values[:count])
+            return self.terms, values[count:]
+
+        return InPlace(backend, image, gradient, report[count:], evaluate)
+
+    @property
+    def gradient_scale(self) -> float:
+        """`pynst.backends.base.Evaluate.scale` of the next evaluation."""
+        return self._in_use.scale
+
+    @gradient_scale.setter
+    def gradient_scale(self, scale: float) -> None:
+        self._in_use.scale = scale
+
+    def _walk(self, losses: Array) -> None:
+        """From ``"x"`` to all losses and ``"d x"``: the same ops on the same memory every time."""
+        self.network.forward(self._workspace, self._layers)
+        add_losses = partial(self._add_losses, losses)
+        dx = self.network.backward(self._workspace, self._layers, add_losses)
+        last = len(losses) - 1
+        self._backend.total_variation(self._workspace["x"], self._tv, dx, losses[last : last + 1])
+
+    def _add_losses(self, losses: Array, layer: str, F: Array, dF: Array) -> None:
         """Evaluate the terms at one layer and add their gradients to dF."""
         scale = self._scales.get(layer)
         if layer in self._content_terms:
             term = self._content_terms[layer]
-            slot = self._losses[term.slot : term.slot + 1]
+            slot = losses[term.slot : term.slot + 1]
             self._backend.content_loss(F, term.target, term.k, scale, dF, slot)
         if layer in self._style_terms:
             term = self._style_terms[layer]
-            slot = self._losses[term.slot : term.slot + 1]
+            slot = losses[term.slot : term.slot + 1]
             self._backend.gram(F, term.G)
             self._backend.style_loss(F, term.G, term.target, term.k, scale, dF, slot)
 
@@ -267,9 +340,8 @@ class Objective:
             np.einsum("hwc,pc->phw", centred, self.network.input_axes), "image", out
         )
 
-    def _read_terms(self) -> LossTerms:
-        """Fetch the loss slots: on a GPU the one moment that waits for the device."""
-        losses = self._backend.download_losses(self._losses)
+    def _terms_of(self, losses: NDArray[np.float64]) -> LossTerms:
+        """Name what stands in the loss slots."""
         layers = {
             f"content {layer}": losses[term.slot] for layer, term in self._content_terms.items()
         }

@@ -19,7 +19,7 @@ from pynst.formulas import FORMULAS
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
-    from pynst.backends.base import Padding, Pooling
+    from pynst.backends.base import Padding, Pooling, Precision
 
     MatchColor: TypeAlias = Literal["none", "cholesky", "symmetric"]
 
@@ -280,7 +280,7 @@ class TransferOptions:
         True, "keep the content's transparency, where the output's format has any", flag
     )
     backend: str = setting("auto", "where to compute", choice("auto", "cpu", "cuda", "reference"))
-    precision: str = setting("fast", "arithmetic on CUDA", choice("fast", "accurate"))
+    precision: Precision = setting("fast", "arithmetic on CUDA", choice("fast", "accurate"))
     threads: int | None = setting(
         None,
         "CPU threads; default: $OMP_NUM_THREADS, then all",

@@ -125,7 +125,8 @@ def check_memory(
     OptionError
         PYNST_MEMORY is not a number of bytes.
     """
-    room = available_memory()
+    on_device = network.backend.free_memory()
+    room = available_memory() if on_device is None else on_device
     if room is None:
         return
 
@@ -143,10 +144,11 @@ def check_memory(
         middle = (low + high) // 2
         low, high = (middle, high) if needed(middle) <= room else (low, middle)
     advice = f"image_size={low} would fit" if low > 15 else "no image_size would fit"
+    hint = " (the variable PYNST_MEMORY sets the limit of the whole process)"
+    where = "available" if on_device is None else f"free on {network.backend.name}"
     raise BackendError(
         f"image_size={options.image_size} needs about {_shown(needs)} more memory,"
-        f" and {_shown(max(0, room))} are available; {advice} (the variable PYNST_MEMORY sets the"
-        " limit of the whole process)"
+        f" and {_shown(max(0, room))} are {where}; {advice}{hint if on_device is None else ''}"
     )
 
 

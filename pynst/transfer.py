@@ -27,12 +27,13 @@ from pynst.errors import BackendError, Interrupted, OptionError, PyNSTError, Rec
 from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side, to_uint8
 from pynst.networks import Network, open_network
 from pynst.objective import Objective, matched, read_styles
-from pynst.optimizers import OPTIMIZERS, Rest, Run, Stop
+from pynst.optimizers import OPTIMIZERS
 from pynst.options import TransferOptions, with_changes
 from pynst.pyramid import level_sizes
 from pynst.record import PictureUsed, Record, finished, pixels_sha256, versions
 from pynst.resources import TimeForecast, check_memory, peak_memory
 from pynst.result import Progress, TransferResult
+from pynst.run import Rest, Run, Stop
 
 __all__ = ["Transfer", "stylize"]
 
@@ -262,8 +263,9 @@ class Transfer:
             self._run, self.restarts = None, self.restarts + run.restarts
             return str(stop)
         finally:
-            if run.best is not None:
-                self.x = np.clip(run.best, 0, 1)
+            best = run.best
+            if best is not None:
+                self.x = np.clip(best, 0, 1)
         raise AssertionError("an optimiser ends by Stop")
 
     def _first_image(self, objective: Objective) -> tuple[NDArray[np.float64], Rest | None]:
@@ -294,8 +296,8 @@ class Transfer:
         level = len(self.histories)
         done = sum(work[: level - 1]) + work[level - 1] * len(run.history) / run.budget
         fraction = min(1.0, done / sum(work))
-        assert run.best is not None
-        best = run.best
+        best = run.best_image
+        assert best is not None
         progress = Progress(
             level=level,
             levels=len(self.sizes),
@@ -305,7 +307,7 @@ class Transfer:
             terms=run.history[-1],
             seconds=time.monotonic() - self.started,
             left=self._time.left(fraction),
-            image=lambda: to_uint8(np.clip(best, 0, 1)),
+            image=lambda: to_uint8(np.clip(best(), 0, 1)),
         )
         try:
             self.callback(progress)

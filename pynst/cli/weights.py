@@ -122,7 +122,7 @@ def _normalise(file: str | None, folder: str | None) -> None:
 
     weights = load_weights(_found(file))
     pictures = calibration_pictures(folder)
-    backend = open_backend()
+    backend = open_backend("cpu")
     print(f"{weights.source}, training: {weights.training}; photographs: {len(pictures) // 2}")
     for pooling in ("average", "max"):
         network = VGG19(backend, weights.convolutions, weights.mean, pooling=pooling)
