@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import compare, report
+from bench import compare, machine, report
 
 __all__ = ["main"]
 
@@ -22,24 +22,39 @@ STORED = HERE / "results"
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 slower than the threshold, 2 usage."""
     words = list(sys.argv[1:] if words is None else words)
-    commands = {"run": _run, "compare": _compare, "report": _report, "readme": _readme}
+    commands = {
+        "run": _run,
+        "compare": _compare,
+        "report": _report,
+        "show": _show,
+        "readme": _readme,
+    }
     command = words.pop(0) if words and words[0] in commands else "run"
     return commands[command](words)
 
 
 def _run(words: list[str]) -> int:
-    from bench.sets import PARTS
+    from bench.sets import PARTS, SETS
 
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure PyNST and its peers. Further commands: compare, report, readme.",
+        description="Measure PyNST and its peers. Further commands: compare, report, show, readme.",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; or all")
-    parser.add_argument("--full", action="store_true", help="the full set, about half an hour")
+    sets = parser.add_mutually_exclusive_group()
+    for extent, what in (
+        ("full", "the full set"), ("tiny", "go through every line, measure nothing: for tests"),
+    ):  # fmt: skip
+        sets.add_argument(
+            f"--{extent}", dest="extent", action="store_const", const=extent, help=what
+        )
+    parser.add_argument(
+        "--backend", choices=("cpu", "cuda"), default="cpu", help="where to measure; default: cpu"
+    )
     for option, what in (("--sizes", "sizes"), ("--threads", "numbers of threads")):
         parser.add_argument(
             option, type=int, nargs="+", default=[], metavar="N",
-            help=f"of the closure: these of the set's {what} only",
+            help=f"of the closure on the CPU: these of the set's {what} only",
         )  # fmt: skip
     parser.add_argument("--name", default="unnamed run", help="of the run, in the report")
     parser.add_argument("--store", action="store_true", help="keep the JSON in bench/results/")
@@ -48,38 +63,72 @@ def _run(words: list[str]) -> int:
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"PART must be of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
-    from bench import sets
-
-    words = ["python", "-m", "bench", *given.parts, *["--full"] * given.full]
-    for option, values in (("--sizes", given.sizes), ("--threads", given.threads)):
-        words += [option, *map(str, values)] if values else []
-    result = sets.run(
-        given.parts or PARTS, full=given.full, name=given.name, command=shlex.join(words),
-        sizes=given.sizes, counts=given.threads,
-    )  # fmt: skip
+    extent = given.extent or "quick"
+    assert extent in SETS
+    result = _measure(given, extent, given.parts or PARTS)
+    if result is None:
+        return 2
     for path in _write(result, given.output, given.store):
         print(path)
-    return 0
+    return int(bool(result.get("failed")))
+
+
+def _measure(given: Any, extent: str, parts: Sequence[str]) -> dict[str, Any] | None:
+    """The result, also written after each part; None where the backend is not available."""
+    words = ["python", "-m", "bench", *given.parts, *[f"--{extent}"] * (extent != "quick")]
+    words += ["--backend", given.backend] if given.backend != "cpu" else []
+    for option, values in (("--sizes", given.sizes), ("--threads", given.threads)):
+        words += [option, *map(str, values)] if values else []
+
+    def keep(result: dict[str, Any]) -> None:
+        given.output.mkdir(parents=True, exist_ok=True)
+        (given.output / f"{stem(result)}.json").write_text(to_json(result), encoding="utf-8")
+
+    about: Any = {
+        "extent": extent, "name": given.name, "command": shlex.join(words), "keep": keep
+    }  # fmt: skip
+    if given.backend == "cuda":
+        from bench import cuda
+        from pynst.backends import available_backends
+
+        found = available_backends()["cuda"]
+        if found.startswith("not available"):
+            print(f"cuda: {found}", file=sys.stderr)
+            return None
+        return cuda.run(parts, **about)
+    from bench import sets
+
+    return sets.run(parts, sizes=given.sizes, counts=given.threads, **about)
+
+
+def stem(result: dict[str, Any]) -> str:
+    """The name of a run, as a file's."""
+    return re.sub(r"[^a-z0-9]+", "-", result["name"].lower()).strip("-") or "run"
 
 
 def _write(result: dict[str, Any], folder: Path, store: bool) -> list[Path]:
     """The JSON, the report and the plots; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = re.sub(r"[^a-z0-9]+", "-", result["name"].lower()).strip("-") or "run"
-    text = to_json(result)
-    paths = [folder / f"{stem}.json", folder / f"{stem}.md"]
+    name, text = stem(result), to_json(result)
+    paths = [folder / f"{name}.json", folder / f"{name}.md"]
     paths[0].write_text(text, encoding="utf-8")
-    paths[1].write_text(report.report(result) + "\n", encoding="utf-8")
+    paths[1].write_text(report.report(result, name) + "\n", encoding="utf-8")
     if store:
         STORED.mkdir(exist_ok=True)
-        paths.append(STORED / f"{stem}.json")
+        paths.append(STORED / f"{name}.json")
         paths[-1].write_text(text, encoding="utf-8")
-    if result["packages"]["matplotlib"]["version"] is None:
-        print(f"no plots: {result['packages']['matplotlib']['install']}", file=sys.stderr)
-        return paths
+    return paths + _plots(result, folder, name)
+
+
+def _plots(result: dict[str, Any], folder: Path, name: str) -> list[Path]:
+    """The plots of a result; without matplotlib one line that says how to get it."""
+    package = machine.peers()["matplotlib"]
+    if package["version"] is None:
+        print(f"no plots: {package['install']}", file=sys.stderr)
+        return []
     from bench.plots import draw
 
-    return paths + draw(result, folder)
+    return draw(result, folder, name)
 
 
 def to_json(result: dict[str, Any]) -> str:
@@ -110,11 +159,23 @@ def _compare(words: list[str]) -> int:
 
 def _report(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench report", description="Write bench/RESULTS.md from bench/results/."
+        prog="python -m bench report",
+        description="Write bench/RESULTS.md and its plots from bench/results/.",
     )
     parser.parse_args(words)
-    page = report.results_page([load(path) for path in sorted(STORED.glob("*.json"))])
-    (HERE / "RESULTS.md").write_text(page, encoding="utf-8")
+    results = {path.stem: load(path) for path in sorted(STORED.glob("*.json"))}
+    (HERE / "RESULTS.md").write_text(report.results_page(results), encoding="utf-8")
+    for name, result in results.items():
+        _plots(result, STORED, name)
+    return 0
+
+
+def _show(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench show", description="Print the report of a result."
+    )
+    parser.add_argument("result", type=Path, metavar="RESULT.json")
+    print(report.report(load(parser.parse_args(words).result)))
     return 0
 
 
@@ -124,11 +185,13 @@ def _readme(words: list[str]) -> int:
     )
     parser.add_argument(
         "result", type=Path, nargs="?", metavar="RESULT.json",
-        help="default: those in bench/results/ of the newest one's machine and commit",
+        help="default: those in bench/results/ on the CPU, of the newest one's machine and commit",
     )  # fmt: skip
     given = parser.parse_args(words)
     paths = [given.result] if given.result else STORED.glob("*.json")
     results = [result for result in map(load, paths) if result.get("closure")]
+    if not given.result:
+        results = [result for result in results if result.get("backend", "cpu") == "cpu"]
     if not results:
         parser.error("no stored result holds the closure: run `python -m bench closure --store`")
     print(report.readme(results))

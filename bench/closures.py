@@ -7,7 +7,6 @@ imports what it needs when it is made, so that a process holds no more than its 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.problem import CHANNELS, CONTENT_LAYER, MEAN, POOLED, STYLE_LAYERS, Problem, planes
 
-__all__ = ["CLOSURES", "ENVIRONMENT", "NEEDS", "Closure"]
+__all__ = ["CLOSURES", "ENVIRONMENT", "NEEDS", "Closure", "PyNST", "PyNSTOnDevice", "on_device"]
 
 Result = tuple[float, NDArray[np.floating[Any]]]
 
@@ -28,12 +27,15 @@ class Closure(Protocol):
 
 
 class PyNST:
-    """The networks' walk over the ops of a backend, without image conversion."""
+    """The networks' walk over the ops of a backend, without image conversion.
 
-    def __init__(self, problem: Problem, threads: int) -> None:
+    `backend` replaces the CPU's.
+    """
+
+    def __init__(self, problem: Problem, threads: int, backend: Any = None) -> None:
         from pynst.vgg19 import VGG19
 
-        self.backend = backend = _backend(threads)
+        self.backend = backend = backend or _backend(threads)
         self.problem = problem
         self.network = network = VGG19(
             backend, problem.weights(), MEAN, pooling=problem.pooling, padding="zero"
@@ -87,6 +89,37 @@ class PyNST:
             self.backend.content_loss(F, self.P, k, None, dF, self.losses[:1])
 
 
+class PyNSTOnDevice(PyNST):
+    """The same with x and gradient on the device, recorded and replayed as `Objective` does it."""
+
+    def __init__(self, problem: Problem, threads: int, backend: Any = None) -> None:
+        super().__init__(problem, threads, backend)
+        self.backend.upload(self.x, "image", self.workspace["x"])
+        self._evaluate = self.backend.record(self.losses)
+
+    def step(self) -> float:
+        """Value at x; the gradient is on the device."""
+        self._evaluate(self._walk)
+        return float(self.backend.download_losses(self.losses).sum())
+
+    def gradient(self) -> NDArray[np.float32]:
+        """The gradient (3, H, W) of the last step."""
+        size = self.problem.size
+        gradient: NDArray[np.float32] = self.backend.download(self.dx, "image", (3, size, size))
+        return gradient
+
+    @staticmethod
+    def peak_mb() -> float:
+        """Most bytes that CuPy's pool held, in 10^6: it gives nothing back by itself."""
+        import cupy
+
+        return round(cupy.get_default_memory_pool().total_bytes() / 1e6, 1)
+
+    def _walk(self) -> None:
+        self.network.forward(self.workspace, self.layers)
+        self.dx = self.network.backward(self.workspace, self.layers, self._add_loss)
+
+
 class PyNSTObjective:
     """`pynst.Objective`, as users call it: from and to (H, W, 3) float64, total variation too."""
 
@@ -109,10 +142,9 @@ class PyNSTObjective:
 
 
 def _backend(threads: int) -> Any:
-    """The backend that the environment's PYNST_BENCH_BACKEND names; default: the CPU's."""
     from pynst.backends import open_backend
 
-    return open_backend(os.environ.get("PYNST_BENCH_BACKEND", "cpu"), threads=threads)
+    return open_backend("cpu", threads=threads)
 
 
 class NumPyBlas:
@@ -208,6 +240,17 @@ def _jax(problem: Problem, threads: int) -> Closure:
     from bench.closure_jax import Jax
 
     return Jax(problem, threads)
+
+
+def on_device(name: str, problem: Problem, precision: str) -> Any:
+    """A row of the CUDA device's table, with `step`, `gradient` and `peak_mb`."""
+    if name.startswith("pynst"):
+        from pynst.backends import open_backend
+
+        return PyNSTOnDevice(problem, 1, open_backend("cuda", precision=precision))
+    from bench.closure_device import TorchOnDevice
+
+    return TorchOnDevice(problem, name.removeprefix("torch-"))
 
 
 CLOSURES: dict[str, Callable[[Problem, int], Closure]] = {

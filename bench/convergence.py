@@ -19,6 +19,10 @@ from bench.problem import MEAN, Problem
 __all__ = ["DRIVERS", "descend"]
 
 
+Prepare = Callable[[int, str], Callable[["Problem", "Curve"], None]]
+"""(threads, backend) to the run itself; imports what it needs."""
+
+
 class Enough(Exception):
     """The evaluations are used up."""
 
@@ -41,11 +45,14 @@ class Curve:
 
 
 def descend(
-    driver: str, size: int, evaluations: int, threads: int, weights_file: str
+    driver: str, size: int, evaluations: int, threads: int, weights_file: str, backend: str = "cpu"
 ) -> dict[str, Any]:
-    """One run of one driver: ``{"seconds": [...], "loss": [...]}``."""
+    """One run of one driver: ``{"seconds": [...], "loss": [...]}``.
+
+    `backend` is "cpu", "cuda", or "cuda accurate".
+    """
     problem = Problem(size, weights_file=weights_file)
-    minimise = DRIVERS[driver](threads)  # imports
+    minimise = DRIVERS[driver](threads, backend)  # imports
     curve, processor = Curve(evaluations), time.process_time()
     with contextlib.suppress(Enough):
         minimise(problem, curve)
@@ -53,8 +60,8 @@ def descend(
     return {"seconds": curve.seconds, "loss": curve.losses, "cores_used": round(used, 2)}
 
 
-def _pynst(optimizer: str) -> Callable[[int], Callable[[Problem, Curve], None]]:
-    def prepare(threads: int) -> Callable[[Problem, Curve], None]:
+def _pynst(optimizer: str) -> Prepare:
+    def prepare(threads: int, backend: str) -> Callable[[Problem, Curve], None]:
         from pynst import stylize
 
         def minimise(problem: Problem, curve: Curve) -> None:
@@ -69,6 +76,8 @@ def _pynst(optimizer: str) -> Callable[[int], Callable[[Problem, Curve], None]]:
                 weights=problem.weights_file, formula="gatys", pooling=problem.pooling,
                 image_size=problem.size, levels=1, iterations=curve.evaluations,
                 optimizer=optimizer, threads=threads, callback=note,
+                backend=backend.split()[0],
+                precision="accurate" if backend.endswith("accurate") else "fast",
             )  # fmt: skip
 
         return minimise
@@ -76,33 +85,46 @@ def _pynst(optimizer: str) -> Callable[[int], Callable[[Problem, Curve], None]]:
     return prepare
 
 
-def _torch_closure(problem: Problem, threads: int, curve: Curve) -> tuple[Any, Any]:
+def _torch_closure(problem: Problem, threads: int, backend: str, curve: Curve) -> tuple[Any, Any]:
     """The image in [0, 1] as a parameter, and its closure with the gradient in closed form."""
     import torch
 
-    from bench.closure_torch import Torch
-
-    peer = Torch(problem, threads, "best")
-    mean = torch.tensor(MEAN).view(1, 3, 1, 1)
+    peer, scale = _torch_peer(problem, threads, backend)
+    mean = torch.tensor(MEAN, device=peer.x.device).view(1, 3, 1, 1)
     pixels = problem.content().transpose(2, 0, 1)[None].astype(np.float32)
-    x = torch.from_numpy(pixels).contiguous().requires_grad_()  # torch.optim.LBFGS wants it so
+    x = torch.from_numpy(pixels).contiguous().to(peer.x.device)  # torch.optim.LBFGS wants it so
+    x.requires_grad_()
 
     def closure() -> Any:
         x.grad = None
-        loss = peer.loss((255 * x - mean).contiguous(memory_format=torch.channels_last))
-        loss.backward()  # type: ignore[no-untyped-call]
-        curve.add(loss.item())
-        return loss
+        loss = peer.total((255 * x - mean).contiguous(memory_format=torch.channels_last))
+        loss.backward()
+        gradient: Any = x.grad
+        gradient /= scale
+        curve.add(loss.item() / scale)
+        return loss / scale
 
     return x, closure
 
 
-def _torch_lbfgs(line_search: str | None) -> Callable[[int], Callable[[Problem, Curve], None]]:
-    def prepare(threads: int) -> Callable[[Problem, Curve], None]:
+def _torch_peer(problem: Problem, threads: int, backend: str) -> tuple[Any, float]:
+    """PyTorch's best eager form, and the factor that its loss is multiplied with."""
+    if backend == "cpu":
+        from bench.closure_torch import Torch
+
+        return Torch(problem, threads, "best"), 1.0
+    from bench.closure_device import TorchOnDevice
+
+    peer = TorchOnDevice(problem, "float32" if backend.endswith("accurate") else "best")
+    return peer, peer.scale
+
+
+def _torch_lbfgs(line_search: str | None) -> Prepare:
+    def prepare(threads: int, backend: str) -> Callable[[Problem, Curve], None]:
         import torch
 
         def minimise(problem: Problem, curve: Curve) -> None:
-            x, closure = _torch_closure(problem, threads, curve)
+            x, closure = _torch_closure(problem, threads, backend, curve)
             optimizer = torch.optim.LBFGS(
                 [x], max_iter=curve.evaluations, max_eval=2 * curve.evaluations,
                 tolerance_grad=0, tolerance_change=0, line_search_fn=line_search,
@@ -118,31 +140,32 @@ def _torch_lbfgs(line_search: str | None) -> Callable[[int], Callable[[Problem, 
     return prepare
 
 
-def _scipy(threads: int) -> Callable[[Problem, Curve], None]:
+def _scipy(threads: int, backend: str) -> Callable[[Problem, Curve], None]:
     import torch
     from scipy.optimize import fmin_l_bfgs_b
 
     def minimise(problem: Problem, curve: Curve) -> None:
-        x, closure = _torch_closure(problem, threads, curve)
+        x, closure = _torch_closure(problem, threads, backend, curve)
 
         def evaluate(flat: Any) -> tuple[float, Any]:
             with torch.no_grad():
                 x.copy_(torch.from_numpy(flat.reshape(x.shape)))
             loss = closure().item()
-            return loss, x.grad.numpy().astype(np.float64).ravel()
+            return loss, x.grad.cpu().numpy().astype(np.float64).ravel()
 
-        start = x.detach().numpy().astype(np.float64).ravel()
+        start = x.detach().cpu().numpy().astype(np.float64).ravel()
         limit = curve.evaluations
         fmin_l_bfgs_b(evaluate, start, m=10, factr=0, pgtol=0, maxfun=2 * limit, maxiter=2 * limit)
 
     return minimise
 
 
-DRIVERS: dict[str, Callable[[int], Callable[[Problem, Curve], None]]] = {
+DRIVERS: dict[str, Prepare] = {
     "pynst lbfgs": _pynst("lbfgs"),
+    "pynst scipy": _pynst("scipy"),
     "pynst adam": _pynst("adam"),
     "torch closure, SciPy L-BFGS-B": _scipy,
     "torch.optim.LBFGS": _torch_lbfgs(None),
     "torch.optim.LBFGS, strong Wolfe": _torch_lbfgs("strong_wolfe"),
 }
-"""Name to a function of the threads that imports what it needs and returns the run itself."""
+"""By name; "pynst lbfgs" on CUDA keeps all its vectors on the device."""

@@ -98,7 +98,13 @@ def peak_mb() -> float | None:
 class Worker:
     """Runs a task of `bench.worker` in a fresh process: nothing is warm, all memory is its own."""
 
-    def __init__(self, threads: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        environment: Mapping[str, str] | None = None,
+        limit: float | None = None,
+    ) -> None:
+        self._limit = limit  # seconds
         count = str(threads)
         pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self.environment = {
@@ -108,10 +114,14 @@ class Worker:
     def __call__(self, task: str, **arguments: Any) -> Any:
         """What the task returns, or its exception's text as a `RuntimeError`."""
         request = json.dumps({"task": task, "started": time.monotonic(), **arguments})
-        done = subprocess.run(
-            [sys.executable, "-m", "bench.worker"], input=request, cwd=ROOT,
-            env=self.environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "bench.worker"], input=request, cwd=ROOT,
+                env=self.environment, capture_output=True, text=True, check=False,
+                timeout=self._limit,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{task} {arguments}: not done after {self._limit} s") from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise RuntimeError(f"{task} {arguments}: {last}")

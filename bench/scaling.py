@@ -11,7 +11,7 @@ import numpy as np
 from bench.closure import quiet
 from bench.measure import Display, Worker, quartiles
 
-__all__ = ["exponent", "iterate", "measure"]
+__all__ = ["exponent", "iterate", "line", "measure", "thread_counts"]
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
@@ -19,7 +19,7 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
     return float(f"{np.polyfit(np.log(x), np.log(y), 1)[0]:.3g}")
 
 
-def iterate(evaluations: int, size: int, threads: int) -> dict[str, float]:
+def iterate(evaluations: int, size: int, threads: int, backend: str = "cpu") -> dict[str, float]:
     """Seconds of one `stylize` with the built-in filters, one level, so many evaluations."""
     import pynst
     from bench.problem import picture
@@ -28,7 +28,7 @@ def iterate(evaluations: int, size: int, threads: int) -> dict[str, float]:
     start = time.perf_counter()
     pynst.stylize(
         content, style, network="builtin", image_size=size, levels=1, iterations=evaluations,
-        threads=threads,
+        threads=threads, backend=backend,
     )  # fmt: skip
     return {"seconds": time.perf_counter() - start}
 
@@ -39,7 +39,7 @@ def measure(
     """Three series, with the fitted lines."""
     return {
         "pixels": _pixels(sizes, threads, display),
-        "threads": _threads(threads, display),
+        "threads": _threads(threads, min(256, max(sizes)), display),
         "evaluations": _evaluations(evaluations, threads, display),
     }
 
@@ -64,6 +64,11 @@ def _pixels(sizes: Sequence[int], threads: int, display: Display) -> dict[str, A
     for size in sizes:
         display(f"scaling: closure {size}, threads {threads}")
         rows.append(_closure(size, threads))
+    return line(rows)
+
+
+def line(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of sizes with the exponents of time and memory, and memory as a line over the pixels."""
     pixels = [row["size"] ** 2 for row in rows]
     found: dict[str, Any] = {
         "rows": rows,
@@ -77,12 +82,16 @@ def _pixels(sizes: Sequence[int], threads: int, display: Display) -> dict[str, A
     return found
 
 
-def _threads(most: int, display: Display) -> list[dict[str, Any]]:
+def thread_counts(most: int) -> list[int]:
+    """1, 2, 4, ... and all threads."""
+    return [n for n in sorted({1, *(2**i for i in range(1, most.bit_length())), most}) if n <= most]
+
+
+def _threads(most: int, size: int, display: Display) -> list[dict[str, Any]]:
     rows = []
-    for threads in sorted({1, *(2**i for i in range(1, most.bit_length())), most}):
-        if threads <= most:
-            display(f"scaling: closure 256, threads {threads}")
-            rows.append(_closure(256, threads))
+    for threads in thread_counts(most):
+        display(f"scaling: closure {size}, threads {threads}")
+        rows.append(_closure(size, threads))
     for row in rows:
         row["speedup"] = round(rows[0]["ms"] / row["ms"], 2)
     return rows

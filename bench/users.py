@@ -15,20 +15,30 @@ from typing import Any
 from bench.machine import peers
 from bench.measure import ROOT, Display, Worker, summary
 
-__all__ = ["installed_mb", "measure"]
+__all__ = ["installed_mb", "measure", "networks", "pictures", "steps"]
 
 
-def measure(threads: int, runs: int, display: Display) -> dict[str, Any]:
+def measure(threads: int, runs: int, size: int, display: Display) -> dict[str, Any]:
     """All of it. VGG-19 only where PYNST_WEIGHTS names its weights."""
     return {
         "start": _start(runs, display),
-        "picture": _pictures(threads, display),
+        "picture": pictures(threads, size, "cpu", "fast", display),
         "installed_mb": _installed(display),
     }
 
 
-def _start(runs: int, display: Display) -> list[dict[str, Any]]:
-    """Milliseconds of a process that imports something and ends; `python` is the floor."""
+def steps() -> int:
+    """How many steps `measure` displays."""
+    return len(_commands()) + len(networks()) + 1
+
+
+def networks() -> list[str]:
+    """The networks that a picture is made with."""
+    return ["builtin", *(["vgg19"] if os.environ.get("PYNST_WEIGHTS") else [])]
+
+
+def _commands() -> dict[str, list[str]]:
+    """What a process does, in words and in Python's arguments; `python` is the floor."""
     commands = {
         "python": ["-c", "pass"],
         "import numpy": ["-c", "import numpy"],
@@ -39,8 +49,13 @@ def _start(runs: int, display: Display) -> list[dict[str, Any]]:
     for name in ("torch", "jax"):
         if peers()[name]["version"] is not None:
             commands[f"import {name}"] = ["-c", f"import {name}"]
+    return commands
+
+
+def _start(runs: int, display: Display) -> list[dict[str, Any]]:
+    """Milliseconds of a process that imports something and ends."""
     rows = []
-    for name, words in commands.items():
+    for name, words in _commands().items():
         display(f"users: {name}")
         seconds = [_run(words) for _ in range(runs + 1)][1:]  # the first one reads the disk
         rows.append({"what": name, "ms": summary(seconds)})
@@ -53,15 +68,18 @@ def _run(words: Sequence[str]) -> float:
     return time.perf_counter() - start
 
 
-def _pictures(threads: int, display: Display) -> list[dict[str, Any]]:
-    networks = ["builtin", *(["vgg19"] if os.environ.get("PYNST_WEIGHTS") else [])]
+def pictures(
+    threads: int, size: int, backend: str, precision: str, display: Display
+) -> list[dict[str, Any]]:
+    """Seconds to the first and the last picture, and the peak memory, for each network."""
     rows = []
-    for network in networks:
-        display(f"users: a picture at 256 with {network}")
+    for network in networks():
+        display(f"users: a picture at {size} with {network}, {backend}")
         answer = Worker(threads)(
-            "stylized", size=256, quality="normal", threads=threads, network=network
-        )
-        rows.append({"network": network, "size": 256, "quality": "normal", **answer})
+            "stylized", size=size, quality="normal", threads=threads, network=network,
+            backend=backend, precision=precision,
+        )  # fmt: skip
+        rows.append({"network": network, "size": size, "quality": "normal", **answer})
     return rows
 
 

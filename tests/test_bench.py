@@ -6,12 +6,15 @@ import copy
 import inspect
 import itertools
 import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from op_cases import OP_CASES
+from op_cases import OP_CASES, OpCase
 from test_backends import NOT_OPS
 
 from pynst import BackendError
@@ -22,11 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # an installed PyNST comes first
     sys.path.append(str(ROOT))
 
-from bench import closure, ops, report, scaling, sets  # noqa: E402
+from bench import breakdown, closure, cuda, ops, quality, report, scaling, sets, users  # noqa: E402
 from bench.__main__ import main, to_json  # noqa: E402
-from bench.closures import CLOSURES, NEEDS  # noqa: E402
+from bench.closures import CLOSURES, NEEDS, PyNSTOnDevice  # noqa: E402
 from bench.measure import Ratio, Worker, quartiles, ratio, summary  # noqa: E402
-from bench.problem import FLOPS_PER_PIXEL, Problem  # noqa: E402
+from bench.problem import CHANNELS, FLOPS_PER_PIXEL, STYLE_LAYERS, Problem  # noqa: E402
 
 STORED = sorted((ROOT / "bench" / "results").glob("*.json"))
 
@@ -77,6 +80,14 @@ def test_a_right_op_is_timed(op, cpu):
     assert row["ms"]["median"] > 0
     assert row["ms"]["count"] == 5
     assert row["of_peak_flops"] == pytest.approx(row["gflops"] / 100, abs=1e-3)
+
+
+def test_a_large_case_is_checked_on_a_smaller_picture_and_timed_on_its_own():
+    large = next(case for case in ops.layer_cases(1024) if case.op == "conv3x3_relu")
+    small = ops.checked(large)
+    assert small.sizes == {**large.sizes, "H": 256, "W": 256}
+    assert (small.flops, small.run) == (large.flops / 16, large.run)
+    assert ops.checked(small) is small
 
 
 @pytest.mark.parametrize("op", sorted(ops.COSTS))
@@ -143,7 +154,7 @@ def test_only_quiet_turns_count_and_a_row_without_one_is_given_more(monkeypatch)
     monkeypatch.setattr(closure, "Worker", lambda *_: lambda _, name, **__: next(turns[name]))
     monkeypatch.setattr(closure, "check_agreement", lambda _: None)
     display = Steps(4)
-    ours, peer = closure._alternate(64, 2, ["pynst", "numpy"], 2, 2, display)
+    ours, peer = closure._alternate(64, 2, ["pynst", "numpy"], 2, 2, 2, display)
     assert (ours["ms"]["median"], ours["quiet_turns"]) == (10, 1)
     assert (peer["ms"]["median"], peer["quiet_turns"]) == (40, 1)
     assert display.done == display.total == 5
@@ -171,9 +182,130 @@ def test_the_memory_of_a_worker_is_not_that_of_its_parent(cpu):
     assert large[-1] == 1  # it was there all the time
 
 
+def test_a_worker_that_takes_too_long_is_ended():
+    with pytest.raises(RuntimeError, match=r"not done after 0\.01 s"):
+        Worker(1, limit=0.01)("closure", name="pynst", size=32, threads=1, calls=2)
+
+
 def test_a_worker_tells_what_went_wrong():
     with pytest.raises(RuntimeError, match="nonsense"):
         Worker(1)("closure", name="nonsense", size=32, threads=1, calls=2)
+
+
+# ---- the closure, op by op ----------------------------------------------------------------------
+
+
+def test_the_ops_of_a_closure_are_all_there_with_their_sizes(cpu):
+    tape = breakdown.Tape(cpu)
+    calls = breakdown.record(CLOSURES["pynst"](Problem(32), 1, tape), tape)
+    counted = [call for call in calls if call.sizes]
+    work = sum(call.cost[0] for call in counted if call.op != "content_loss")
+    # Grams are symmetric: half of the products of a full one
+    assert work == pytest.approx(Problem(32).flops(), rel=0.02)
+    assert [call.op for call in calls].count("gram") == len(STYLE_LAYERS)
+    assert sum("conv3x3" in call.op for call in calls) == 2 * len(CHANNELS)
+
+
+def test_a_closure_is_told_op_by_op(cpu):
+    tape = breakdown.Tape(cpu)
+    calls = breakdown.record(CLOSURES["pynst"](Problem(32), 1, tape), tape)
+    found = breakdown.measure(calls, 2, {"flops": 1e11, "bytes": 1e10})
+    assert sum(row["share"] for row in found["rows"]) == pytest.approx(1, abs=0.01)
+    assert sum(row["calls"] for row in found["rows"]) == len(calls)
+    gram = next(row for row in found["rows"] if row["call"] == "gram, 64 channels, 32 x 32")
+    assert gram["floor_ms"] == pytest.approx(1e3 * max(gram["gflop"] / 100, gram["mb"] / 1e4))
+
+
+def test_a_device_times_each_call_by_itself():
+    calls = [breakdown.Call("gram", {"N": 64, "H": 8, "W": 8}, lambda: None)] * 3
+    found = breakdown.measure(calls, 1, {"flops": 1e9, "bytes": 1e9}, lambda call: [0.001, 0.002])
+    assert (found["ms"], found["rows"][0]["calls"]) == (4.5, 3)
+
+
+# ---- on a CUDA device, as far as it goes without one ---------------------------------------------
+
+
+def test_every_form_on_a_device_computes_the_same_closure(cpu):
+    torch = pytest.importorskip("torch")
+    from bench.closure_device import TorchOnDevice
+
+    torch.set_num_threads(1)
+    ours = PyNSTOnDevice(Problem(32), 1, cpu)
+    value = ours.step()
+    assert value == pytest.approx(CLOSURES["pynst"](Problem(32), 1)()[0], rel=1e-12)
+    for form, close in (("usual", 1e-5), ("float32", 1e-5), ("best", 2e-2)):
+        peer = TorchOnDevice(Problem(32), form, "cpu")
+        assert peer.step() == pytest.approx(value, rel=max(close / 10, 1e-6))
+        difference = np.linalg.norm(peer.gradient() - ours.gradient())
+        assert difference <= close * np.linalg.norm(ours.gradient())
+
+
+def test_the_librarys_convolutions_are_each_timed_both_ways():
+    pytest.importorskip("torch")
+    from bench.library import layers
+
+    rows = layers(32, "cpu", ("float32",), 1)
+    assert len(rows) == 2 * 9
+    assert all(row["gflops"] > 0 for row in rows)
+
+
+def test_a_run_on_a_device_keeps_what_it_has_and_says_what_failed(monkeypatch):
+    def answer(task, **request):
+        if task == "device_closures" and request["name"] == "torch-graph":
+            raise RuntimeError("no graphs today")
+        if task == "device_closures":
+            return [
+                {"size": size, "seconds": [0.001], "peak_mb": size, "first_s": 1.0,
+                 "cores_used": 1.0}
+                for size in request["sizes"]
+            ]  # fmt: skip
+        peaks = ("half_tflops", "tf32_tflops", "float32_tflops", "copy_gbs")
+        return dict.fromkeys(peaks, 700.0)
+
+    kept = []
+    present = {name: {"version": "1", "install": ""} for name in ("torch", "matplotlib")}
+    monkeypatch.setattr(cuda, "Worker", lambda *_, **__: answer)
+    monkeypatch.setattr(cuda.machine, "peers", lambda: present)
+    result = cuda.run(
+        ("closure", "scaling"), extent="tiny", name="x", command="x",
+        keep=lambda found: kept.append(len(found.get("closure", []))),
+    )  # fmt: skip
+    assert kept[:2] == [2, 4]
+    assert result["failed"] == {"closure torch-graph": "no graphs today"}
+    text = report.report(json.loads(to_json(result)))
+    assert "- failed: closure torch-graph: no graphs today" in text
+    assert "| 64 | device | PyNST, accurate | 1 [1, 1] |" in text
+    assert "power of 0" in text
+
+
+def test_without_a_device_the_reason_is_told(monkeypatch, capsys):
+    reason = "not available: nobody plugged one in"
+    monkeypatch.setattr("pynst.backends.available_backends", lambda: {"cuda": reason})
+    assert main(["--backend", "cuda"]) == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a script for Linux")
+def test_a_visit_to_a_device_can_be_rehearsed(tmp_path):
+    """Steps that need no device and no compiler; the last line counts what failed."""
+    environment = {
+        **os.environ, "OUT": str(tmp_path / "out"), "PYTHON": sys.executable,
+        "PYNST_GPU_BUILD": str(tmp_path / "build"), "PATH": f"{tmp_path}:/usr/bin:/bin",
+    }  # fmt: skip
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho a compiler\n")
+    nvcc.chmod(0o755)
+    script = str(ROOT / "tests" / "gpu.sh")
+    done = subprocess.run(
+        [script, "--dry-run", "device"], env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.match(r"device +ok ", done.stdout)
+    assert "0 failed" in done.stdout
+    assert "a compiler" in (tmp_path / "out" / "log.txt").read_text(encoding="utf-8")
+    wrong = subprocess.run([script, "nonsense"], env=environment, capture_output=True, check=False)
+    assert wrong.returncode == 2
 
 
 # ---- figures -------------------------------------------------------------------------------------
@@ -251,7 +383,25 @@ RESULT = {
                      "cores_used": 1.0}],
         "evaluations": {"rows": [], "ms_per_evaluation": 3.0, "ms_constant": 20.0},
     },
-    "quality": [{"formula": "paper", "value_error": 1e-7, "gradient_error": 2e-6}],
+    "quality": {
+        "formulas": [{"formula": "paper", "value_error": 1e-7, "gradient_error": 2e-6}],
+        "drivers": {"size": 64, "after": [1, 2],
+                    "rows": [{"driver": "pynst lbfgs", "start": 8.0, "lowest": [6.0, 2.0]}]},
+    },
+    "breakdown": [
+        {"size": 256, "threads": 2, "name": "pynst", "ms": 5.0, "rows": [
+            {"call": "gram, 64 channels, 256 x 256", "op": "gram", "sizes": {}, "calls": 1,
+             "ms": 2.0, "share": 0.4, "gflop": 0.3, "mb": 17.0, "floor_ms": 0.6},
+            {"call": "gram, 128 channels, 128 x 128", "op": "gram", "sizes": {}, "calls": 1,
+             "ms": 1.0, "share": 0.2, "gflop": 0.3, "mb": 8.0, "floor_ms": 0.5},
+            {"call": "conv3x3_relu, 64 to 128 channels, 128 x 128", "op": "conv3x3_relu",
+             "sizes": {"C": 64, "N": 128, "H": 128, "W": 128}, "calls": 1, "ms": 2.0,
+             "share": 0.4, "gflop": 2.4, "mb": 13.0, "floor_ms": 4.6}]},
+    ],
+    "layers": [
+        {"C": 64, "N": 128, "size": 128, "way": "forward", "form": "float32", "threads": 2,
+         "ms": ms(4.0), "gflops": 600.0}
+    ],
 }  # fmt: skip
 
 
@@ -265,7 +415,10 @@ def test_a_report_is_built_from_a_stored_result():
     assert "tie, 1.01" in closure_table
     assert "| another | 2 | 0.6 | 1.25 | 0.3 | not reached | not reached | 1.8 |" in text
     assert "power of 0.97" in text
-    assert "| paper | 1.0e-07 | 2.0e-06 |" in text
+    assert "| paper | cpu | 1.0e-07 | 2.0e-06 |" in text
+    assert "| pynst lbfgs | 0.75 | 0.25 |" in text
+    assert "| gram | 3 (60.0%; 0.6; 25; 1.1) |" in text
+    assert "| 64 to 128 | 128 x 128 | forward | 1.2 (2) | 0.6 (4) |" in text
 
 
 def test_every_table_of_a_report_has_as_many_cells_in_each_row():
@@ -284,9 +437,13 @@ def test_the_readmes_table_is_against_pytorchs_fastest_form():
 
 def test_results_page_is_what_the_stored_results_say():
     page = ROOT / "bench" / "RESULTS.md"
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in STORED]
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in STORED}
     assert results, "bench/results/ holds no run"
-    assert page.read_text(encoding="utf-8") == report.results_page(results)
+    text = page.read_text(encoding="utf-8")
+    assert text == report.results_page(results)
+    shown = set(re.findall(r"\((results/[^)]*\.svg)\)", text))
+    stored = (ROOT / "bench" / "results").glob("*.svg")
+    assert shown == {f"results/{path.name}" for path in stored}
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
@@ -349,14 +506,29 @@ def test_an_unknown_part_is_refused():
 
 
 def test_the_display_counts_the_steps_of_the_plan(monkeypatch):
-    """Ops and closure with a stand-in for each measurement: as many steps as were announced."""
+    """All parts with a stand-in for each measurement: as many steps as were announced."""
     monkeypatch.setattr(sets.ops, "measure", lambda *_: None)
+    monkeypatch.setattr(OpCase, "outputs", lambda *_: {})  # float64 at full size takes a minute
     monkeypatch.setattr(sets.closure, "_alternate", _count_only)
     monkeypatch.setattr(sets, "Worker", lambda *_: lambda *_, **__: {})
     monkeypatch.setattr(sets, "Display", Steps)
-    for full in (False, True):
-        sets.run(("ops", "closure"), full=full, name="x", command="x")
+    for module in (sets, scaling, users, quality):
+        monkeypatch.setattr(module, "Worker", lambda *_: stand_in)
+    monkeypatch.setattr(users, "_run", lambda _: 0.1)
+    for extent in sets.SETS:
+        sets.run(sets.PARTS, extent=extent, name="x", command="x")
         assert Steps.last.done == Steps.last.total
+
+
+def stand_in(task, **request):
+    """In place of a worker: an answer that every caller can go on with."""
+    if task == "layers":
+        return []
+    rates = {"fma_gflops": 9.0, "sgemm_gflops": 9.0, "copy_gbs": 9.0}
+    return {
+        "seconds": [0.01 * request.get("size", 64)] * 3 if task != "iterations" else 1.0,
+        "cores_used": 9.0, "peak_mb": request.get("size", 64) + 1.0, **rates,
+    }  # fmt: skip
 
 
 class Steps:
@@ -375,7 +547,7 @@ class Steps:
         pass
 
 
-def _count_only(size, threads, names, rounds, calls, display):
+def _count_only(size, threads, names, rounds, calls, further_turns, display):
     for _ in range(rounds * len(names)):
         display("")
     return []
