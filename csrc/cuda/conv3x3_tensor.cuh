@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
     const int warp_n = warp / Tile::kDown * kTileChannels;
     const LaneRows rows(lane);
     const auto operands = [&](int chunk, int s) -> Operands {
-        return {shared + (chunk & 1) * Tile::kInput + warp_row * kRowPieces + rows.input[s],
+        return {shared + (chunk & 1) * Tile::kInput + warp_row * kRowPieces + rows.of_column(s),
                 ring + s * Tile::kStage + warp_n * kPieces + rows.weights};
     };
 
@@ -68,8 +68,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
     float sum[Tile::kRows][4][4] = {};
     for (int chunk = 0; chunk < chunks; ++chunk) {
         uint4* const next_input = shared + (chunk + 1 & 1) * Tile::kInput;
-        const auto step = [&](auto column) {
-            constexpr int s = decltype(column)::value, copied = (s + kStages - 1) % 3;
+        const auto step = [&](int s, auto first) {
+            const int copied = (s + kStages - 1) % 3;
             const int chunk_copied = chunk + (s + kStages - 1) / 3;
             const auto chore = [&](int y) {
                 if (y == 0 && chunk + 1 < chunks) {
@@ -87,12 +87,23 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
                     __syncthreads();
                 }
             };
-            advance<Tile, s*(Tile::kRows + 2) % 3>(
+            advance<Tile, decltype(first)::value>(
                 sum, held, operands(chunk, s), operands(chunk + (s + 1) / 3, (s + 1) % 3), chore);
         };
-        step(std::integral_constant<int, 0>());
-        step(std::integral_constant<int, 1>());
-        step(std::integral_constant<int, 2>());
+        // Each step begins with the registers that the one before ended with. Where these are the
+        // same, the steps are one loop: its jump keeps the compiler from still adding up one step's
+        // sums in the next, for which there are no registers.
+        constexpr int turn = (Tile::kRows + 2) % 3;
+        if constexpr (turn == 0) {
+#pragma unroll 1
+            for (int s = 0; s < 3; ++s) {
+                step(s, std::integral_constant<int, 0>());
+            }
+        } else {
+            step(0, std::integral_constant<int, 0>());
+            step(1, std::integral_constant<int, turn>());
+            step(2, std::integral_constant<int, 2 * turn % 3>());
+        }
     }
 
     // 3. store, a square of 2 x 2 pixels at a time

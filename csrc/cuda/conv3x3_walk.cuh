@@ -155,6 +155,11 @@ struct LaneRows {
         }
         weights = swizzled(lane / 16 * 8 + row, odd);
     }
+    // Selects, as an array that is indexed in a rolled loop would lie in memory.
+    __device__ __forceinline__ int of_column(int s) const {
+        const int first = s == 0 ? input[0] : input[1];
+        return s == 2 ? input[2] : first;
+    }
 };
 
 }  // namespace pynst::conv3x3
