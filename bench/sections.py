@@ -26,6 +26,11 @@ TITLES = {
 }
 """The closure's rows, for people."""
 
+_CLIPPED = (
+    "PyNST's L-BFGS counts the loss of the image clipped to [0, 1], as it is saved; the images of\n"
+    "the peers leave that range, and what clipping them would cost is not counted."
+)
+
 
 def _closure(rows: list[dict[str, Any]]) -> str:
     lines = []
@@ -125,7 +130,7 @@ def _convergence(found: dict[str, Any]) -> str:
              "x 1.1", "x 1.01", "cores used")  # fmt: skip
     return (
         f"### Loss against time\n\nOne level of {found['size']} pixels, {found['evaluations']}"
-        f" evaluations, {_place(found['threads'])}, weights: {found['weights']}.\n\n"
+        f" evaluations, {_place(found['threads'])}, weights: {found['weights']}.\n{_CLIPPED}\n\n"
         + table(heads, rows)
     )
 
@@ -154,7 +159,7 @@ def _quality(found: dict[str, Any]) -> str:
         drivers = found["drivers"]
         parts.append(
             f"The objective that each driver reaches from the same start at {drivers['size']}"
-            " pixels, on random weights, as a share of the start's."
+            f" pixels, on random weights, as a share of the start's.\n{_CLIPPED}"
         )
         heads = ("driver", *(f"after {count} evaluations" for count in drivers["after"]))
         parts.append(

@@ -362,8 +362,8 @@ def test_arrays_of_the_wrong_kind_are_refused_by_name(device):
          "pool2x2_backward: choices must be given for mode 'max'"),
         (lambda: backend.binomial_down(image, image),
          r"binomial_down: y must be float32 of shape \(3, 2, 3\), got .* of shape \(3, 4, 5\)"),
-        (lambda: backend.launch("binomial_down", np.zeros((3, 4, 5)), image),
-         "binomial_down: x must be an array on the device, got ndarray"),
+        (lambda: backend.launch("binomial_down", [1.0], image),
+         "binomial_down: x must be an array on the device, got list"),
         (lambda: backend.launch("gram", F, "simt", G, backend.allocate(1)[:0]),
          "gram: scratch must be"),
     ]  # fmt: skip
@@ -387,6 +387,24 @@ def test_an_output_has_to_be_writable_and_dense(module, change, message):
     source = DeviceArray(x.owner, x.pointer, np.float32, (3, 4, 5))
     with pytest.raises(ValueError, match=f"binomial_down: {message}"):
         module.binomial_down(source, SimpleNamespace(__cuda_array_interface__=dense | change), 0)
+
+
+def test_arrays_that_speak_dlpack_are_read_and_written_in_place(module):
+    """NumPy's speak it, and on the stand-in their memory is the device's."""
+    x = np.random.default_rng(0).random((3, 5, 8)).astype(np.float32)
+    wanted = np.empty((3, 3, 4))
+    ReferenceBackend().binomial_down(x.astype(float), wanted)
+    y = np.zeros((4, 3, 4), np.float32)
+    module.binomial_down(x, y[1:], 0)
+    np.testing.assert_allclose(y[1:], wanted, rtol=1e-6)
+    assert not y[0].any()
+    for wrong, message in [
+        (x.astype(np.float64), r"x must be float32 of shape \(3, H, W\), got float64 of shape"),
+        (x[:, :, ::2], "x must be C-contiguous"),
+        (x.astype(np.complex64), "x must be float32 .* got type 5 of 64 bits"),
+    ]:
+        with pytest.raises(ValueError, match=f"binomial_down: {message}"):
+            module.binomial_down(wrong, y[1:], 0)
 
 
 def test_slices_of_an_array_share_its_memory():

@@ -2,7 +2,8 @@
 //
 //   gram: F must be float32 or float16 of shape (H, W, 64), got float64 of shape (64, 100)
 //
-// An array is any object with __cuda_array_interface__; nothing of it is kept after the call.
+// An array is any object with __cuda_array_interface__, or DLPack's __dlpack__ and memory on the
+// device; nothing of it is kept after the call.
 
 #pragma once
 
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "dlpack.h"
 #include "kernels.h"
 
 namespace pynst {
@@ -96,6 +98,29 @@ inline std::string describe(const std::string& type, std::initializer_list<Axis>
     return type + " of shape (" + shape + (axes.size() == 1 ? ",)" : ")");
 }
 
+// Whether strides are those of values that follow one another; `step` is the last one wanted.
+inline bool is_dense(const std::vector<py::ssize_t>& shape,
+                     const std::vector<py::ssize_t>& strides,
+                     py::ssize_t step) {
+    bool dense = true;
+    for (size_t i = shape.size(); i-- > 0;) {
+        dense = dense && (shape[i] == 1 || strides.at(i) == step);
+        step *= shape[i];
+    }
+    return dense;
+}
+
+inline DeviceArray from_tensor(const dlpack::Tensor& tensor) {
+    DeviceArray a;
+    a.code = dlpack::type_code(tensor.type);
+    a.shape.assign(tensor.shape, tensor.shape + tensor.axes);
+    a.pointer = reinterpret_cast<uintptr_t>(tensor.data) + tensor.offset;
+    if (tensor.strides != nullptr) {
+        a.contiguous = is_dense(a.shape, {tensor.strides, tensor.strides + tensor.axes}, 1);
+    }
+    return a;
+}
+
 // Checks the arguments of one op; the messages name the op and the argument.
 class Arguments {
    public:
@@ -103,23 +128,24 @@ class Arguments {
 
     DeviceArray array(const char* name, const py::object& object) const {
         const py::object found = py::getattr(object, "__cuda_array_interface__", py::none());
-        require(!found.is_none(),
-                std::string(name) + " must be an array on the device, got " +
-                    std::string(py::str(py::type::of(object).attr("__name__"))));
+        DeviceArray a;
+        if (found.is_none()) {
+            const bool is_tensor = dlpack::visit_tensor(
+                object, [&](const dlpack::Tensor& tensor) { a = from_tensor(tensor); });
+            require(is_tensor,
+                    std::string(name) + " must be an array on the device, got " +
+                        std::string(py::str(py::type::of(object).attr("__name__"))));
+            return a;
+        }
         const py::dict interface = found;
         const py::tuple data = interface["data"];
-        DeviceArray a;
         a.code = interface["typestr"].cast<std::string>();
         a.shape = interface["shape"].cast<std::vector<py::ssize_t>>();
         a.pointer = data[0].cast<uintptr_t>();
         a.read_only = data[1].cast<bool>();
         if (interface.contains("strides") && !interface["strides"].is_none()) {
             const auto strides = interface["strides"].cast<std::vector<py::ssize_t>>();
-            py::ssize_t dense = std::stoi(a.code.substr(2));
-            for (size_t i = a.shape.size(); i-- > 0;) {
-                a.contiguous = a.contiguous && (a.shape[i] == 1 || strides.at(i) == dense);
-                dense *= a.shape[i];
-            }
+            a.contiguous = is_dense(a.shape, strides, std::stoi(a.code.substr(2)));
         }
         return a;
     }

@@ -1,0 +1,79 @@
+// dlpack.h: an array that speaks DLPack, as arguments.h describes arrays.
+//
+// The structures are those of the DLPack specification, version 0.x ("dltensor" capsules). The
+// capsule is only looked at and dies with the call; whoever made it keeps the memory. Work that the
+// producer still has under way must be on the op's stream, as with __cuda_array_interface__.
+
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace pynst::dlpack {
+
+namespace py = pybind11;
+
+struct Device {
+    int32_t type;
+    int32_t index;
+};
+struct Type {
+    uint8_t code;
+    uint8_t bits;
+    uint16_t lanes;
+};
+struct Tensor {
+    void* data;
+    Device device;
+    int32_t axes;
+    Type type;
+    int64_t* shape;
+    int64_t* strides;  // in values; null where contiguous
+    uint64_t offset;   // in bytes
+};
+
+constexpr int32_t kHost = 1, kCuda = 2, kCudaManaged = 13;
+
+// Whether an op can read memory of this kind: on the stand-in for CUDA it is the host's.
+inline bool on_device(int32_t type) {
+#ifdef PYNST_CUDA_ON_CPU
+    return type == kHost;
+#else
+    return type == kCuda || type == kCudaManaged;
+#endif
+}
+
+// The interface's name of a type: "<f4", "|u1"; of what no op takes, what it is.
+inline std::string type_code(const Type& type) {
+    const char* const kinds = "iuf";  // the codes 0, 1, 2
+    if (type.code > 2 || type.lanes != 1 || type.bits % 8 != 0) {
+        return "type " + std::to_string(type.code) + " of " + std::to_string(type.bits) + " bits";
+    }
+    return std::string(type.bits == 8 ? "|" : "<") + kinds[type.code] +
+           std::to_string(type.bits / 8);
+}
+
+// Calls visit(tensor) for an object with __dlpack__ whose memory is the device's; says whether it is
+// one.
+template <class Visit>
+bool visit_tensor(const py::object& object, Visit visit) {
+    if (!py::hasattr(object, "__dlpack__") || !py::hasattr(object, "__dlpack_device__")) {
+        return false;
+    }
+    const py::tuple device = object.attr("__dlpack_device__")();
+    if (!on_device(device[0].cast<int32_t>())) {
+        return false;
+    }
+    const py::capsule capsule = object.attr("__dlpack__")();
+    if (std::string(capsule.name()) != "dltensor") {
+        throw std::invalid_argument("an array's DLPack capsule must hold a dltensor");
+    }
+    visit(*capsule.get_pointer<const Tensor>());  // a managed tensor begins with its tensor
+    return true;
+}
+
+}  // namespace pynst::dlpack
