@@ -96,7 +96,7 @@ def begin(extent: str, name: str, command: str, backend: str) -> dict[str, Any]:
         "command": command,
         "set": extent,
         "backend": backend,
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
         "minutes": 0.0,
         "machine": machine.describe(),
         "packages": machine.peers(),
