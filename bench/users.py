@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -84,13 +85,23 @@ def pictures(
 
 
 def _installed(display: Display) -> dict[str, float]:
+    """Of each stack that is there; PyTorch's version tells whether it is that for CUDA."""
     display("users: installed sizes")
+    package = _package_mb("pynst")
     found = {
-        "pynst": _package_mb("pynst"),
-        "pynst with its dependencies": _package_mb("pynst") + installed_mb("pynst", own=False),
+        "pynst": package,
+        "pynst with its dependencies": package + installed_mb("pynst", own=False),
     }
-    if peers()["torch"]["version"] is not None:
-        found["torch with its dependencies"] = installed_mb("torch")
+    for cupy in ("cupy-cuda12x", "cupy-cuda13x"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.distribution(cupy)
+            names = _requirements("pynst") | _requirements(cupy)
+            found[f"pynst and {cupy} with their dependencies"] = package + sum(
+                _files_mb(each) for each in names if each != "pynst"
+            )
+    version = peers()["torch"]["version"]
+    if version is not None:
+        found[f"torch {version} with its dependencies"] = installed_mb("torch")
     return {name: round(size, 1) for name, size in found.items()}
 
 
