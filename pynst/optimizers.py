@@ -24,7 +24,8 @@ from pynst.vectors import HostVectors, Point, Vector, Vectors, clipped
 
 __all__ = ["OPTIMIZERS", "adam", "lbfgs", "lbfgs_scipy", "state_shapes"]
 
-# Pairs that L-BFGS keeps; the peers' 100 cost more memory than the network and win nothing.
+# Pairs that L-BFGS keeps. More reach a lower loss in a long run at one size (30 pairs, formula
+# "gatys", 256 pixels, 150 evaluations: 11 % lower, 14 % more time) and cost memory; peers keep 100.
 _MEMORY = 10
 _FIRST_STEP = 2.0  # grey levels RMS: SciPy's first trial step has length one in its variables
 _ADAM_STEP = 5 / 255
