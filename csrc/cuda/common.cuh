@@ -12,6 +12,10 @@ namespace pynst {
 
 constexpr unsigned kFullWarp = 0xffffffffu;
 
+__host__ __device__ constexpr int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}
+
 __device__ __forceinline__ float to_float(float value) {
     return value;
 }

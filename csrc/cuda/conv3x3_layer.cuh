@@ -22,10 +22,6 @@ constexpr int kMultiprocessors = 132;
 constexpr int kMostParts = 8;
 constexpr int kLeastPart = 32;  // input channels
 
-__host__ __device__ constexpr int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
-
 struct TileSize {
     int height, channels;
     int resident;  // blocks that share a multiprocessor

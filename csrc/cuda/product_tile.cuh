@@ -14,10 +14,6 @@
 
 namespace pynst {
 
-__host__ __device__ constexpr int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
-
 // Blocks to leave registers for on each processor; on sm_75 shared memory has room for one only.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr int resident(int) {
