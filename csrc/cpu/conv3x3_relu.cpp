@@ -15,7 +15,8 @@
 //           backward the weights are read transposed and reversed. Bias, ReLU and pooling happen
 //           on the way out of the registers, the gates of ReLU and pooling on the way in.
 //   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
-//   order   each sum over C is one chain in the order of C, whatever the partition into tasks.
+//   order   each sum over C is one chain in the order of C, or with few tiles one chain for each
+//           chunk, added in order; never a matter of the partition into tasks.
 //   cost    2.25 C N multiply-adds per pixel. U, 144 C N bytes, is made anew in every call: to keep
 //           it for both directions of VGG-19 would take 414 MB, and to read it from memory takes
 //           longer than to make it from the weights, which are a quarter of its size.

@@ -3,10 +3,8 @@
 
 #if defined(__clang__)
 #define PYNST_UNROLL _Pragma("clang loop unroll(full)")
-#define PYNST_UNROLL_FOUR _Pragma("clang loop unroll_count(4)")
 #else
 #define PYNST_UNROLL _Pragma("GCC unroll 64")
-#define PYNST_UNROLL_FOUR _Pragma("GCC unroll 4")
 #endif
 
 namespace pynst {

@@ -8,7 +8,7 @@ namespace PYNST_ISA {
 //
 //   v    blocks of 16 channels, v_stride floats apart, each (T, 16)
 //   u    (16 * blocks, kBlocks, 16)
-//   out  blocks out_stride floats apart, each (T, 16); with kAdd the chains start from it
+//   out  blocks out_stride floats apart, each (T, 16); with kAdd the sums are added to it
 template <int T, int B, bool kAdd>
 inline void multiply_block(const float* v,
                            size_t v_stride,
@@ -23,18 +23,22 @@ inline void multiply_block(const float* v,
     for (int t = 0; t < T; ++t) {
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
-            sums[t][b] = kAdd ? load(out + b * out_stride + t * kLanes) : zero();
+            sums[t][b] = zero();
         }
     }
-    for (int block = 0; block < blocks; ++block, v += v_stride) {
-        PYNST_UNROLL_FOUR
-        for (int c = 0; c < kLanes; ++c, u += kBlocks * kLanes) {
+    // Sixteen channels without a branch: the multiply-adds alone keep the processor at its limit of
+    // power, and each instruction beside them takes something of its clock rate.
+    for (int block = 0; block < blocks; ++block, v += v_stride, u += kLanes * kBlocks * kLanes) {
+        PYNST_UNROLL
+        for (int c = 0; c < kLanes; ++c, ahead += ahead_step) {
             __builtin_prefetch(ahead, 0, 2);
-            ahead += ahead_step;
+        }
+        PYNST_UNROLL
+        for (int c = 0; c < kLanes; ++c) {
             Lanes w[B];
             PYNST_UNROLL
             for (int b = 0; b < B; ++b) {
-                w[b] = load(u + b * kLanes);
+                w[b] = load(u + (c * kBlocks + b) * kLanes);
             }
             PYNST_UNROLL
             for (int t = 0; t < T; ++t) {
@@ -50,7 +54,8 @@ inline void multiply_block(const float* v,
     for (int t = 0; t < T; ++t) {
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
-            store(out + b * out_stride + t * kLanes, sums[t][b]);
+            float* to = out + b * out_stride + t * kLanes;
+            store(to, kAdd ? load(to) + sums[t][b] : sums[t][b]);
         }
     }
 }
