@@ -194,9 +194,8 @@ class Objective:
         self._upload(x, self._workspace["x"])
         self._evaluate(lambda: self._walk(self._losses))
         planes = self._backend.download(self._workspace["d x"], "image", (3, *self.shape[:2]))
-        gradient = 255.0 * np.einsum(
-            "phw,pc->hwc", planes.astype(np.float64), self.network.input_axes
-        )
+        pixels = np.dot(planes.reshape(3, -1).T, 255.0 * self.network.input_axes)
+        gradient = pixels.reshape(self.shape)
         self.terms = self._terms_of(self._backend.download_losses(self._losses))
         return self.terms.total, gradient
 
@@ -335,10 +334,11 @@ class Objective:
 
     def _upload(self, x: NDArray[np.floating[Any]], out: Array) -> None:
         """Write an image (H, W, 3) in [0, 1] as the network's input planes."""
-        centred = 255.0 * x.astype(np.float64) - self.network.mean
-        self._backend.upload(
-            np.einsum("hwc,pc->phw", centred, self.network.input_axes), "image", out
-        )
+        axes = self.network.input_axes
+        pixels = x.astype(np.float64, copy=False).reshape(-1, 3)
+        planes = np.dot(255.0 * axes, pixels.T)
+        planes -= (axes @ self.network.mean)[:, np.newaxis]
+        self._backend.upload(planes.reshape(3, *x.shape[:2]), "image", out)
 
     def _terms_of(self, losses: NDArray[np.float64]) -> LossTerms:
         """Name what stands in the loss slots."""

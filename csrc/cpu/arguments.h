@@ -83,18 +83,22 @@ class Arguments {
             fits = fits && (axis.length == kAny ? a.shape(i) >= 1 : a.shape(i) == axis.length);
             ++i;
         }
-        require(fits,
-                std::string(name) + " must be " + describe(type_name<T>(), axes) + ", got " +
-                    describe(a));
-        require(a.flags() & py::array::c_style,
-                std::string(name) + " must be C-contiguous, got a strided view");
+        if (!fits) {  // a message is made where it is needed: it costs more than the check
+            fail(std::string(name) + " must be " + describe(type_name<T>(), axes) + ", got " +
+                 describe(a));
+        }
+        if (!(a.flags() & py::array::c_style)) {
+            fail(std::string(name) + " must be C-contiguous, got a strided view");
+        }
         return static_cast<const T*>(a.data());
     }
 
     template <class T>
     T* out(const char* name, py::array& a, std::initializer_list<Axis> axes) const {
         in<T>(name, a, axes);
-        require(a.writeable(), std::string(name) + " must be writable, got a read-only array");
+        if (!a.writeable()) {
+            fail(std::string(name) + " must be writable, got a read-only array");
+        }
         return static_cast<T*>(a.mutable_data());
     }
 
@@ -143,23 +147,28 @@ class Arguments {
 
     void* scratch(py::array& a, size_t bytes) const {
         void* p = out<uint8_t>("scratch", a, {{"bytes"}});
-        require(static_cast<size_t>(a.size()) >= bytes,
-                "scratch must hold " + std::to_string(bytes) + " bytes, got " +
-                    std::to_string(a.size()));
+        if (static_cast<size_t>(a.size()) < bytes) {
+            fail("scratch must hold " + std::to_string(bytes) + " bytes, got " +
+                 std::to_string(a.size()));
+        }
         return p;
     }
 
     void require(bool holds, const std::string& message) const {
         if (!holds) {
-            throw std::invalid_argument(std::string(op_) + ": " + message);
+            fail(message);
         }
     }
 
    private:
+    [[noreturn]] void fail(const std::string& message) const {
+        throw std::invalid_argument(std::string(op_) + ": " + message);
+    }
     py::array array(const char* name, const py::object& a) const {
-        require(py::isinstance<py::array>(a),
-                std::string(name) + " must be an array or None, got " +
-                    std::string(py::str(py::type::of(a).attr("__name__"))));
+        if (!py::isinstance<py::array>(a)) {
+            fail(std::string(name) + " must be an array or None, got " +
+                 std::string(py::str(py::type::of(a).attr("__name__"))));
+        }
         return py::reinterpret_borrow<py::array>(a);
     }
 
