@@ -30,8 +30,6 @@ namespace pynst {
 namespace {
 
 constexpr int kTile = 4, kPositions = 36, kTaps = 9;
-constexpr int kPanelChannels = 64;  // output channels of a panel
-
 constexpr int kChunkChannels = 64;  // input channels of a chunk
 constexpr int kTaskTiles = 64;      // wanted in a task
 
@@ -52,7 +50,7 @@ void partition(const Threads& threads, Conv3x3Job& job) {
 
     // 2. output channels: shared among tasks only where there are too few blocks of tiles
     job.columns = ceil_div(job.blocks_out, width);
-    job.panel_blocks = std::min(kPanelChannels / kLanes, job.columns * width);
+    job.panel_blocks = std::min(inner().panel_blocks, job.columns * width);
     job.panels = ceil_div(job.blocks_out, job.panel_blocks);
     const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();
     job.parts = std::min(job.panels, ceil_div(wanted, job.tile_blocks));

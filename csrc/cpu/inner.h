@@ -101,6 +101,7 @@ struct Inner {
     const char* name;
     int tiles;          // tiles (or pixels) of one register block
     int block_columns;  // channel blocks of one register block
+    int panel_blocks;   // channel blocks whose products are transformed back together
 
     void (*conv3x3_weights)(const Conv3x3Job&, int task);
     void (*conv3x3_tiles)(const Conv3x3Job&, int task);
