@@ -1,0 +1,171 @@
+// conv3x3_input.h: V = B^T d B, from tiles of six by six pixels of one channel block.
+
+namespace pynst {
+namespace PYNST_ISA {
+
+// The pixel (y, x) of channel block `block`: features, or the gradient behind ReLU and pooling.
+template <bool kMasked, Pooling kSource>
+struct Source {
+    const Conv3x3Job& job;
+    int block;
+
+    Lanes operator()(int y, int x) const {
+        const size_t pixel = (static_cast<size_t>(block) * job.H + y) * job.W + x;
+        Lanes value;
+        uint16_t bits = kMasked ? job.mask[pixel] : 0;
+        if constexpr (kSource == Pooling::none) {
+            value = load(job.x + pixel * kLanes);
+        } else {
+            const int h = job.H / 2, w = job.W / 2;
+            const size_t pooled = (static_cast<size_t>(block) * h + y / 2) * w + x / 2;
+            value = load(job.x + pooled * kLanes);
+            if constexpr (kSource == Pooling::average) {
+                value = broadcast(0.25f) * value;
+            } else {
+                bits &= chosen(job.choices[pooled], (y & 1) * 2 + (x & 1));
+            }
+        }
+        return kMasked ? where(bits, value) : value;
+    }
+    // Fetches the pixels to the first-level cache that the tile `kAhead` tiles to the right of the
+    // one at (top, left) does not share with its neighbour.
+    void prefetch(int top, int left) const {
+        constexpr int kAhead = 3, kStep = kSource == Pooling::none ? 1 : 2;
+        for (int r = 0; r < kIn; r += kStep) {
+            for (int c = 0; c < kOut; c += kStep) {
+                const int y = top + r, x = left + kAhead * kOut + 2 + c;
+                const size_t row = static_cast<size_t>(block) * (job.H / kStep) + y / kStep;
+                __builtin_prefetch(job.x + (row * (job.W / kStep) + x / kStep) * kLanes);
+            }
+        }
+    }
+    // A pixel beyond these has no gradient: pooling drops an odd last row or column.
+    int rows() const {
+        return kSource == Pooling::none ? job.H : job.H / 2 * 2;
+    }
+    int columns() const {
+        return kSource == Pooling::none ? job.W : job.W / 2 * 2;
+    }
+};
+
+// Fetches the 36 lines that are to be written: stores are made in order, one miss after the other.
+inline void claim(const float* to, size_t position) {
+    PYNST_UNROLL
+    for (int i = 0; i < kPositions; ++i) {
+        __builtin_prefetch(to + i * position, 1, 3);
+    }
+}
+
+// B^T d B of one tile; `at(r, c)` gives the pixel in row r and column c of it.
+template <class At>
+inline void transform_tile(At at, float* v, size_t position) {
+    Lanes rows[kIn][kIn];
+    claim(v, position);
+    PYNST_UNROLL
+    for (int r = 0; r < kIn; ++r) {
+        Lanes d[kIn];
+        PYNST_UNROLL
+        for (int c = 0; c < kIn; ++c) {
+            d[c] = at(r, c);
+        }
+        transform_input(d, rows[r]);
+    }
+    PYNST_UNROLL
+    for (int c = 0; c < kIn; ++c) {
+        Lanes d[kIn], column[kIn];
+        PYNST_UNROLL
+        for (int r = 0; r < kIn; ++r) {
+            d[r] = rows[r][c];
+        }
+        transform_input(d, column);
+        PYNST_UNROLL
+        for (int r = 0; r < kIn; ++r) {
+            store(v + (r * kIn + c) * position, column[r]);
+        }
+    }
+}
+
+// The tiles of an image, line by line.
+struct TileWalk {
+    int across, row, column;
+
+    TileWalk(const Conv3x3Job& job, int first)
+        : across(ceil_div(job.W, kOut)), row(first / across), column(first % across) {}
+    void next() {
+        if (++column == across) {
+            column = 0;
+            ++row;
+        }
+    }
+};
+
+// One tile at (top, left) that reaches over the border: zeros outside.
+template <class Load>
+inline void transform_border_tile(
+    const Load& source, int top, int left, float* v, size_t position) {
+    float patch[kPositions * kLanes];
+    for (int r = 0; r < kIn; ++r) {
+        for (int c = 0; c < kIn; ++c) {
+            const int y = top + r, x = left + c;
+            const bool inside = y >= 0 && x >= 0 && y < source.rows() && x < source.columns();
+            store(patch + (r * kIn + c) * kLanes, inside ? source(y, x) : zero());
+        }
+    }
+    const auto at = [&](int r, int c) { return load(patch + (r * kIn + c) * kLanes); };
+    transform_tile(at, v, position);
+}
+
+// Channel block `block` of V, (positions, groups, blocks_in, group, 16), positions job.V apart,
+// from tiles [first, first + tiles).
+template <class Load>
+void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, float* V) {
+    const size_t line = static_cast<size_t>(job.group) * kLanes, panel = job.blocks_in * line;
+    const Load source{job, block};
+    TileWalk tile(job, first);
+    for (int t = 0; t < tiles; ++t, tile.next()) {
+        const int top = tile.row * kOut - 1, left = tile.column * kOut - 1;
+        float* v = V + t / job.group * panel + block * line + t % job.group * kLanes;
+        if (top >= 0 && left >= 0 && top + kIn <= source.rows() && left + kIn <= source.columns()) {
+            source.prefetch(top, left);
+            const auto at = [&](int r, int c) { return source(top + r, left + c); };
+            transform_tile(at, v, job.V);
+        } else {
+            transform_border_tile(source, top, left, v, job.V);
+        }
+    }
+}
+
+void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, float* V) {
+    if (job.mask == nullptr) {
+        transform_tiles<Source<false, Pooling::none>>(job, block, first, tiles, V);
+    } else if (job.source == Pooling::none) {
+        transform_tiles<Source<true, Pooling::none>>(job, block, first, tiles, V);
+    } else if (job.source == Pooling::average) {
+        transform_tiles<Source<true, Pooling::average>>(job, block, first, tiles, V);
+    } else {
+        transform_tiles<Source<true, Pooling::maximum>>(job, block, first, tiles, V);
+    }
+}
+
+// Of a block of tiles: the first, and how many.
+struct TileRange {
+    int first, count;
+
+    TileRange(const Conv3x3Job& job, int block) : first(block * job.tiles) {
+        count = min(job.tiles, ceil_div(job.H, kOut) * ceil_div(job.W, kOut) - first);
+    }
+};
+
+// One channel block of one block of tiles.
+void conv3x3_tiles(const Conv3x3Job& job, int task) {
+    const int tile_block = task / job.blocks_in;
+    const TileRange range(job, tile_block);
+    transform_tiles(job,
+                    task % job.blocks_in,
+                    range.first,
+                    range.count,
+                    job.all_tiles + tile_block * kPositions * job.V);
+}
+
+}  // namespace PYNST_ISA
+}  // namespace pynst

@@ -1,0 +1,133 @@
+// conv3x3_output.h: y = A^T M A of a tile, bias, ReLU, pooling.
+
+namespace pynst {
+namespace PYNST_ISA {
+
+// Stores the 4 x 4 outputs (as far as they are inside) of a tile at (top, left), unpooled.
+inline void store_tile(
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const int rows = min(kOut, job.H - top), columns = min(kOut, job.W - left);
+    float* to = job.y + ((static_cast<size_t>(block) * job.H + top) * job.W + left) * kLanes;
+    PYNST_UNROLL
+    for (int r = 0; r < kOut; ++r) {
+        PYNST_UNROLL
+        for (int c = 0; c < kOut; ++c) {
+            if (r < rows && c < columns) {
+                store(to + (static_cast<size_t>(r) * job.W + c) * kLanes, y[r][c]);
+            }
+        }
+    }
+}
+
+// Stores the ReLU's bits of a tile.
+inline void store_bits(
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const int rows = min(kOut, job.H - top), columns = min(kOut, job.W - left);
+    uint16_t* to = job.bits + (static_cast<size_t>(block) * job.H + top) * job.W + left;
+    PYNST_UNROLL
+    for (int r = 0; r < kOut; ++r) {
+        PYNST_UNROLL
+        for (int c = 0; c < kOut; ++c) {
+            if (r < rows && c < columns) {
+                to[static_cast<size_t>(r) * job.W + c] = greater(y[r][c], zero());
+            }
+        }
+    }
+}
+
+// Stores the 2 x 2 pooled outputs of a tile.
+inline void store_pooled(
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const int h = job.H / 2, w = job.W / 2;
+    PYNST_UNROLL
+    for (int r = 0; r < kOut / 2; ++r) {
+        PYNST_UNROLL
+        for (int c = 0; c < kOut / 2; ++c) {
+            if (top / 2 + r >= h || left / 2 + c >= w) {
+                continue;
+            }
+            const size_t pixel = (static_cast<size_t>(block) * h + top / 2 + r) * w + left / 2 + c;
+            const Lanes *above = y[2 * r] + 2 * c, *below = y[2 * r + 1] + 2 * c;
+            if (job.pool == Pooling::average) {
+                store(job.y + pixel * kLanes, average(above[0], above[1], below[0], below[1]));
+                continue;
+            }
+            uint32_t choices;
+            store(job.y + pixel * kLanes,
+                  maximum(above[0], above[1], below[0], below[1], &choices));
+            if (job.pool_choices != nullptr) {
+                job.pool_choices[pixel] = choices;
+            }
+        }
+    }
+}
+
+// A^T m A of one tile, with bias and ReLU where there is a bias.
+template <bool kRelu>
+inline void transform_tile_back(const float* m, size_t position, Lanes bias, Lanes (*y)[kOut]) {
+    Lanes columns[kIn][kOut];
+    PYNST_UNROLL
+    for (int c = 0; c < kIn; ++c) {
+        Lanes column[kIn];
+        PYNST_UNROLL
+        for (int r = 0; r < kIn; ++r) {
+            column[r] = load(m + (r * kIn + c) * position);
+        }
+        transform_output(column, columns[c]);
+    }
+    PYNST_UNROLL
+    for (int r = 0; r < kOut; ++r) {
+        Lanes line[kIn];
+        PYNST_UNROLL
+        for (int c = 0; c < kIn; ++c) {
+            line[c] = columns[c][r];
+        }
+        transform_output(line, y[r]);
+        PYNST_UNROLL
+        for (int c = 0; c < kOut && kRelu; ++c) {
+            y[r][c] = relu(y[r][c] + bias);
+        }
+    }
+}
+
+// Fetches the lines that the outputs of a tile at (top, left) will be written to.
+template <bool kPool>
+inline void claim_outputs(const Conv3x3Job& job, int block, int top, int left) {
+    constexpr int kStep = kPool ? 2 : 1;
+    const int h = job.H / kStep, w = job.W / kStep;
+    const float* to =
+        job.y + ((static_cast<size_t>(block) * h + top / kStep) * w + left / kStep) * kLanes;
+    for (int r = 0; r < kOut / kStep; ++r, to += static_cast<size_t>(w) * kLanes) {
+        for (int c = 0; c < kOut / kStep; ++c) {
+            __builtin_prefetch(to + c * kLanes, 1, 3);
+        }
+    }
+}
+
+// Output blocks [first, first + blocks) of tiles [first_tile, first_tile + tiles).
+template <bool kRelu, bool kPool>
+void transform_back(
+    const Conv3x3Job& job, int first, int blocks, int first_tile, int tiles, const float* M) {
+    for (int block = first; block < first + blocks; ++block) {
+        const Lanes bias = kRelu ? load(job.bias + block * kLanes) : zero();
+        TileWalk tile(job, first_tile);
+        for (int t = 0; t < tiles; ++t, tile.next()) {
+            const float* m = M + (static_cast<size_t>(block - first) * job.tiles + t) * kLanes;
+            const int top = tile.row * kOut, left = tile.column * kOut;
+            claim_outputs<kPool>(job, block, top, left + kOut);
+            Lanes y[kOut][kOut];
+            transform_tile_back<kRelu>(m, job.M, bias, y);
+            if (kRelu && job.bits != nullptr) {
+                store_bits(job, block, top, left, y);
+            }
+            if (kPool) {
+                store_pooled(job, block, top, left, y);
+            } else {
+                store_tile(job, block, top, left, y);
+            }
+        }
+    }
+}
+
+}  // namespace PYNST_ISA
+}  // namespace pynst

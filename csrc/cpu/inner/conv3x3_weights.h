@@ -1,0 +1,87 @@
+// conv3x3_weights.h: U = G w G^T, from the weights as they lie or, for the way back, turned.
+
+namespace pynst {
+namespace PYNST_ISA {
+
+constexpr int kTaps = 9;
+constexpr int kPair = kLanes * kTaps * kLanes;  // weights of 16 input and 16 output channels
+
+inline const float* pair_address(const Conv3x3Job& job, int in, int out) {
+    return job.weights + (job.transposed ? static_cast<size_t>(in) * job.blocks_out + out
+                                         : static_cast<size_t>(out) * job.blocks_in + in) *
+                             kPair;
+}
+
+// The weights from input block `in` to output block `out` as (16 in, 9, 16 out): as they lie in
+// memory, or for the way back transposed and with reversed taps.
+inline const float* pair_weights(const Conv3x3Job& job, int in, int out, float* turned) {
+    const float* from = pair_address(job, in, out);
+    if (!job.transposed) {
+        return from;
+    }
+    for (int tap = 0; tap < kTaps; ++tap) {
+        Lanes rows[kLanes];
+        PYNST_UNROLL
+        for (int o = 0; o < kLanes; ++o) {
+            rows[o] = load(from + (o * kTaps + kTaps - 1 - tap) * kLanes);
+        }
+        transpose(rows);
+        PYNST_UNROLL
+        for (int i = 0; i < kLanes; ++i) {
+            store(turned + (i * kTaps + tap) * kLanes, rows[i]);
+        }
+    }
+    return turned;
+}
+
+// G w G^T for sixteen input and sixteen output channels. The weights at `next` are fetched
+// meanwhile.
+inline void transform_pair(const float* w, const float* next, float* u, size_t position) {
+    for (int c = 0; c < kLanes; ++c, w += kTaps * kLanes, u += kBlocks * kLanes) {
+        claim(u, position);
+        for (int tap = 0; tap < kTaps; ++tap, next += kLanes) {
+            __builtin_prefetch(next, 0, 2);
+        }
+        Lanes columns[3][kIn];
+        PYNST_UNROLL
+        for (int x = 0; x < 3; ++x) {
+            const Lanes taps[3] = {
+                load(w + x * kLanes), load(w + (3 + x) * kLanes), load(w + (6 + x) * kLanes)};
+            transform_weights(taps, columns[x]);
+        }
+        PYNST_UNROLL
+        for (int row = 0; row < kIn; ++row) {
+            const Lanes line[3] = {columns[0][row], columns[1][row], columns[2][row]};
+            Lanes v[kIn];
+            transform_weights(line, v);
+            PYNST_UNROLL
+            for (int i = 0; i < kIn; ++i) {
+                store(u + (row * kIn + i) * position, v[i]);
+            }
+        }
+    }
+}
+
+// U of output blocks [kBlocks * column, + kBlocks) and one chunk of the input: (positions, channels
+// in, kBlocks, 16), positions job.U apart.
+void transform_slab(const Conv3x3Job& job, int column, int chunk, float* U) {
+    const int begin = chunk * job.chunk_blocks, end = min(begin + job.chunk_blocks, job.blocks_in);
+    float zeros[kPair] = {}, turned[kPair];
+    for (int in = begin; in < end; ++in, U += kLanes * kBlocks * kLanes) {
+        for (int b = 0; b < kBlocks; ++b) {
+            const int out = column * kBlocks + b;  // zeros fill up an odd number of blocks
+            const float* pair = out < job.blocks_out ? pair_weights(job, in, out, turned) : zeros;
+            transform_pair(pair, pair_address(job, in + 1, out), U + b * kLanes, job.U);
+        }
+    }
+}
+
+void conv3x3_weights(const Conv3x3Job& job, int task) {
+    transform_slab(job,
+                   task / job.chunks,
+                   task % job.chunks,
+                   job.all_weights + static_cast<size_t>(task) * kPositions * job.U);
+}
+
+}  // namespace PYNST_ISA
+}  // namespace pynst
