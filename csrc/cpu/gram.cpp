@@ -8,7 +8,7 @@
 //           register blocks of rows x columns sum outer products over runs of pixels: the
 //           blocked layout is already the packed form that a matrix multiplication wants.
 //   bounds  any N, M >= 1.
-//   order   float32 over 1024 pixels, those sums in float64 along a strip, then over the strips.
+//   order   float32 over runs of 64 pixels, then over the runs of a strip; float64 over the strips.
 //   cost    N (N + 16) M / 2 multiply-adds; F is read once per 128 channels.
 
 #include <algorithm>
@@ -21,8 +21,10 @@ namespace {
 
 constexpr int kTileBlocks = 8;
 constexpr int kTile = kTileBlocks * kLanes;
-constexpr size_t kStripPixels = 1024;  // at least
-constexpr int kTasks = 64;             // wanted, for an even load
+constexpr int kTasks = 32;             // wanted, for an even load
+constexpr size_t kLeastPixels = 1024;  // of a strip: its sums take time, too
+constexpr size_t kMostPixels = 4096;   // and are float32
+constexpr size_t kRun = 64;            // a strip has a multiple of it: the inner kernel's runs
 
 struct Partition {
     int across, tiles, strips;  // tiles along a side of G, on the triangle; strips of pixels
@@ -34,17 +36,18 @@ struct Partition {
         tiles = across * (across + 1) / 2;
         const size_t side = std::min(kTileBlocks, channel_blocks(N)) * kLanes;
         sums_of_tile = side * side;
-        const size_t most = (M + kStripPixels - 1) / kStripPixels;
-        strips = static_cast<int>(std::min<size_t>(most, ceil_div(kTasks, tiles)));
-        strip = (M + strips - 1) / strips;
+        const size_t wanted = M / ceil_div(kTasks, tiles);
+        strip = std::min(std::max(wanted, kLeastPixels), kMostPixels);
+        strip = (strip + kRun - 1) / kRun * kRun;
+        strips = static_cast<int>((M + strip - 1) / strip);
     }
 
-    double* sums(void* scratch, int strip, int tile) const {
-        return static_cast<double*>(scratch) +
+    float* sums(void* scratch, int strip, int tile) const {
+        return static_cast<float*>(scratch) +
                (static_cast<size_t>(strip) * tiles + tile) * sums_of_tile;
     }
     size_t sums_bytes() const {
-        return static_cast<size_t>(strips) * tiles * sums_of_tile * sizeof(double);
+        return static_cast<size_t>(strips) * tiles * sums_of_tile * sizeof(float);
     }
 };
 
@@ -65,54 +68,60 @@ void finish_block(
     const size_t at = row % kTileBlocks * kLanes * columns + (column - first_column) * kLanes;
     const int i_end = std::min(kLanes, N - row * kLanes),
               j_end = std::min(kLanes, N - column * kLanes);
-    double block[kLanes][kLanes] = {};
-    for (int strip = 0; strip < p.strips; ++strip) {
-        const double* sums = p.sums(scratch, strip, tile) + at;
-        for (int i = 0; i < kLanes; ++i) {
-            for (int j = 0; j < kLanes; ++j) {
-                block[i][j] += sums[i * columns + j];
-            }
-        }
-    }
     double* const upper = G + static_cast<size_t>(row) * kLanes * N + column * kLanes;
     double* const lower = G + static_cast<size_t>(column) * kLanes * N + row * kLanes;
+    // Without this each row would wait for its cache lines: G was not used for long.
+    for (int i = 0; i < i_end; ++i) {
+        __builtin_prefetch(upper + static_cast<size_t>(i) * N, 1);
+        __builtin_prefetch(upper + static_cast<size_t>(i) * N + j_end - 1, 1);
+    }
+    for (int j = 0; j < j_end; ++j) {
+        __builtin_prefetch(lower + static_cast<size_t>(j) * N, 1);
+        __builtin_prefetch(lower + static_cast<size_t>(j) * N + i_end - 1, 1);
+    }
+    double block[kLanes][kLanes];
+    for (int i = 0; i < kLanes; ++i) {
+        double sum[kLanes] = {};
+        for (int strip = 0; strip < p.strips; ++strip) {
+            const float* sums = p.sums(scratch, strip, tile) + at + i * columns;
+            for (int j = 0; j < kLanes; ++j) {
+                sum[j] += sums[j];
+            }
+        }
+        for (int j = 0; j < kLanes; ++j) {
+            block[i][j] = sum[j] / static_cast<double>(M);
+        }
+    }
     for (int i = 0; i < i_end; ++i) {
         for (int j = 0; j < j_end; ++j) {
-            upper[static_cast<size_t>(i) * N + j] = block[i][j] / static_cast<double>(M);
+            upper[static_cast<size_t>(i) * N + j] = block[i][j];
         }
     }
     for (int j = 0; j < j_end && column > row; ++j) {
         for (int i = 0; i < i_end; ++i) {
-            lower[static_cast<size_t>(j) * N + i] = block[i][j] / static_cast<double>(M);
+            lower[static_cast<size_t>(j) * N + i] = block[i][j];
         }
     }
 }
 
 }  // namespace
 
-size_t gram_scratch(const Threads& threads, int N, size_t M) {
-    const Partition p(N, M);
-    return p.sums_bytes() + threads.count() * p.sums_of_tile * sizeof(float);
+size_t gram_scratch(const Threads&, int N, size_t M) {
+    return Partition(N, M).sums_bytes();
 }
 
 void gram(Threads& threads, int N, size_t M, const float* F, double* G, void* scratch) {
     const Partition p(N, M);
     const GramJob job = {F, M, channel_blocks(N), kTileBlocks};
-    float* partial = reinterpret_cast<float*>(static_cast<char*>(scratch) + p.sums_bytes());
 
     // 1. sums over the pixels of each strip
-    threads.run(p.tiles * p.strips, [&](int task, int thread) {
+    threads.run(p.tiles * p.strips, [&](int task, int) {
         const int tile = task % p.tiles, strip = task / p.tiles;
         int row, column;
         locate(p.across, tile, &row, &column);
         const size_t begin = strip * p.strip, end = std::min(begin + p.strip, M);
-        inner().gram(job,
-                     row,
-                     column,
-                     begin,
-                     end,
-                     p.sums(scratch, strip, tile),
-                     partial + thread * p.sums_of_tile);
+        inner().gram(
+            job, row * kTileBlocks, column * kTileBlocks, begin, end, p.sums(scratch, strip, tile));
     });
 
     // 2. sum over the strips, mirrored below the diagonal

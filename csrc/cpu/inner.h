@@ -59,8 +59,7 @@ struct PlanarJob {
     int strip;  // rows of one task
 };
 
-// gram.cpp: adds the sums over pixels [begin, end) to the tile at (row, column), in blocks of
-// lanes.
+// gram.cpp: sums over the pixels [begin, end) for the tile whose first blocks are row and column.
 struct GramJob {
     const float* F;
     size_t M;
@@ -110,13 +109,7 @@ struct Inner {
     void (*image_conv3x3_backward)(const PlanarJob&, int task, float* scratch);
     void (*filter7x7)(const PlanarJob&, int task, float* scratch);
     void (*filter7x7_backward)(const PlanarJob&, int task, float* scratch);
-    void (*gram)(const GramJob&,
-                 int row,
-                 int column,
-                 size_t begin,
-                 size_t end,
-                 double* sums,
-                 float* scratch);
+    void (*gram)(const GramJob&, int row, int column, size_t begin, size_t end, float* sums);
     void (*style_gradient)(const StyleGradientJob&, size_t begin, size_t end, float* scratch);
     double (*content)(const ContentJob&, int block, size_t begin, size_t end);
     void (*pool2x2)(const PoolJob&, int block, int row);

@@ -5,19 +5,18 @@ namespace PYNST_ISA {
 
 // ---- gram ---------------------------------------------------------------------------------------
 
-// Pixels whose products are summed in float32 before they are added to float64, and those of them
-// that are read at a time, so that all channels of a tile stay in the first-level cache.
-constexpr size_t kChunk = 1024, kRun = 64;
+// Pixels that are read at a time, so that all channels of a tile stay in the first-level cache.
+constexpr int kRun = 64;
 
 // sums[r][16 b + i] += sum over pixels of row channel r times channel i of column block b, for R
-// rows and B blocks, which lie `apart` floats from one another. Meanwhile the pixels of the columns
-// `ahead` floats further on are fetched to the second-level cache.
+// rows and B blocks, which lie `apart` floats from one another. Meanwhile R floats per pixel from
+// `ahead` on are fetched to the first-level cache.
 template <int R, int B>
 inline void gram_block(const float* rows,
                        const float* columns,
                        size_t apart,
-                       size_t pixels,
-                       size_t ahead,
+                       int pixels,
+                       const float* ahead,
                        float* sums,
                        size_t stride) {
     Lanes s[R][B];
@@ -25,15 +24,15 @@ inline void gram_block(const float* rows,
     for (int r = 0; r < R; ++r) {
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
-            s[r][b] = load(sums + r * stride + b * kLanes);
+            s[r][b] = zero();
         }
     }
-    for (size_t p = 0; p < pixels; ++p, rows += kLanes, columns += kLanes) {
+    for (int p = 0; p < pixels; ++p, rows += kLanes, columns += kLanes, ahead += R) {
+        __builtin_prefetch(ahead, 0, 3);
         Lanes c[B];
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
             c[b] = load(columns + b * apart);
-            __builtin_prefetch(columns + b * apart + ahead, 0, 2);
         }
         PYNST_UNROLL
         for (int r = 0; r < R; ++r) {
@@ -48,25 +47,26 @@ inline void gram_block(const float* rows,
     for (int r = 0; r < R; ++r) {
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
-            store(sums + r * stride + b * kLanes, s[r][b]);
+            float* to = sums + r * stride + b * kLanes;
+            store(to, load(to) + s[r][b]);
         }
     }
 }
 
 // The same for a number of column blocks known only at run time, 1 <= blocks <= B.
-template <int B>
+template <int R, int B>
 inline void gram_blocks(int blocks,
                         const float* rows,
                         const float* columns,
                         size_t apart,
-                        size_t pixels,
-                        size_t ahead,
+                        int pixels,
+                        const float* ahead,
                         float* sums,
                         size_t stride) {
     if (blocks == B) {
-        gram_block<kGramRows, B>(rows, columns, apart, pixels, ahead, sums, stride);
+        gram_block<R, B>(rows, columns, apart, pixels, ahead, sums, stride);
     } else if constexpr (B > 1) {
-        gram_blocks<B - 1>(blocks, rows, columns, apart, pixels, ahead, sums, stride);
+        gram_blocks<R, B - 1>(blocks, rows, columns, apart, pixels, ahead, sums, stride);
     }
 }
 
@@ -75,54 +75,57 @@ struct GramTile {
     int row, row_end, column, column_end;
 };
 
-// partial (rows, columns) += products over pixels [p, p + pixels); below the diagonal nothing.
-inline void gram_run(
-    const GramJob& job, const GramTile& t, size_t p, size_t pixels, float* partial) {
-    const size_t stride = static_cast<size_t>(t.column_end - t.column) * kLanes;
+// Channels [r, r + R) of block `row` times the columns of the tile from the diagonal on, over a run
+// of pixels from p on, in register blocks of about equal width: a narrow one has as many broadcasts
+// for less work.
+template <int R>
+inline void gram_rows(
+    const GramJob& job, const GramTile& t, int row, int r, size_t p, int pixels, float* sums) {
     const size_t apart = job.M * kLanes;
+    const size_t stride = static_cast<size_t>(t.column_end - t.column) * kLanes;
     const auto block = [&](int i) { return job.F + i * apart + p * kLanes; };
-    for (int row = t.row; row < t.row_end; ++row) {
-        for (int r = 0; r < kLanes; r += kGramRows) {
-            float* sums = partial + (static_cast<size_t>(row - t.row) * kLanes + r) * stride;
-            const size_t ahead = row == t.row && r == 0 ? kRun * kLanes : 0;  // once is enough
-            const int first = row > t.column ? row : t.column;
-            for (int column = first; column < t.column_end; column += kGramBlocks) {
-                gram_blocks<kGramBlocks>(min(kGramBlocks, t.column_end - column),
-                                         block(row) + r,
-                                         block(column),
-                                         apart,
-                                         pixels,
-                                         ahead,
-                                         sums + (column - t.column) * kLanes,
-                                         stride);
-            }
-        }
+    const float* const rows = block(row) + r;
+    sums += (static_cast<size_t>(row - t.row) * kLanes + r) * stride;
+
+    // The next run of this block, and off the diagonal of a column block, is fetched evenly over
+    // the time that this run takes: a core can wait for a dozen cache lines, not for a whole run.
+    const size_t next = static_cast<size_t>(kRun) * (kLanes + r);
+    const float* const ahead[] = {block(row) + next, block(t.column + row - t.row) + next};
+    int ahead_left = t.row == t.column ? 1 : 2;
+    for (int column = row > t.column ? row : t.column; column < t.column_end;) {
+        const int left = t.column_end - column;
+        const int blocks = ceil_div(left, ceil_div(left, kGramBlocks));
+        gram_blocks<R, kGramBlocks>(blocks,
+                                    rows,
+                                    block(column),
+                                    apart,
+                                    pixels,
+                                    ahead_left > 0 ? ahead[--ahead_left] : rows,
+                                    sums + (column - t.column) * kLanes,
+                                    stride);
+        column += blocks;
     }
 }
 
-void gram(const GramJob& job,
-          int row,
-          int column,
-          size_t begin,
-          size_t end,
-          double* sums,
-          float* scratch) {
-    const GramTile tile = {row * job.tile,
-                           min((row + 1) * job.tile, job.blocks),
-                           column * job.tile,
-                           min((column + 1) * job.tile, job.blocks)};
-    const size_t rows = static_cast<size_t>(tile.row_end - tile.row) * kLanes;
-    const size_t columns = static_cast<size_t>(tile.column_end - tile.column) * kLanes;
-    for (size_t chunk = begin; chunk < end; chunk += kChunk) {
-        const size_t chunk_end = chunk + kChunk < end ? chunk + kChunk : end;
-        for (size_t i = 0; i < rows * columns; ++i) {
-            scratch[i] = 0.0f;
-        }
-        for (size_t p = chunk; p < chunk_end; p += kRun) {
-            gram_run(job, tile, p, p + kRun < chunk_end ? kRun : chunk_end - p, scratch);
-        }
-        for (size_t i = 0; i < rows * columns; ++i) {
-            sums[i] = (chunk == begin ? 0.0 : sums[i]) + scratch[i];
+// sums (rows, columns) = products over the pixels [begin, end) of a tile; below the diagonal zeros.
+void gram(const GramJob& job, int row, int column, size_t begin, size_t end, float* sums) {
+    const GramTile tile = {
+        row, min(row + job.tile, job.blocks), column, min(column + job.tile, job.blocks)};
+    const size_t rows = static_cast<size_t>(tile.row_end - row) * kLanes;
+    const size_t columns = static_cast<size_t>(tile.column_end - column) * kLanes;
+    for (size_t i = 0; i < rows * columns; ++i) {
+        sums[i] = 0.0f;
+    }
+    for (size_t p = begin; p < end; p += kRun) {
+        const int pixels = p + kRun < end ? kRun : static_cast<int>(end - p);
+        for (int i = row; i < tile.row_end; ++i) {
+            int r = 0;
+            for (; r + kGramRows <= kLanes; r += kGramRows) {
+                gram_rows<kGramRows>(job, tile, i, r, p, pixels, sums);
+            }
+            if constexpr (kLanes % kGramRows > 0) {
+                gram_rows<kLanes % kGramRows>(job, tile, i, r, p, pixels, sums);
+            }
         }
     }
 }
