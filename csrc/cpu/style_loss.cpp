@@ -7,7 +7,7 @@
 //           or null for ones.
 //   out     loss, overwritten; dF, added to.
 //   mapping 1. a row of G at a time: its part of the loss, its part of (4 k / M) D, packed for 2.
-//           2. strips of 512 pixels: the matrix multiplication D F with pixels as its rows.
+//           2. strips of pixels: the matrix multiplication D F with pixels as its rows.
 //   bounds  any N, M >= 1.
 //   order   the loss is summed in float64 along each row, in sixteen sums, then over the rows; each
 //           element of dF + D F is one float32 chain in the order of the channels.
@@ -21,7 +21,13 @@
 namespace pynst {
 namespace {
 
-constexpr size_t kPixels = 512;  // of a task
+// Pixels of a task: whole parts of the inner kernel, which fetches the next one during each, and
+// enough tasks for an even load.
+size_t task_pixels(size_t M) {
+    constexpr size_t most = 512, tasks = 16;
+    const size_t part = 4 * inner().tiles;
+    return std::max(part, std::min(most, M / tasks) / part * part);
+}
 
 // D in panels of `width` columns: (panels, 16 * blocks rows, width).
 struct Panels {
@@ -115,11 +121,12 @@ void style_loss(Threads& threads,
 
     // 2. the gradient
     const StyleGradientJob job = {F, D, M, channel_blocks(N), dF};
-    const int tasks = static_cast<int>((M + kPixels - 1) / kPixels);
+    const size_t pixels = task_pixels(M);
+    const int tasks = static_cast<int>((M + pixels - 1) / pixels);
     threads.run(tasks, [&](int task, int thread) {
-        const size_t begin = task * kPixels;
+        const size_t begin = task * pixels;
         inner().style_gradient(
-            job, begin, std::min(begin + kPixels, M), packed + thread * task_floats(N));
+            job, begin, std::min(begin + pixels, M), packed + thread * task_floats(N));
     });
 }
 

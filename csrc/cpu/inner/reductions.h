@@ -135,6 +135,9 @@ void gram(const GramJob& job, int row, int column, size_t begin, size_t end, flo
 constexpr int kPart =
     4 * kTiles;  // pixels worked on at a time, so that D is read once for all of them
 
+// Up to so many blocks F is multiplied where it is.
+constexpr int kUnpacked = 8;
+
 // Copies `pixels` pixels of F to (groups, blocks, kTiles, 16): in F itself, M * 64 bytes from block
 // to block would often make all cache lines of a group share a few places of the cache.
 inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, float* to) {
@@ -148,37 +151,39 @@ inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, f
     }
 }
 
-// Fetches kTiles pixels of kBlocks blocks of F and dF, from float `at` on, to the
-// second-level cache.
-inline void prefetch_pixels(const StyleGradientJob& job, size_t at) {
-    for (int b = 0; b < kBlocks; ++b, at += job.M * kLanes) {
-        for (int t = 0; t < kTiles; ++t) {
-            __builtin_prefetch(job.F + at + t * kLanes, 0, 2);
-            __builtin_prefetch(job.dF + at + t * kLanes, 1, 2);
-        }
-    }
-}
-
 inline void style_gradient_part(const StyleGradientJob& job,
                                 size_t begin,
                                 int pixels,
                                 float* scratch) {
-    const size_t block_stride = job.M * kLanes;
-    const size_t group = static_cast<size_t>(job.blocks) * kTiles * kLanes;
-    pack_pixels(job, begin, pixels, scratch);
+    const size_t apart = job.M * kLanes;
+    const bool packed = job.blocks > kUnpacked;
+    if (packed) {
+        pack_pixels(job, begin, pixels, scratch);
+    }
+    const float* const v = packed ? scratch : job.F + begin * kLanes;
+    const size_t v_stride = packed ? kTiles * kLanes : apart;
+    const size_t group = packed ? job.blocks * v_stride : kTiles * kLanes;
+
+    // Meanwhile F and dF of the next part are fetched, evenly over the time that this one takes:
+    // each multiplication fetches them for one block.
+    const size_t next = (begin + kPart) * kLanes;
+    const size_t ahead_step = min(kLanes, ceil_div(kPart, job.blocks));
+
     const float* D = job.D;
     for (int block = 0; block < job.blocks; block += kBlocks) {
         for (int p = 0; p < pixels; p += kTiles) {
-            const float* v = scratch + p / kTiles * group;
-            float* out = job.dF + block * block_stride + (begin + p) * kLanes;
-            const int rows = min(kTiles, pixels - p);
-            prefetch_pixels(job, block * block_stride + (begin + p + kPart) * kLanes);
+            const int turn = p / kTiles;
+            const float* ahead =
+                (turn % 2 == 0 ? job.F : job.dF) + (block + turn / 2 % kBlocks) * apart + next;
+            const float* rows = v + turn * group;
+            float* out = job.dF + block * apart + (begin + p) * kLanes;
+            const int count = min(kTiles, pixels - p);
             if (job.blocks - block >= kBlocks) {
                 multiply<kTiles, kBlocks, true>(
-                    rows, v, kTiles * kLanes, D, job.blocks, out, block_stride, D, 0);
+                    count, rows, v_stride, D, job.blocks, out, apart, ahead, ahead_step);
             } else {
                 multiply<kTiles, 1, true>(
-                    rows, v, kTiles * kLanes, D, job.blocks, out, block_stride, D, 0);
+                    count, rows, v_stride, D, job.blocks, out, apart, ahead, ahead_step);
             }
         }
         D += static_cast<size_t>(job.blocks) * kLanes * kBlocks * kLanes;
