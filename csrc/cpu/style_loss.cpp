@@ -53,17 +53,24 @@ double style_row(const Panels& panels,
                  const double* scale,
                  float* D) {
     double sums[kLanes] = {};
+    double s[kLanes];
+    std::fill(s, s + kLanes, 1.0);
     for (int block = 0; block < ceil_div(panels.channels, panels.width) * panels.width;
          block += kLanes) {
-        double d[kLanes] = {};
         const int count = i < N ? std::min(kLanes, N - block) : 0;
         const size_t at = static_cast<size_t>(i) * N + block;
-        for (int j = 0; j < count; ++j) {
-            d[j] = G[at + j] - A[at + j];
+        double d[kLanes] = {};
+        if (count == kLanes) {  // apart, for the compiler's sake
+            for (int j = 0; j < kLanes; ++j) {
+                d[j] = G[at + j] - A[at + j];
+            }
+        } else {
+            for (int j = 0; j < count; ++j) {
+                d[j] = G[at + j] - A[at + j];
+            }
         }
-        double s[kLanes];
-        for (int j = 0; j < kLanes; ++j) {
-            s[j] = scale == nullptr || j >= count ? 1.0 : scale[i] * scale[block + j];
+        for (int j = 0; scale != nullptr && j < count; ++j) {
+            s[j] = scale[i] * scale[block + j];
         }
         float* to = D + panels.at(i, block);
         for (int j = 0; j < kLanes; ++j) {
