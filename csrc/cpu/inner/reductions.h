@@ -164,26 +164,36 @@ inline void style_gradient_part(const StyleGradientJob& job,
     const size_t v_stride = packed ? kTiles * kLanes : apart;
     const size_t group = packed ? job.blocks * v_stride : kTiles * kLanes;
 
-    // Meanwhile F and dF of the next part are fetched, evenly over the time that this one takes:
-    // each multiplication fetches them for one block.
-    const size_t next = (begin + kPart) * kLanes;
-    const size_t ahead_step = min(kLanes, ceil_div(kPart, job.blocks));
+    // Meanwhile F and dF of the next part are fetched, for one block with each multiplication. A
+    // wide register block asks for them evenly over its time, a burst would make it wait; for a
+    // narrow one the burst is short, and the instructions that spread it would cost more.
+    const size_t next = kPart * kLanes;
+    [[maybe_unused]] const size_t ahead_step = min(kLanes, ceil_div(kPart, job.blocks));
 
     const float* D = job.D;
     for (int block = 0; block < job.blocks; block += kBlocks) {
         for (int p = 0; p < pixels; p += kTiles) {
             const int turn = p / kTiles;
-            const float* ahead =
-                (turn % 2 == 0 ? job.F : job.dF) + (block + turn / 2 % kBlocks) * apart + next;
             const float* rows = v + turn * group;
             float* out = job.dF + block * apart + (begin + p) * kLanes;
             const int count = min(kTiles, pixels - p);
-            if (job.blocks - block >= kBlocks) {
-                multiply<kTiles, kBlocks, true>(
-                    count, rows, v_stride, D, job.blocks, out, apart, ahead, ahead_step);
+            if constexpr (kBlocks == 1) {
+                const float* F = job.F + block * apart + (begin + p) * kLanes;
+                for (int t = 0; t < kTiles; ++t) {
+                    __builtin_prefetch(F + next + t * kLanes, 0, 2);
+                    __builtin_prefetch(out + next + t * kLanes, 1, 2);
+                }
+                multiply<kTiles, 1, true>(count, rows, v_stride, D, job.blocks, out, apart, D, 0);
             } else {
-                multiply<kTiles, 1, true>(
-                    count, rows, v_stride, D, job.blocks, out, apart, ahead, ahead_step);
+                const float* ahead = (turn % 2 == 0 ? job.F : job.dF) +
+                                     (block + turn / 2 % kBlocks) * apart + begin * kLanes + next;
+                if (job.blocks - block >= kBlocks) {
+                    multiply<kTiles, kBlocks, true>(
+                        count, rows, v_stride, D, job.blocks, out, apart, ahead, ahead_step);
+                } else {
+                    multiply<kTiles, 1, true>(
+                        count, rows, v_stride, D, job.blocks, out, apart, ahead, ahead_step);
+                }
             }
         }
         D += static_cast<size_t>(job.blocks) * kLanes * kBlocks * kLanes;
