@@ -1,4 +1,4 @@
-"""The compiled CPU core: every function as csrc/cpu/bindings.cpp defines it.
+"""The compiled CPU core: every function as csrc/cpu/bindings_*.cpp define it.
 
 Arrays are C-contiguous. Features are float32 (blocks, H, W, 16), bits uint16 (blocks, H, W),
 choices uint32 (blocks, H // 2, W // 2), images float32 (3, H, W), Grams and losses float64, scratch

@@ -24,6 +24,7 @@ from pynst.formulas import FORMULAS, Formula
 from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side
 from pynst.networks import Network, open_network
 from pynst.options import TransferOptions, with_changes
+from pynst.planes import from_planes, to_planes
 
 __all__ = ["InPlace", "LossTerms", "Objective", "matched", "read_styles"]
 
@@ -194,8 +195,7 @@ class Objective:
         self._upload(x, self._workspace["x"])
         self._evaluate(lambda: self._walk(self._losses))
         planes = self._backend.download(self._workspace["d x"], "image", (3, *self.shape[:2]))
-        pixels = np.dot(planes.reshape(3, -1).T, 255.0 * self.network.input_axes)
-        gradient = pixels.reshape(self.shape)
+        gradient = from_planes(planes, self.network.input_axes)
         self.terms = self._terms_of(self._backend.download_losses(self._losses))
         return self.terms.total, gradient
 
@@ -334,11 +334,8 @@ class Objective:
 
     def _upload(self, x: NDArray[np.floating[Any]], out: Array) -> None:
         """Write an image (H, W, 3) in [0, 1] as the network's input planes."""
-        axes = self.network.input_axes
-        pixels = x.astype(np.float64, copy=False).reshape(-1, 3)
-        planes = np.dot(255.0 * axes, pixels.T)
-        planes -= (axes @ self.network.mean)[:, np.newaxis]
-        self._backend.upload(planes.reshape(3, *x.shape[:2]), "image", out)
+        planes = to_planes(x, self.network.input_axes, self.network.mean, out.dtype)
+        self._backend.upload(planes, "image", out)
 
     def _terms_of(self, losses: NDArray[np.float64]) -> LossTerms:
         """Name what stands in the loss slots."""
