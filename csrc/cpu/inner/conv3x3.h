@@ -26,7 +26,9 @@ void multiply_chunk(
     const size_t m_block = static_cast<size_t>(job.tiles) * kLanes;
     const bool ahead_in_u = job.all_weights != nullptr;
     const size_t u_share = job.U / groups;
-    const size_t ahead_step = ahead_in_u ? kBlocks * kLanes / groups : job.group;
+    // Floats of what comes next: for each channel, and for each prefetch.
+    const size_t share = ahead_in_u ? ceil_div(kBlocks * kLanes, groups) : job.group;
+    const size_t ahead_step = share * kLanes / kAheads;
     for (int position = 0; position < kPositions; ++position, V += job.V, M += job.M) {
         for (int g = 0; g < groups; ++g) {
             const float* v = V + g * v_panel + begin * line;
@@ -34,13 +36,13 @@ void multiply_chunk(
             for (int column = 0; column < columns.count; ++column) {
                 const float* u = columns.U + column * columns.step + position * job.U;
                 float* m = M + column * kBlocks * m_block + g * line;
-                const float* ahead = ahead_in_u ? u + job.U + g * u_share : v + job.V;
+                const float* next = ahead_in_u ? u + job.U + g * u_share : v + job.V;
                 if (column + 1 < columns.count || columns.last_blocks == kBlocks) {
                     multiply<kTiles, kBlocks, kAdd>(
-                        rows, v, line, u, blocks, m, m_block, ahead, ahead_step);
+                        rows, v, line, u, blocks, m, m_block, next, ahead_step);
                 } else {
                     multiply<kTiles, 1, kAdd>(
-                        rows, v, line, u, blocks, m, m_block, ahead, ahead_step);
+                        rows, v, line, u, blocks, m, m_block, next, ahead_step);
                 }
             }
         }

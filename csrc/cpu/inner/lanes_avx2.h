@@ -11,6 +11,7 @@ namespace PYNST_ISA {
 constexpr int kTiles = 6;  // 6 x 2 accumulators + 2 weights + 1 broadcast of the 16 registers
 constexpr int kBlocks = 1;
 constexpr int kPanelBlocks = 4;
+constexpr int kAheads = 8;
 constexpr int kGramRows = 6;  // and the last 4 of the 16 channels
 constexpr int kGramBlocks = 1;
 constexpr int kPixels = 2;

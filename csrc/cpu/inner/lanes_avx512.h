@@ -14,6 +14,7 @@ namespace PYNST_ISA {
 constexpr int kTiles = 14;  // 14 x 2 accumulators + 2 weights + 1 broadcast of the 32 registers
 constexpr int kBlocks = 2;
 constexpr int kPanelBlocks = 2;
+constexpr int kAheads = 16;
 constexpr int kGramRows = 8;
 constexpr int kGramBlocks = 3;
 constexpr int kPixels = 8;

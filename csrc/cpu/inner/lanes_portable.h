@@ -18,6 +18,7 @@ namespace PYNST_ISA {
 constexpr int kTiles = 6;        // rows of the matrix multiplication: 6 x 4 accumulators
 constexpr int kBlocks = 1;       // its columns, in blocks of 16 lanes
 constexpr int kPanelBlocks = 4;  // of a panel of the convolution, which goes over its tiles once
+constexpr int kAheads = 8;       // prefetches of the multiplication for each 16 of its channels
 constexpr int kGramRows = 4;
 constexpr int kGramBlocks = 1;  // rows of the Gram matrix's register block, one column block wide
 constexpr int kPixels = 2;      // pixels that a gradient kernel with three planes sums at a time
@@ -25,6 +26,7 @@ constexpr int kPixels = 2;      // pixels that a gradient kernel with three plan
 constexpr int kTiles = 2;
 constexpr int kBlocks = 1;
 constexpr int kPanelBlocks = 4;
+constexpr int kAheads = 8;
 constexpr int kGramRows = 2;
 constexpr int kGramBlocks = 1;
 constexpr int kPixels = 1;

@@ -9,6 +9,9 @@ namespace PYNST_ISA {
 //   v    blocks of 16 channels, v_stride floats apart, each (T, 16)
 //   u    (16 * blocks, kBlocks, 16)
 //   out  blocks out_stride floats apart, each (T, 16); with kAdd the sums are added to it
+//
+// Meanwhile lines from `ahead` on, every ahead_step floats, are fetched to the second-level cache,
+// kAheads of them for each block.
 template <int T, int B, bool kAdd>
 inline void multiply_block(const float* v,
                            size_t v_stride,
@@ -30,7 +33,7 @@ inline void multiply_block(const float* v,
     // power, and each instruction beside them takes something of its clock rate.
     for (int block = 0; block < blocks; ++block, v += v_stride, u += kLanes * kBlocks * kLanes) {
         PYNST_UNROLL
-        for (int c = 0; c < kLanes; ++c, ahead += ahead_step) {
+        for (int i = 0; i < kAheads; ++i, ahead += ahead_step) {
             __builtin_prefetch(ahead, 0, 2);
         }
         PYNST_UNROLL

@@ -168,7 +168,8 @@ inline void style_gradient_part(const StyleGradientJob& job,
     // wide register block asks for them evenly over its time, a burst would make it wait; for a
     // narrow one the burst is short, and the instructions that spread it would cost more.
     const size_t next = kPart * kLanes;
-    [[maybe_unused]] const size_t ahead_step = min(kLanes, ceil_div(kPart, job.blocks));
+    [[maybe_unused]] const size_t ahead_step =
+        min(kLanes, ceil_div(kPart * kLanes, job.blocks * kAheads));
 
     const float* D = job.D;
     for (int block = 0; block < job.blocks; block += kBlocks) {
