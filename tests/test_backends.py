@@ -9,7 +9,15 @@ import sys
 
 import numpy as np
 import pytest
-from op_cases import OP_CASES, Bench, features, layer_weights, noise
+from op_cases import (
+    OP_CASES,
+    Bench,
+    conv3x3_relu,
+    conv3x3_relu_backward,
+    features,
+    layer_weights,
+    noise,
+)
 from scipy.signal import correlate
 
 import pynst
@@ -50,6 +58,15 @@ def test_cpu_agrees_with_float64(case, cpu):
     for name, found in case.outputs(cpu).items():
         assert found.shape == wanted[name].shape
         assert relative_error(found, wanted[name]) <= case.tolerance, name
+
+
+@pytest.mark.parametrize("runner", [conv3x3_relu, conv3x3_relu_backward])
+def test_the_convolutions_rounding_is_noise_and_no_common_factor(runner, cpu):
+    """A factor would pass through every layer to the loss: see inner/winograd.h on its points."""
+    wanted = runner(REFERENCE, np.random.default_rng(0), 32, 32, 100, 100)
+    for name, found in runner(cpu, np.random.default_rng(0), 32, 32, 100, 100).items():
+        factor = np.sum(found.astype(float) * wanted[name]) / np.sum(wanted[name] ** 2)
+        assert abs(factor - 1) < 1.5e-8
 
 
 @pytest.mark.parametrize("case", OP_CASES, ids=str)
