@@ -185,7 +185,7 @@ def _readme(words: list[str]) -> int:
     )
     parser.add_argument(
         "result", type=Path, nargs="?", metavar="RESULT.json",
-        help="default: those in bench/results/ on the CPU, of the newest one's machine and commit",
+        help="default: those in bench/results/ on the CPU, of the newest full one's commit",
     )  # fmt: skip
     given = parser.parse_args(words)
     paths = [given.result] if given.result else STORED.glob("*.json")

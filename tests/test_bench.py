@@ -428,6 +428,17 @@ def test_the_readmes_table_is_against_pytorchs_fastest_form():
     assert "0123456789" in text
 
 
+def test_a_later_quick_run_does_not_hide_the_fastest_form_in_the_readme():
+    quick = copy.deepcopy(RESULT)
+    quick["date"] = "9999-01-01 00:00"
+    quick["machine"]["commit"] = "later"
+    full = copy.deepcopy(RESULT)
+    row = next(row for row in quick["closure"] if row["name"] == "torch-best")
+    full["closure"].append({**row, "name": "torch-compile"})
+    assert report.readme([quick, full]) == report.readme([full])
+    assert "later" in report.readme([quick])
+
+
 def test_results_page_is_what_the_stored_results_say():
     page = ROOT / "bench" / "RESULTS.md"
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in STORED}
