@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pynst.parts import parts
 from pynst.run import Image, Run
 
 __all__ = ["PULL", "HostVectors", "Point", "Vector", "Vectors"]
@@ -22,8 +23,6 @@ Vector: TypeAlias = Any
 
 PULL = 1000.0
 """Penalty of a pixel beyond [0, 1]: a tenth beyond costs ten times its share of the first loss."""
-
-_BLOCK = 8192  # values of each vector at a time: 25 of them fit into the second-level cache
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class HostVectors:
         """sum_i c_i v_i + c_g g."""
         d = c_g * g
         flat, used = d.reshape(-1), np.flatnonzero(c)
-        for part in _parts(flat.size) if used.size else ():
+        for part in parts(flat.size) if used.size else ():
             flat[part] += np.einsum("i,in->n", c[used], self.pairs[used, part])
         return d
 
@@ -145,7 +144,7 @@ class HostVectors:
         By einsum in blocks, not by BLAS, whose sums depend on the number of its threads.
         """
         products = np.zeros((3, len(self.pairs)))
-        for part in _parts(g.size):
+        for part in parts(g.size):
             rows = self.pairs[:, part].astype(np.float64)
             others = np.stack([g[part], rows[spare], rows[self._rows + spare]])
             products += np.einsum("in,kn->ki", rows, others)
@@ -159,10 +158,6 @@ def clipped(run: Run, x: Image) -> tuple[float, Image]:
     value, gradient = run(seen)
     k = PULL * run.history[0].total / x.size
     return value + k * _dot(beyond, beyond), np.where(beyond, 0.0, gradient) + 2 * k * beyond
-
-
-def _parts(n: int) -> list[slice]:
-    return [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
 
 
 def _dot(a: Image, b: Image) -> float:
