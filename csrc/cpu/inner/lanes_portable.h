@@ -51,14 +51,18 @@ inline Lanes broadcast(float x) {
 inline Lanes zero() {
     return broadcast(0.0f);
 }
-// p need not be aligned.
+// p need not be aligned. Each vector is copied by itself: all four at once GCC copies in memory.
 inline Lanes load(const float* p) {
-    Lanes a;
-    __builtin_memcpy(&a, p, sizeof a);
-    return a;
+    return each([&](int i) {
+        Four v;
+        __builtin_memcpy(&v, p + 4 * i, sizeof v);
+        return v;
+    });
 }
 inline void store(float* p, Lanes a) {
-    __builtin_memcpy(p, &a, sizeof a);
+    for (int i = 0; i < 4; ++i) {
+        __builtin_memcpy(p + 4 * i, &a.v[i], sizeof a.v[i]);
+    }
 }
 inline Lanes operator+(Lanes a, Lanes b) {
     return each([&](int i) { return a.v[i] + b.v[i]; });
