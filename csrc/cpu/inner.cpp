@@ -18,7 +18,7 @@ namespace avx2 {
 extern const Inner kInner;
 }
 #endif
-#if defined(__ARM_NEON)
+#if defined(__aarch64__)
 namespace neon {
 extern const Inner kInner;
 }
@@ -44,7 +44,7 @@ std::vector<const Inner*> supported() {
         tables.push_back(&avx2::kInner);
     }
 #endif
-#if defined(__ARM_NEON)
+#if defined(__aarch64__)
     tables.push_back(&neon::kInner);
 #else
     tables.push_back(&generic::kInner);

@@ -3,7 +3,7 @@
 
 #include "inner.h"
 
-#if defined(__ARM_NEON)
+#if defined(__aarch64__)
 #define PYNST_ISA neon
 #else
 #define PYNST_ISA generic

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__ARM_NEON)
+#if defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 
@@ -15,7 +15,7 @@ namespace PYNST_ISA {
 
 // Sizes of the register blocks, for 32 registers of four lanes (arm64) or 16 (x86-64). With a sixth
 // row of tiles, 24 sums, clang would spill some on arm64.
-#if defined(__ARM_NEON)
+#if defined(__aarch64__)
 constexpr int kTiles = 5;        // rows of the matrix multiplication: 5 x 4 accumulators
 constexpr int kBlocks = 1;       // its columns, in blocks of 16 lanes
 constexpr int kPanelBlocks = 4;  // of a panel of the convolution, which goes over its tiles once
@@ -75,7 +75,7 @@ inline Lanes operator*(Lanes a, Lanes b) {
     return each([&](int i) { return a.v[i] * b.v[i]; });
 }
 // a b + c and c - a b, rounded once where the processor can.
-#if defined(__ARM_NEON)
+#if defined(__aarch64__)
 inline Lanes fma(Lanes a, Lanes b, Lanes c) {
     return each([&](int i) { return Four(vfmaq_f32(c.v[i], a.v[i], b.v[i])); });
 }
@@ -92,9 +92,8 @@ inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
 #endif
 // Lanes whose bit is set become all ones.
 inline FourInts spread(uint16_t bits, int i) {
-    const int32_t four = bits >> (4 * i);
-    const FourInts one = {1, 2, 4, 8};
-    return ((FourInts{four, four, four, four} & one) == one);
+    const FourInts one = FourInts{1, 2, 4, 8} << (4 * i);
+    return ((FourInts{bits, bits, bits, bits} & one) == one);
 }
 // a where the bit of the lane is set, else b (or zero).
 inline Lanes select(uint16_t bits, Lanes a, Lanes b) {
@@ -111,6 +110,17 @@ inline Lanes relu(Lanes a) {
     return each([&](int i) { return Four(FourInts(a.v[i]) & ~(a.v[i] <= Four{})); });
 }
 // One bit per lane: a > b; false where either is NaN.
+#if defined(__aarch64__)
+inline uint16_t greater(Lanes a, Lanes b) {
+    const auto eight = [&](int i) {  // of the lanes of v[i] and v[i + 1]
+        const uint16x4_t low = vmovn_u32(vcgtq_f32(a.v[i], b.v[i]));
+        const uint16x4_t high = vmovn_u32(vcgtq_f32(a.v[i + 1], b.v[i + 1]));
+        const uint8x8_t masks = vmovn_u16(vcombine_u16(low, high));
+        return vaddv_u8(vand_u8(masks, uint8x8_t{1, 2, 4, 8, 16, 32, 64, 128}));
+    };
+    return static_cast<uint16_t>(eight(0) | eight(2) << 8);
+}
+#else
 inline uint16_t greater(Lanes a, Lanes b) {
     int bits = 0;
     for (int i = 0; i < 4; ++i) {
@@ -120,6 +130,7 @@ inline uint16_t greater(Lanes a, Lanes b) {
     }
     return static_cast<uint16_t>(bits);
 }
+#endif
 // Sum over the lanes, as a fixed tree.
 inline float sum(Lanes a) {
     const Four four = (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
