@@ -46,15 +46,17 @@ inline void pad_rows(const PlanarJob& job, int radius, int first, int rows, floa
     }
 }
 
-// sums[t][b] = filters of group b at pixel t. lines: (3, rows, line), at the first row and pixel.
+// to[t][b] = filters of group b at pixel t, summed in registers and not where the caller may find
+// them. lines: (3, rows, line), at the first row and pixel.
 template <int kSize, int T, int B>
 inline void correlate(const float* lines,
                       size_t plane_stride,
                       int line,
                       int planes,
                       const float* weights,
-                      Lanes (*sums)[B]) {
+                      Lanes (*to)[B]) {
     constexpr size_t group_stride = static_cast<size_t>(kPlanes) * kSize * kSize * kLanes;
+    Lanes sums[T][B];
     PYNST_UNROLL
     for (int t = 0; t < T; ++t) {
         PYNST_UNROLL
@@ -84,6 +86,13 @@ inline void correlate(const float* lines,
                     }
                 }
             }
+        }
+    }
+    PYNST_UNROLL
+    for (int t = 0; t < T; ++t) {
+        PYNST_UNROLL
+        for (int b = 0; b < B; ++b) {
+            to[t][b] = sums[t][b];
         }
     }
 }
