@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array
 from pynst.backends.cuda import CudaBackend
-from pynst.color import match_color
 from pynst.errors import ImageError, OptionError
 from pynst.formulas import FORMULAS, Formula
-from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side
+from pynst.images import ImageLike, read_picture, resize, size_to_long_side
 from pynst.networks import Network, open_network
 from pynst.options import TransferOptions, with_changes
 from pynst.planes import from_planes, to_planes
+from pynst.styles import matched, read_styles
 
-__all__ = ["InPlace", "LossTerms", "Objective", "matched", "read_styles"]
+__all__ = ["InPlace", "LossTerms", "Objective"]
 
 
 @dataclass(frozen=True)
@@ -373,35 +373,6 @@ class Objective:
                 f" {least} on the short side; increase image_size or name shallower layers"
             )
         return layers
-
-
-def read_styles(
-    style: ImageLike | Sequence[ImageLike], options: TransferOptions
-) -> list[tuple[float, Picture]]:
-    """Read one or several style pictures: pairs of (share of the blend, picture)."""
-    styles: list[Any] = list(style) if isinstance(style, (list, tuple)) else [style]
-    if not styles:
-        raise ImageError("style must be at least one picture, got an empty list")
-    blend = options.style_blend or (1.0,) * len(styles)
-    if len(blend) != len(styles):
-        raise OptionError(
-            f"style_blend must have one weight for each of the {len(styles)} style pictures,"
-            f" got {len(blend)}"
-        )
-    names = ["style"] if len(styles) == 1 else [f"style {i}" for i in range(1, len(styles) + 1)]
-    return [
-        (weight / sum(blend), read_picture(each, name))
-        for weight, each, name in zip(blend, styles, names, strict=True)
-    ]
-
-
-def matched(
-    style: NDArray[np.float64], content: NDArray[np.float64], options: TransferOptions
-) -> NDArray[np.float64]:
-    """The style picture (H, W, 3) in the colours of the content, if ``match_color`` says so."""
-    if options.match_color == "none":
-        return style
-    return match_color(style, content, options.match_color)
 
 
 def _default(given: float | None, formula: float) -> float:
