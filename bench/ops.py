@@ -67,7 +67,19 @@ def _style(N: int, H: int, W: int, scaled: bool) -> tuple[float, float]:
     return 2.0 * N * N * H * W, 12.0 * N * H * W
 
 
+def _image_input(H: int, W: int, image: str) -> tuple[float, float]:
+    del image
+    return 21.0 * H * W, 24.0 * H * W
+
+
+def _image_input_backward(H: int, W: int, image: str) -> tuple[float, float]:
+    del image
+    return 18.0 * H * W, 24.0 * H * W
+
+
 COSTS: dict[str, Callable[..., tuple[float, float]]] = {
+    "image_input": _image_input,
+    "image_input_backward": _image_input_backward,
     "conv3x3_relu": _conv,
     "conv3x3_relu_backward": _conv,
     "conv3x3_relu_pool": _conv_pool,
@@ -140,6 +152,7 @@ def _vgg19_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
 def _builtin_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """The ops of the built-in filters, and of both networks at the image, at full size."""
     plane = {"H": size, "W": size}
+    yield from _both("image_input", **plane, image="held")
     yield from _both("filter7x7", **plane)
     yield from _both("binomial_down", **plane)
     yield "gram", {"N": 134, **plane}

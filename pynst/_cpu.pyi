@@ -1,8 +1,9 @@
 """The compiled CPU core: every function as csrc/cpu/bindings_*.cpp define it.
 
 Arrays are C-contiguous. Features are float32 (blocks, H, W, 16), bits uint16 (blocks, H, W),
-choices uint32 (blocks, H // 2, W // 2), images float32 (3, H, W), Grams and losses float64, scratch
-uint8 of at least as many bytes as ``<op>_scratch`` returns. A wrong argument raises ValueError.
+choices uint32 (blocks, H // 2, W // 2), input planes float32 (3, H, W), Grams and losses float64,
+scratch uint8 of at least as many bytes as ``<op>_scratch`` returns. A wrong argument raises
+ValueError.
 """
 
 from typing import Literal
@@ -25,6 +26,8 @@ class Threads:
     def count(self) -> int: ...
 
 def isa() -> str: ...
+def image_input(threads: Threads, image: _F32 | _F64, axes: _F64, mean: _F64, x: _F32) -> None: ...
+def image_input_backward(threads: Threads, dx: _F32, axes: _F64, gradient: _F64) -> None: ...
 def conv3x3_pack(weight: _F32, packed: _F32) -> None: ...
 def conv3x3_relu_scratch(threads: Threads, C: int, N: int, H: int, W: int) -> int: ...
 def conv3x3_relu(

@@ -152,7 +152,7 @@ def image_input(
     image: _Array, axes: Sequence[float], mean: Sequence[float], x: _Array, stream: int
 ) -> None: ...
 def image_input_backward(
-    dx: _Array, axes: Sequence[float], mean: Sequence[float], gradient: _Array, stream: int
+    dx: _Array, axes: Sequence[float], gradient: _Array, stream: int
 ) -> None: ...
 def lbfgs_direction(
     pairs: _Array,

@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array
 from pynst.backends.cuda import CudaBackend
-from pynst.color import match_color
 from pynst.errors import ImageError, OptionError
 from pynst.formulas import FORMULAS, Formula
-from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side
+from pynst.images import ImageLike, read_picture, resize, size_to_long_side
 from pynst.networks import Network, open_network
 from pynst.options import TransferOptions, with_changes
-from pynst.planes import from_planes, to_planes
+from pynst.styles import matched, read_styles
 
-__all__ = ["InPlace", "LossTerms", "Objective", "matched", "read_styles"]
+__all__ = ["InPlace", "LossTerms", "Objective"]
 
 
 @dataclass(frozen=True)
@@ -194,8 +193,10 @@ class Objective:
             )
         self._upload(x, self._workspace["x"])
         self._evaluate(lambda: self._walk(self._losses))
-        planes = self._backend.download(self._workspace["d x"], "image", (3, *self.shape[:2]))
-        gradient = from_planes(planes, self.network.input_axes)
+        gradient = np.empty(self.shape)
+        self._backend.image_input_backward(
+            self._workspace["d x"], self.network.input_axes, gradient
+        )
         self.terms = self._terms_of(self._backend.download_losses(self._losses))
         return self.terms.total, gradient
 
@@ -214,14 +215,14 @@ class Objective:
         losses = report[:count]
         run = backend.record(losses)
         run.scale, self._in_use = self.gradient_scale, run
-        image, gradient = backend.empty_image(*self.shape), backend.empty_image(*self.shape)
+        image, gradient = (backend.empty(np.float32, self.shape) for _ in range(2))
         axes, mean = self.network.input_axes, self.network.mean
         x, dx = self._workspace["x"], self._workspace["d x"]
 
         def walk() -> None:
             backend.image_input(image, axes, mean, x)
             self._walk(losses)
-            backend.image_input_backward(dx, axes, mean, gradient)
+            backend.image_input_backward(dx, axes, gradient)
 
         def evaluate(after: Callable[[], None]) -> tuple[LossTerms, NDArray[np.float64]]:
             run(walk, after)
@@ -334,8 +335,9 @@ class Objective:
 
     def _upload(self, x: NDArray[np.floating[Any]], out: Array) -> None:
         """Write an image (H, W, 3) in [0, 1] as the network's input planes."""
-        planes = to_planes(x, self.network.input_axes, self.network.mean, out.dtype)
-        self._backend.upload(planes, "image", out)
+        # an op reads numbers of these two types where they lie; any other image is copied
+        image = np.require(x, np.float32 if x.dtype == np.float32 else np.float64, ["C", "A"])
+        self._backend.image_input(image, self.network.input_axes, self.network.mean, out)
 
     def _terms_of(self, losses: NDArray[np.float64]) -> LossTerms:
         """Name what stands in the loss slots."""
@@ -373,35 +375,6 @@ class Objective:
                 f" {least} on the short side; increase image_size or name shallower layers"
             )
         return layers
-
-
-def read_styles(
-    style: ImageLike | Sequence[ImageLike], options: TransferOptions
-) -> list[tuple[float, Picture]]:
-    """Read one or several style pictures: pairs of (share of the blend, picture)."""
-    styles: list[Any] = list(style) if isinstance(style, (list, tuple)) else [style]
-    if not styles:
-        raise ImageError("style must be at least one picture, got an empty list")
-    blend = options.style_blend or (1.0,) * len(styles)
-    if len(blend) != len(styles):
-        raise OptionError(
-            f"style_blend must have one weight for each of the {len(styles)} style pictures,"
-            f" got {len(blend)}"
-        )
-    names = ["style"] if len(styles) == 1 else [f"style {i}" for i in range(1, len(styles) + 1)]
-    return [
-        (weight / sum(blend), read_picture(each, name))
-        for weight, each, name in zip(blend, styles, names, strict=True)
-    ]
-
-
-def matched(
-    style: NDArray[np.float64], content: NDArray[np.float64], options: TransferOptions
-) -> NDArray[np.float64]:
-    """The style picture (H, W, 3) in the colours of the content, if ``match_color`` says so."""
-    if options.match_color == "none":
-        return style
-    return match_color(style, content, options.match_color)
 
 
 def _default(given: float | None, formula: float) -> float:

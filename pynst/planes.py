@@ -1,9 +1,8 @@
-"""An image as the planes of numbers that a network sees, and a gradient's way back, on the host.
+"""An image as the planes of numbers that a network sees, and a gradient's way back, in NumPy.
 
-Both are products with a 3 x 3 matrix: by einsum, not by BLAS, whose threads go on spinning for a
-while after each product and take the processors from the core's own (measured: a closure at 256
-pixels on two threads takes 30 % longer). Part by part, so that what is in between stays in the
-cache.
+For a device whose image stays on the host. Both are products with a 3 x 3 matrix: by einsum, not by
+BLAS, whose threads go on spinning for a while after each product. Part by part, so that what is in
+between stays in the cache.
 """
 
 from __future__ import annotations

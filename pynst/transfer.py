@@ -26,7 +26,7 @@ from pynst.color import luminance_of_result
 from pynst.errors import BackendError, Interrupted, OptionError, PyNSTError, RecordError
 from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side, to_uint8
 from pynst.networks import Network, open_network
-from pynst.objective import Objective, matched, read_styles
+from pynst.objective import Objective
 from pynst.optimizers import OPTIMIZERS
 from pynst.options import TransferOptions, with_changes
 from pynst.pyramid import level_sizes
@@ -34,6 +34,7 @@ from pynst.record import PictureUsed, Record, finished, pixels_sha256, versions
 from pynst.resources import TimeForecast, check_memory, peak_memory
 from pynst.result import Progress, TransferResult
 from pynst.run import Rest, Run, Stop
+from pynst.styles import matched, read_styles
 
 __all__ = ["Transfer", "stylize"]
 

@@ -84,7 +84,51 @@ def layer_weights(rng: np.random.Generator, N: int, C: int) -> tuple[np.ndarray,
     return weight.astype(np.float32), rng.standard_normal(N).astype(np.float32)
 
 
+def held(backend: Any, image: np.ndarray) -> Any:
+    """An image (H, W, 3) where the backend's optimisers hold it: on its device, if it has one."""
+    if not hasattr(backend, "device"):
+        return image
+    there = backend.empty(np.float32, image.shape)
+    backend.device.copy_in(image.astype(np.float32), there)
+    return there
+
+
+def fetched(backend: Any, image: Any) -> np.ndarray:
+    """What `held` has returned, back from there."""
+    if isinstance(image, np.ndarray):
+        return image
+    values = np.empty(image.shape, image.dtype)
+    backend.device.copy_out(image, values)
+    backend.device.synchronize()
+    return values
+
+
 # ---- runners: one per op, forward and backward apart ---------------------------------------------
+
+
+AXES = np.array([[0.5, -0.25, 1.0], [0.0, 0.7, -0.7], [0.299, 0.587, 0.114]])
+MEAN = np.array([123.68, 116.779, 103.939])
+
+
+def image_input(backend: Any, rng: np.random.Generator, H: int, W: int, image: str) -> Outputs:
+    b = Bench(backend)
+    values = float32(rng.uniform(-0.2, 1.2, (H, W, 3)))
+    x = b.new("image", (3, H, W))
+    given = held(backend, values) if image == "held" else values.astype(image)
+    backend.image_input(given, AXES, MEAN, x)
+    return {"x": b.read(x, "image", (3, H, W))}
+
+
+def image_input_backward(
+    backend: Any, rng: np.random.Generator, H: int, W: int, image: str
+) -> Outputs:
+    b = Bench(backend)
+    dx = b.new("image", (3, H, W), noise(rng, 3, H, W))
+    gradient = np.full((H, W, 3), np.nan)
+    if image == "held":
+        gradient = held(backend, gradient)
+    backend.image_input_backward(dx, AXES, gradient)
+    return {"gradient": fetched(backend, gradient)}
 
 
 def conv3x3_relu(backend: Any, rng: np.random.Generator, C: int, N: int, H: int, W: int) -> Outputs:
@@ -315,6 +359,14 @@ LONG = 3000, 200
 
 def _cases() -> list[OpCase]:
     cases = []
+    for H, W in [(1, 1), (3, 200), (7, 11), (53, 61), (64, 64), (131, 127), LONG]:
+        for run, flops, images in (
+            (image_input, 21.0, ("float32", "float64", "held")),
+            (image_input_backward, 18.0, ("float64", "held")),
+        ):
+            for image in images:
+                sizes = {"H": H, "W": W, "image": image}
+                cases.append(OpCase(run.__name__, sizes, run, 1e-6, flops * H * W, 24.0 * H * W))
     for C, N, H, W in [
         (4, 8, 1, 1), (8, 4, 2, 3), (16, 16, 5, 4), (20, 40, 7, 13), (32, 48, 17, 9),
         (64, 64, 3, 61), (64, 128, 33, 31), (128, 128, 24, 18), (256, 512, 12, 10),

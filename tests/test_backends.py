@@ -10,6 +10,8 @@ import sys
 import numpy as np
 import pytest
 from op_cases import (
+    AXES,
+    MEAN,
     OP_CASES,
     Bench,
     conv3x3_relu,
@@ -105,6 +107,81 @@ def test_unknown_instruction_set_is_refused_by_name():
     )  # fmt: skip
     assert run.returncode != 0
     assert "mmx" in run.stderr
+
+
+# ---- what an optimiser and its caller hand over --------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cpu_computes_the_input_planes_in_float64_and_rounds_once(dtype, cpu):
+    image = np.random.default_rng(4).uniform(-0.2, 1.2, (97, 89, 3)).astype(dtype)
+    found, wanted = np.empty((3, 97, 89), np.float32), np.empty((3, 97, 89))
+    cpu.image_input(image, AXES, MEAN, found)
+    REFERENCE.image_input(image, AXES, MEAN, wanted)
+    np.testing.assert_allclose(found, wanted, rtol=2.0**-24 * (1 + 1e-6), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_image_input_backward_is_the_transpose_of_image_input(name):
+    """<dx, J v> = <J^T dx, v>; J v is what v adds to the planes."""
+    backend, rng = open_backend(name), np.random.default_rng(5)
+    b = Bench(backend)
+    image, v = rng.random((31, 37, 3)), rng.standard_normal((31, 37, 3))
+    planes = []
+    for each in (image, image + v):
+        x = b.new("image", (3, 31, 37))
+        backend.image_input(each, AXES, MEAN, x)
+        planes.append(b.read(x, "image", (3, 31, 37)).astype(np.float64))
+    dx, gradient = noise(rng, 3, 31, 37), np.empty((31, 37, 3))
+    backend.image_input_backward(b.new("image", dx.shape, dx), AXES, gradient)
+    difference = np.vdot(dx, planes[1] - planes[0]) - np.vdot(gradient, v)
+    size = np.linalg.norm(dx) * np.linalg.norm(planes[0])
+    assert abs(difference) <= (1e-14 if name == "reference" else 1e-7) * size
+
+
+IMAGE, PLANES = np.zeros((4, 5, 3)), np.zeros((3, 4, 5), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((IMAGE.astype(np.uint8), AXES, MEAN, PLANES),
+         r"image must be float32 or float64, got uint8 of shape \(4, 5, 3\)"),
+        ((IMAGE.astype(np.longdouble), AXES, MEAN, PLANES), "image must be float32 or float64"),
+        ((IMAGE.astype(np.float16), AXES, MEAN, PLANES), "image must be float32 or float64"),
+        ((IMAGE.astype(">f8"), AXES, MEAN, PLANES), "image must be float32 or float64"),
+        ((IMAGE[:3], AXES, MEAN, PLANES), r"image must be float64 of shape \(4, 5, 3\), got"),
+        ((IMAGE[..., 0], AXES, MEAN, PLANES), r"image must be float64 of shape \(4, 5, 3\), got"),
+        ((IMAGE.transpose(1, 0, 2), AXES, MEAN, PLANES), r"image must be .*, got .* \(5, 4, 3\)"),
+        ((np.zeros((4, 10, 3))[:, ::2], AXES, MEAN, PLANES), "image must be C-contiguous"),
+        ((IMAGE, AXES.T, MEAN, PLANES), "axes must be C-contiguous"),
+        ((IMAGE, AXES[:2], MEAN, PLANES), r"axes must be float64 of shape \(3, 3\), got"),
+        ((IMAGE, AXES, MEAN.astype(np.float32), PLANES), r"mean must be float64 of shape \(3\,\)"),
+        ((IMAGE, AXES, MEAN, PLANES.astype(float)), r"x must be float32 of shape \(3, H, W\)"),
+        ((IMAGE, AXES, MEAN, PLANES[0]), r"x must be float32 of shape \(3, H, W\)"),
+        ((IMAGE[:0], AXES, MEAN, PLANES[:, :0]), r"x must be float32 of shape \(3, H, W\)"),
+    ],
+)  # fmt: skip
+def test_image_input_refuses_what_it_cannot_read(arguments, message, cpu):
+    with pytest.raises(ValueError, match=f"image_input: {message}"):
+        cpu.image_input(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((PLANES.astype(float), AXES, IMAGE), r"dx must be float32 of shape \(3, H, W\)"),
+        ((PLANES[:, ::2], AXES, IMAGE), "dx must be C-contiguous"),
+        ((PLANES, AXES[0], IMAGE), r"axes must be float64 of shape \(3, 3\), got"),
+        ((PLANES, AXES, IMAGE.astype(np.float32)), r"gradient must be float64 of .*got float32"),
+        ((PLANES, AXES, IMAGE[:, :4]), r"gradient must be float64 of shape \(4, 5, 3\)"),
+        ((PLANES, AXES, np.broadcast_to(0.0, (4, 5, 3))), "gradient must be C-contiguous"),
+        ((PLANES, AXES, np.frombuffer(bytes(480)).reshape(4, 5, 3)), "gradient must be writable"),
+    ],
+)  # fmt: skip
+def test_image_input_backward_refuses_what_it_cannot_read_or_write(arguments, message, cpu):
+    with pytest.raises(ValueError, match=f"image_input_backward: {message}"):
+        cpu.image_input_backward(*arguments)
 
 
 # ---- the oracle against plain formulas -----------------------------------------------------------

@@ -149,7 +149,7 @@ class Function:
     def in_place(self, sums):
         backend, device = self.backend, self.backend.device
         report = backend.empty_losses(1 + sums)
-        image, gradient = backend.empty_image(*self.shape), backend.empty_image(*self.shape)
+        image, gradient = (backend.empty(np.float32, self.shape) for _ in range(2))
         run = backend.record(report[:1])
 
         def compute(image, gradient, loss):

@@ -176,6 +176,31 @@ def test_an_image_of_another_shape_or_type_is_refused(x, found):
         objective(x)
 
 
+def test_any_floating_image_is_taken_however_it_lies_in_memory():
+    objective = Objective(
+        picture(0, 37, 30), picture(1, 33, 28), image_size=37,
+        network=tiny_vgg19(open_backend("cpu", threads=2)),
+    )  # fmt: skip
+    image = picture(2, 37, 30).astype(np.float16)  # exact in all types
+    value, gradient = objective(image.astype(np.float64))
+    shifted = np.zeros(image.size * 8 + 1, np.uint8)[1:].view(np.float64).reshape(image.shape)
+    shifted[...] = image
+    frozen = image.astype(np.float64)
+    frozen.flags.writeable = False
+    for x in (
+        image, image.astype(np.float32), image.astype(np.longdouble), image.astype(">f8"),
+        image.astype(np.float64, order="F"), np.repeat(image, 2, axis=1)[:, ::2],
+        image.astype(np.float32)[::-1, ::-1][::-1, ::-1], shifted, frozen,
+    ):  # fmt: skip
+        before = x.copy()
+        other_value, other_gradient = objective(x)
+        assert other_value == value
+        np.testing.assert_array_equal(other_gradient, gradient)
+        np.testing.assert_array_equal(x, before)
+    assert gradient.dtype == np.float64
+    assert gradient.flags.c_contiguous
+
+
 def test_default_layers_that_a_small_picture_has_no_room_for_are_left_out():
     network = Gabor(ReferenceBackend())
     objective = Objective(picture(0, 16, 40), picture(1, 30, 30), image_size=40, network=network)

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_cpu, m) {
     py::class_<Threads>(m, "Threads", "A pool of threads that the ops run on.")
         .def(py::init<int>(), py::arg("count"))
         .def_property_readonly("count", &Threads::count);
+    bind_image(m);
     bind_vgg19(m);
     bind_filters(m);
     bind_losses(m);

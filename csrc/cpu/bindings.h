@@ -13,6 +13,7 @@ namespace pynst {
 using Release = py::gil_scoped_release;
 
 // Each defines the functions of one file.
+void bind_image(py::module_& m);
 void bind_vgg19(py::module_& m);
 void bind_filters(py::module_& m);
 void bind_losses(py::module_& m);

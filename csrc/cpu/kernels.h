@@ -29,6 +29,15 @@ struct ConvShape {
     int C, N, H, W;
 };
 
+// ---- the image ----------------------------------------------------------------------------------
+
+// image, gradient (H, W, 3); axes (3, 3), mean (3). Real: float or double.
+template <class Real>
+void image_input(
+    Threads&, int H, int W, const Real* image, const double* axes, const double* mean, float* x);
+void image_input_backward(
+    Threads&, int H, int W, const float* dx, const double* axes, double* gradient);
+
 // ---- VGG-19 -------------------------------------------------------------------------------------
 
 // weight (N, C, 3, 3) to packed (blocks of N, blocks of C, C % 16, 9, N % 16).

@@ -96,17 +96,13 @@ void bind_image_input(py::module_& m) {
               image_input(p, input_axes(axes, mean), H, W, q, as_stream(stream));
           });
     m.def("image_input_backward",
-          [](const py::object& dx,
-             const Axes& axes,
-             const Mean& mean,
-             const py::object& gradient,
-             uintptr_t stream) {
+          [](const py::object& dx, const Axes& axes, const py::object& gradient, uintptr_t stream) {
               const Arguments arguments("image_input_backward");
               const DeviceArray from = arguments.array("dx", dx);
               const int H = from.length(1), W = from.length(2);
               const float* p = arguments.image("dx", from, kAny, kAny);
               float* q = arguments.out<float>("gradient", gradient, {{"", H}, {"", W}, {"3", 3}});
-              image_input_backward(p, input_axes(axes, mean), H, W, q, as_stream(stream));
+              image_input_backward(p, input_axes(axes, {}), H, W, q, as_stream(stream));
           });
 }
 

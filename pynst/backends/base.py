@@ -153,6 +153,25 @@ class Backend(Protocol):
         `download_losses` when it returns.
         """
 
+    # ---- the image ---------------------------------------------------------------------------
+
+    def image_input(
+        self, image: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], x: Array
+    ) -> None:
+        """Image (H, W, 3), sRGB in [0, 1], to a network's input x (3, H, W).
+
+        x = axes (255 image - mean) for each pixel, with axes (3, 3) from colours to planes and mean
+        (3,) in 0..255. The image is a C-contiguous NumPy array, float32 or float64, and computed
+        with in float64; or it is float32 on the backend's device. Values outside [0, 1] are
+        allowed.
+        """
+
+    def image_input_backward(self, dx: Array, axes: NDArray[np.float64], gradient: Array) -> None:
+        """Gradient (H, W, 3) with respect to the image: 255 axes^T dx.
+
+        A C-contiguous NumPy array, float64; or float32 on the backend's device.
+        """
+
     # ---- VGG-19 --------------------------------------------------------------------------------
 
     def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Any:

@@ -174,6 +174,16 @@ class CpuBackend:
     def record(self, losses: Array) -> Evaluate:  # noqa: ARG002
         return Plainly()
 
+    # ---- the image ---------------------------------------------------------------------------
+
+    def image_input(
+        self, image: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], x: Array
+    ) -> None:
+        self._cpu.image_input(self._threads, image, axes, mean, x)
+
+    def image_input_backward(self, dx: Array, axes: NDArray[np.float64], gradient: Array) -> None:
+        self._cpu.image_input_backward(self._threads, dx, axes, gradient)
+
     # ---- VGG-19 --------------------------------------------------------------------------------
 
     def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Any:

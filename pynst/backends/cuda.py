@@ -20,6 +20,7 @@ from pynst.backends.base import Array, Evaluate, Kind, Padding, Pooling, Precisi
 from pynst.backends.device import CupyDevice, Device, DeviceArray
 from pynst.backends.evaluation import Evaluation, Report
 from pynst.errors import BackendError
+from pynst.planes import from_planes, to_planes
 
 __all__ = ["CudaBackend"]
 
@@ -169,7 +170,7 @@ class CudaBackend:
         return np.ascontiguousarray(np.moveaxis(values, 2, 0)[: shape[0]])
 
     def empty_gram(self, N: int) -> Array:
-        return self._empty(np.float64, (N, N))
+        return self.empty(np.float64, (N, N))
 
     def upload_gram(self, values: NDArray[np.float64]) -> Array:
         return self._put(values.astype(np.float64))
@@ -195,6 +196,22 @@ class CudaBackend:
 
     def record(self, losses: Array) -> Evaluate:
         return Evaluation(self, losses.owner, len(losses))
+
+    # ---- the image: on the host, or float32 where an optimiser keeps it on the device ----------
+
+    def image_input(
+        self, image: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], x: Array
+    ) -> None:
+        if isinstance(image, DeviceArray):
+            self.launch("image_input", image, axes.reshape(9).tolist(), mean.tolist(), x)
+        else:
+            self.upload(to_planes(image, axes, mean, x.dtype), "image", x)
+
+    def image_input_backward(self, dx: Array, axes: NDArray[np.float64], gradient: Array) -> None:
+        if isinstance(gradient, DeviceArray):
+            self.launch("image_input_backward", dx, axes.reshape(9).tolist(), gradient)
+        else:
+            gradient[...] = from_planes(self._fetch(dx), axes)
 
     # ---- VGG-19 --------------------------------------------------------------------------------
 
@@ -311,24 +328,6 @@ class CudaBackend:
         scratch = self._grow("total_variation", 3, 3, *x.shape[1:])
         self.launch("total_variation", x, k, dx, _slot(loss), scratch)
 
-    # ---- the image, where an optimiser keeps it on the device --------------------------------
-
-    def image_input(
-        self, image: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], x: Array
-    ) -> None:
-        """Network's input planes x (3, H, W) = axes (255 image - mean), of an image (H, W, 3)."""
-        self.launch("image_input", image, axes.reshape(9).tolist(), mean.tolist(), x)
-
-    def empty_image(self, H: int, W: int, C: int) -> Array:
-        """Memory for an image (H, W, C), float32."""
-        return self._empty(np.float32, (H, W, C))
-
-    def image_input_backward(
-        self, dx: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], gradient: Array
-    ) -> None:
-        """Gradient (H, W, 3) with respect to the image: 255 axes^T dx."""
-        self.launch("image_input_backward", dx, axes.reshape(9).tolist(), mean.tolist(), gradient)
-
     # ---- inside --------------------------------------------------------------------------------
 
     def launch(self, op: str, *arguments: Any) -> None:
@@ -365,13 +364,14 @@ class CudaBackend:
         low = ((padded - high.astype(np.float32)) * _SPLIT).astype(np.float16)
         return Packed(self._put(high), self._put(low))
 
-    def _empty(self, dtype: Any, shape: tuple[int, ...]) -> DeviceArray:
+    def empty(self, dtype: Any, shape: tuple[int, ...]) -> DeviceArray:
+        """Memory of the device for an array."""
         block = self.device.allocate(prod(shape) * np.dtype(dtype).itemsize)
         return DeviceArray(block.owner, block.pointer, dtype, shape)
 
     def _put(self, values: NDArray[Any]) -> DeviceArray:
         """A NumPy array on the device, as it is."""
-        array = self._empty(values.dtype, values.shape)
+        array = self.empty(values.dtype, values.shape)
         self.device.copy_in(np.ascontiguousarray(values), array)
         return array
 

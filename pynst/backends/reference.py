@@ -91,6 +91,16 @@ class ReferenceBackend:
     def record(self, losses: Array) -> Evaluate:  # noqa: ARG002
         return Plainly()
 
+    # ---- the image ---------------------------------------------------------------------------
+
+    def image_input(
+        self, image: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], x: Array
+    ) -> None:
+        x[...] = np.einsum("pc,hwc->phw", axes, 255.0 * image.astype(np.float64) - mean)
+
+    def image_input_backward(self, dx: Array, axes: NDArray[np.float64], gradient: Array) -> None:
+        gradient[...] = 255.0 * np.einsum("pc,phw->hwc", axes, dx)
+
     # ---- VGG-19 --------------------------------------------------------------------------------
 
     def conv3x3_weights(

@@ -327,6 +327,20 @@ void check_image_ops(Threads& threads, int H, int W) {
     close(Values(dx.begin(), dx.end()), wanted);
 }
 
+template <class Real>
+void check_image_input(Threads& threads, int H, int W) {
+    const Maps x = random_maps(3, H, W);
+    const Values image = random_values(x.v.size(), 1.0), axes = random_values(9, 1.0),
+                 mean = random_values(3, 100.0);
+    Floats planes(x.v.size());
+    Values gradient(x.v.size());
+    const std::vector<Real> given(image.begin(), image.end());
+    pynst::image_input(threads, H, W, given.data(), axes.data(), mean.data(), planes.data());
+    close(Values(planes.begin(), planes.end()), naive::image_input(image, axes, mean), 1e-7);
+    pynst::image_input_backward(threads, H, W, floats(x.v).data(), axes.data(), gradient.data());
+    close(gradient, naive::image_input_transposed(x.v, axes), 1e-14);
+}
+
 // Two threads on one pool at a time.
 void check_sharing(Threads& threads) {
     const Maps F = random_maps(20, 9, 7);
@@ -366,6 +380,11 @@ void check_all(int count) {
         check("pool2x2" + shape, [&] { check_pool2x2(threads, s.N, s.H, s.W); });
         check("losses" + shape, [&] { check_losses(threads, s.N, s.H, s.W); });
         check("image ops" + shape, [&] { check_image_ops(threads, s.H, s.W); });
+    }
+    for (const int W : {1, 7, 4096, 6007}) {
+        const std::string shape = " 3x" + std::to_string(W) + of;
+        check("image_input" + shape, [&] { check_image_input<double>(threads, 3, W); });
+        check("image_input, float32" + shape, [&] { check_image_input<float>(threads, 3, W); });
     }
     check("gram of several tiles" + of, [&] { check_losses(threads, 150, 3, 11); });
     check("gram of several strips" + of, [&] { check_losses(threads, 3, 50, 61); });

@@ -152,6 +152,32 @@ Maps binomial_transposed(const Maps& dy, int H, int W) {
     return dx;
 }
 
+Values image_input(const Values& image, const Values& axes, const Values& mean) {
+    const size_t M = image.size() / 3;
+    Values x(3 * M);
+    for (size_t i = 0; i < M; ++i) {
+        for (int p = 0; p < 3; ++p) {
+            for (int c = 0; c < 3; ++c) {
+                x[p * M + i] += axes[3 * p + c] * (255 * image[3 * i + c] - mean[c]);
+            }
+        }
+    }
+    return x;
+}
+
+Values image_input_transposed(const Values& dx, const Values& axes) {
+    const size_t M = dx.size() / 3;
+    Values gradient(3 * M);
+    for (size_t i = 0; i < M; ++i) {
+        for (int p = 0; p < 3; ++p) {
+            for (int c = 0; c < 3; ++c) {
+                gradient[3 * i + c] += 255 * axes[3 * p + c] * dx[p * M + i];
+            }
+        }
+    }
+    return gradient;
+}
+
 Values gram(const Maps& F) {
     const size_t M = static_cast<size_t>(F.H) * F.W;
     Values G(static_cast<size_t>(F.C) * F.C);

@@ -42,6 +42,10 @@ Maps unpooled(const Maps& dy, int H, int W, bool maximum, const std::vector<uint
 Maps binomial(const Maps& x);
 Maps binomial_transposed(const Maps& dy, int H, int W);
 
+// Images are pixel by pixel, (H, W, 3).
+Values image_input(const Values& image, const Values& axes, const Values& mean);
+Values image_input_transposed(const Values& dx, const Values& axes);
+
 Values gram(const Maps& F);
 double total_variation(const Maps& x);
 
