@@ -357,6 +357,11 @@ LONG = 3000, 200
 """Rows and columns of a long picture; with few channels, so that the tests stay quick."""
 
 
+def _winograd(H: int, W: int) -> float:
+    """Tolerance of a 3x3 convolution: many tiles may be larger ones, which round more coarsely."""
+    return 5e-6 if H * W > 3000 else 3e-6
+
+
 def _cases() -> list[OpCase]:
     cases = []
     for H, W in [(1, 1), (3, 200), (7, 11), (53, 61), (64, 64), (131, 127), LONG]:
@@ -370,25 +375,21 @@ def _cases() -> list[OpCase]:
     for C, N, H, W in [
         (4, 8, 1, 1), (8, 4, 2, 3), (16, 16, 5, 4), (20, 40, 7, 13), (32, 48, 17, 9),
         (64, 64, 3, 61), (64, 128, 33, 31), (128, 128, 24, 18), (256, 512, 12, 10),
-        (512, 512, 6, 7), (80, 48, 16, 16), (32, 20, 53, 61), (4, 4, *LONG),
+        (512, 512, 6, 7), (80, 48, 16, 16), (32, 20, 53, 61), (40, 48, 73, 79), (4, 4, *LONG),
     ]:  # fmt: skip
         sizes = {"C": C, "N": N, "H": H, "W": W}
         flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N) * H * W + 36.0 * C * N
-        # Winograd F(4x4, 3x3): float32 rounding grows with the number of input channels
-        tolerance = 3e-6
-        cases += [
-            OpCase("conv3x3_relu", sizes, conv3x3_relu, tolerance, flops, nbytes),
-            OpCase("conv3x3_relu_backward", sizes, conv3x3_relu_backward, tolerance, flops, nbytes),
-        ]
+        for run in (conv3x3_relu, conv3x3_relu_backward):
+            cases.append(OpCase(run.__name__, sizes, run, _winograd(H, W), flops, nbytes))
     for C, N, H, W in [
         (4, 8, 2, 2), (16, 20, 5, 7), (64, 64, 33, 18), (128, 128, 24, 31), (64, 16, 16, 16),
-        (16, 36, 61, 53), (4, 4, *LONG),
+        (16, 36, 61, 53), (48, 40, 79, 73), (4, 4, *LONG),
     ]:  # fmt: skip
         for mode in ("average", "max"):
             sizes = {"C": C, "N": N, "H": H, "W": W, "mode": mode}
             flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N / 4) * H * W + 36.0 * C * N
             for run in (conv3x3_relu_pool, conv3x3_relu_pool_backward):
-                cases.append(OpCase(run.__name__, sizes, run, 3e-6, flops, nbytes))
+                cases.append(OpCase(run.__name__, sizes, run, _winograd(H, W), flops, nbytes))
     for N, H, W in [
         (4, 1, 1), (8, 2, 3), (64, 5, 16), (64, 17, 33), (64, 40, 47), (16, 16, 16), (4, *LONG),
     ]:  # fmt: skip

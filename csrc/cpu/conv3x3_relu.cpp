@@ -7,19 +7,21 @@
 //           (N, H, W) and the bits of the forward pass. With pooling, dy has the pooled size.
 //   out     y (N, H, W), 2x2 pooled in the _pool ops, and one bit per ReLU; backward: dx (C, H, W).
 //   mapping Winograd F(4x4, 3x3): tiles of 6 x 6 inputs give 4 x 4 outputs for 36 instead of 144
-//           multiplications. A task has a block of tiles; it transforms them (V), then, for one
-//           panel of output channels after the other, multiplies position by position (M = V U)
-//           and transforms back. U, the transformed weights, is made beforehand where there are
-//           many blocks of tiles; with few, each task makes what it needs, chunk by chunk of
-//           input channels, and panels are shared out too. Both directions are the same code:
+//           multiplications; F(6x6, 3x3) where tiles are many and channels few: 8 x 8 inputs, 6 x 6
+//           outputs, 64 instead of 324. A task has a block of tiles; it transforms them (V), then,
+//           for one panel of output channels after the other, multiplies position by position
+//           (M = V U) and transforms back. U, the transformed weights, is made beforehand where
+//           there are many blocks of tiles; with few, each task makes what it needs, chunk by chunk
+//           of input channels, and panels are shared out too. Both directions are the same code:
 //           backward the weights are read transposed and reversed. Bias, ReLU and pooling happen
 //           on the way out of the registers, the gates of ReLU and pooling on the way in.
 //   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
 //   order   each sum over C is one chain in the order of C, or with few tiles one chain for each
 //           chunk, added in order; never a matter of the partition into tasks.
-//   cost    2.25 C N multiply-adds per pixel. U, 144 C N bytes, is made anew in every call: to keep
-//           it for both directions of VGG-19 would take 414 MB, and to read it from memory takes
-//           longer than to make it from the weights, which are a quarter of its size.
+//   cost    2.25 C N multiply-adds per pixel, 1.78 with large tiles. U, 144 or 256 C N bytes, is
+//           made anew in every call: to keep it for both directions of VGG-19 would take 414 MB, and
+//           to read it from memory takes longer than to make it from the weights, which are a
+//           quarter of its size.
 
 #include <algorithm>
 
@@ -29,9 +31,31 @@
 namespace pynst {
 namespace {
 
-constexpr int kTile = 4, kPositions = 36, kTaps = 9;
+constexpr int kTaps = 9;
 constexpr int kChunkChannels = 64;  // input channels of a chunk
-constexpr int kTaskTiles = 64;      // wanted in a task
+
+// Tiles wanted in a task, of 4 x 4 and of 6 x 6 outputs.
+constexpr int kTaskTiles = 64, kLargeTaskTiles = 42;
+
+// Tiles of 6 x 6 outputs: a fifth fewer multiplications, but 64 instead of 36 positions of U to be
+// made, and to be read by each task. They pay up to so many channels, with so many tiles for each.
+constexpr int kLargeTileChannels = 256, kLargeTilesPerChannel = 3;
+
+int tiles_of(const Conv3x3Job& job, int side) {
+    return ceil_div(job.H, side) * ceil_div(job.W, side);
+}
+
+bool wants_large_tiles(const Conv3x3Job& job) {
+    const int channels = std::max(job.blocks_in, job.blocks_out) * kLanes;
+    const int small = tiles_of(job, 4), large = tiles_of(job, 6);
+    return channels <= kLargeTileChannels && large >= kLargeTilesPerChannel * channels &&
+           64.0 * large < 0.9 * 36.0 * small;  // else too much of them is over the border
+}
+
+// Of a transformed tile.
+int positions(const Conv3x3Job& job) {
+    return (job.tile + 2) * (job.tile + 2);
+}
 
 // Up to so many blocks of tiles each transforms the weights anew, a chunk at a time, which stays in
 // the second-level cache: that is less work than to read all of them from the third. Beyond, they
@@ -41,10 +65,11 @@ constexpr int kFewTileBlocks = 2;
 // Cuts the work of `job`, whose sizes are set, into tasks.
 void partition(const Threads& threads, Conv3x3Job& job) {
     const int group = inner().tiles, width = inner().block_columns;
-    const int tiles = ceil_div(job.H, kTile) * ceil_div(job.W, kTile);
 
     // 1. tiles, evened out over the tasks, and the groups over the tiles
-    job.tile_blocks = ceil_div(tiles, kTaskTiles);
+    job.tile = wants_large_tiles(job) ? 6 : 4;
+    const int tiles = tiles_of(job, job.tile);
+    job.tile_blocks = ceil_div(tiles, job.tile == 6 ? kLargeTaskTiles : kTaskTiles);
     job.tiles = ceil_div(tiles, job.tile_blocks);
     job.group = ceil_div(job.tiles, ceil_div(job.tiles, group));
 
@@ -61,7 +86,7 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     job.chunks = ceil_div(job.blocks_in, job.chunk_blocks);
 
     // 4. scratch: one line more than a position takes, since a power of two from position to
-    // position would make the 36 lines of a tile share a few places of the first-level cache
+    // position would make the lines of a tile share a few places of the first-level cache
     const size_t rows = static_cast<size_t>(job.group) * ceil_div(job.tiles, job.group);
     job.U = (static_cast<size_t>(job.chunk_blocks) * kLanes * width + 1) * kLanes;
     job.V = (rows * job.blocks_in + 1) * kLanes;
@@ -74,11 +99,11 @@ struct Scratch {
 
     explicit Scratch(const Conv3x3Job& job) {
         const bool few = job.tile_blocks <= kFewTileBlocks;
-        const size_t slab = kPositions * job.U, V = kPositions * job.V;
+        const size_t slab = positions(job) * job.U, V = positions(job) * job.V;
         const int panel_columns = job.panel_blocks / inner().block_columns;
         weights = few ? 0 : job.columns * job.chunks * slab;
         tiles = job.parts > 1 ? job.tile_blocks * V : 0;
-        own = kPositions * job.M + (few ? panel_columns * slab : 0) + (tiles == 0 ? V : 0);
+        own = positions(job) * job.M + (few ? panel_columns * slab : 0) + (tiles == 0 ? V : 0);
     }
     size_t bytes(const Threads& threads) const {
         return (weights + tiles + threads.count() * own) * sizeof(float);

@@ -34,6 +34,7 @@ struct Conv3x3Job {
     uint32_t* pool_choices;  // of the maximum pooling, or null
     Pooling pool;
     // Partition into tasks.
+    int tile;                         // outputs of a tile along one side: 4 or 6
     int tile_blocks, tiles, group;    // a task: `tiles` tiles, the last one fewer, in groups
     int parts, panels, panel_blocks;  // panels of output blocks, shared among the parts
     int columns;                      // register blocks of output channels

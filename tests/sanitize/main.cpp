@@ -386,6 +386,7 @@ void check_all(int count) {
         check("image_input" + shape, [&] { check_image_input<double>(threads, 3, W); });
         check("image_input, float32" + shape, [&] { check_image_input<float>(threads, 3, W); });
     }
+    check("conv3x3_relu, large tiles" + of, [&] { check_conv3x3(threads, {20, 9, 61, 67}); });
     check("gram of several tiles" + of, [&] { check_losses(threads, 150, 3, 11); });
     check("gram of several strips" + of, [&] { check_losses(threads, 3, 50, 61); });
     check("filter7x7, 3 filters" + of, [&] { check_filter7x7(threads, 3, 3, 5); });

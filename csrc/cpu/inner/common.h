@@ -1,6 +1,7 @@
 // common.h: what the inner kernels share. No code of the standard library here: an inline function
 // compiled for AVX-512 could replace its twin in the rest of the program.
 
+#define PYNST_INLINE __attribute__((always_inline)) inline
 #if defined(__clang__)
 #define PYNST_UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -16,7 +16,7 @@ struct Columns {
 // added. While a group of tiles meets the weights of one position, what comes from the third-level
 // cache at the next position is fetched to the second: the group's part of U if all of U is there,
 // else its part of V.
-template <bool kAdd>
+template <class Tile, bool kAdd>
 void multiply_chunk(
     const Conv3x3Job& job, int tiles, int chunk, const Columns& columns, const float* V, float* M) {
     const int groups = ceil_div(tiles, job.group);
@@ -29,7 +29,7 @@ void multiply_chunk(
     // Floats of what comes next: for each channel, and for each prefetch.
     const size_t share = ahead_in_u ? ceil_div(kBlocks * kLanes, groups) : job.group;
     const size_t ahead_step = share * kLanes / kAheads;
-    for (int position = 0; position < kPositions; ++position, V += job.V, M += job.M) {
+    for (int position = 0; position < Tile::kPositions; ++position, V += job.V, M += job.M) {
         for (int g = 0; g < groups; ++g) {
             const float* v = V + g * v_panel + begin * line;
             const int rows = min(job.group, tiles - g * job.group);
@@ -51,9 +51,10 @@ void multiply_chunk(
 
 // Output blocks [first, first + blocks), a panel, of the tiles whose V is given. `own` is room for
 // the panel's U of one chunk.
+template <class Tile>
 void multiply_panel(
     const Conv3x3Job& job, int tiles, int first, int blocks, const float* V, float* M, float* own) {
-    const size_t slab = kPositions * job.U;
+    const size_t slab = Tile::kPositions * job.U;
     const int column = first / kBlocks, count = ceil_div(blocks, kBlocks);
     Columns columns = {count, blocks - (count - 1) * kBlocks, own, slab};
     for (int chunk = 0; chunk < job.chunks; ++chunk) {
@@ -62,44 +63,60 @@ void multiply_panel(
             columns.step = job.chunks * slab;
         } else {
             for (int i = 0; i < count; ++i) {
-                transform_slab(job, column + i, chunk, own + i * slab);
+                transform_slab<Tile>(job, column + i, chunk, own + i * slab);
             }
         }
         if (chunk == 0) {
-            multiply_chunk<false>(job, tiles, chunk, columns, V, M);
+            multiply_chunk<Tile, false>(job, tiles, chunk, columns, V, M);
         } else {
-            multiply_chunk<true>(job, tiles, chunk, columns, V, M);
+            multiply_chunk<Tile, true>(job, tiles, chunk, columns, V, M);
         }
     }
 }
 
-void conv3x3(const Conv3x3Job& job, int task, float* scratch) {
+template <class Tile>
+void output_task(const Conv3x3Job& job, int task, float* scratch) {
     const int tile_block = task / job.parts, part = task % job.parts;
-    const TileRange range(job, tile_block);
-    float *M = scratch, *U = M + kPositions * job.M, *V = U;
+    const TileRange<Tile> range(job, tile_block);
+    float *M = scratch, *U = M + Tile::kPositions * job.M, *V = U;
     if (job.all_weights == nullptr) {
-        V += job.panel_blocks / kBlocks * kPositions * job.U;
+        V += job.panel_blocks / kBlocks * Tile::kPositions * job.U;
     }
     if (job.all_tiles != nullptr) {
-        V = job.all_tiles + tile_block * kPositions * job.V;
+        V = job.all_tiles + tile_block * Tile::kPositions * job.V;
     } else {
         for (int block = 0; block < job.blocks_in; ++block) {
-            transform_tiles(job, block, range.first, range.count, V);
+            transform_tiles<Tile>(job, block, range.first, range.count, V);
         }
     }
     const int begin = job.panels * part / job.parts, end = job.panels * (part + 1) / job.parts;
     for (int panel = begin; panel < end; ++panel) {
         const int first = panel * job.panel_blocks;
         const int blocks = min(job.panel_blocks, job.blocks_out - first);
-        multiply_panel(job, range.count, first, blocks, V, M, U);
+        multiply_panel<Tile>(job, range.count, first, blocks, V, M, U);
         if (job.bias == nullptr) {
-            transform_back<false, false>(job, first, blocks, range.first, range.count, M);
+            transform_back<Tile, false, false>(job, first, blocks, range.first, range.count, M);
         } else if (job.pool == Pooling::none) {
-            transform_back<true, false>(job, first, blocks, range.first, range.count, M);
+            transform_back<Tile, true, false>(job, first, blocks, range.first, range.count, M);
         } else {
-            transform_back<true, true>(job, first, blocks, range.first, range.count, M);
+            transform_back<Tile, true, true>(job, first, blocks, range.first, range.count, M);
         }
     }
+}
+
+// ---- the entries of the table -------------------------------------------------------------------
+
+void conv3x3_weights(const Conv3x3Job& job, int task) {
+    job.tile == 4 ? weights_task<Tile<4>>(job, task) : weights_task<Tile<6>>(job, task);
+}
+
+void conv3x3_tiles(const Conv3x3Job& job, int task) {
+    job.tile == 4 ? input_task<Tile<4>>(job, task) : input_task<Tile<6>>(job, task);
+}
+
+void conv3x3(const Conv3x3Job& job, int task, float* scratch) {
+    job.tile == 4 ? output_task<Tile<4>>(job, task, scratch)
+                  : output_task<Tile<6>>(job, task, scratch);
 }
 
 }  // namespace PYNST_ISA

@@ -1,4 +1,4 @@
-// conv3x3_input.h: V = B^T d B, from tiles of six by six pixels of one channel block.
+// conv3x3_input.h: V = B^T d B, from the pixels of one channel block under each tile.
 
 namespace pynst {
 namespace PYNST_ISA {
@@ -29,11 +29,12 @@ struct Source {
     }
     // Fetches the pixels to the first-level cache that the tile `kAhead` tiles to the right of the
     // one at (top, left) does not share with its neighbour.
+    template <class Tile>
     void prefetch(int top, int left) const {
         constexpr int kAhead = 3, kStep = kSource == Pooling::none ? 1 : 2;
-        for (int r = 0; r < kIn; r += kStep) {
-            for (int c = 0; c < kOut; c += kStep) {
-                const int y = top + r, x = left + kAhead * kOut + 2 + c;
+        for (int r = 0; r < Tile::kIn; r += kStep) {
+            for (int c = 0; c < Tile::kOut; c += kStep) {
+                const int y = top + r, x = left + kAhead * Tile::kOut + 2 + c;
                 const size_t row = static_cast<size_t>(block) * (job.H / kStep) + y / kStep;
                 __builtin_prefetch(job.x + (row * (job.W / kStep) + x / kStep) * kLanes);
             }
@@ -48,49 +49,58 @@ struct Source {
     }
 };
 
-// Fetches the 36 lines that are to be written: stores are made in order, one miss after the other.
-inline void claim(const float* to, size_t position) {
+// Fetches lines that are to be written: stores are made in order, one miss after the other.
+template <int kLines>
+inline void claim(const float* to, size_t step) {
     PYNST_UNROLL
-    for (int i = 0; i < kPositions; ++i) {
-        __builtin_prefetch(to + i * position, 1, 3);
+    for (int i = 0; i < kLines; ++i) {
+        __builtin_prefetch(to + i * step, 1, 3);
     }
 }
 
 // B^T d B of one tile; `at(r, c)` gives the pixel in row r and column c of it.
-template <class At>
+template <class Tile, class At>
 inline void transform_tile(At at, float* v, size_t position) {
-    Lanes rows[kIn][kIn];
-    claim(v, position);
+    constexpr int kIn = Tile::kIn;
+    claim<kIn>(v, kIn * position);
     PYNST_UNROLL
-    for (int r = 0; r < kIn; ++r) {
-        Lanes d[kIn];
+    for (int i = 0; i < kParts; ++i, v += kLanes / kParts) {
+        Part rows[kIn][kIn];
+        PYNST_UNROLL
+        for (int r = 0; r < kIn; ++r) {
+            Part d[kIn];
+            PYNST_UNROLL
+            for (int c = 0; c < kIn; ++c) {
+                d[c] = part(at(r, c), i);
+            }
+            Tile::transform_input(d, rows[r]);
+        }
         PYNST_UNROLL
         for (int c = 0; c < kIn; ++c) {
-            d[c] = at(r, c);
-        }
-        transform_input(d, rows[r]);
-    }
-    PYNST_UNROLL
-    for (int c = 0; c < kIn; ++c) {
-        Lanes d[kIn], column[kIn];
-        PYNST_UNROLL
-        for (int r = 0; r < kIn; ++r) {
-            d[r] = rows[r][c];
-        }
-        transform_input(d, column);
-        PYNST_UNROLL
-        for (int r = 0; r < kIn; ++r) {
-            store(v + (r * kIn + c) * position, column[r]);
+            if (i == 0 && c + 1 < kIn) {  // all at once would fill the queue of misses
+                claim<kIn>(v + (c + 1) * position, kIn * position);
+            }
+            Part d[kIn], column[kIn];
+            PYNST_UNROLL
+            for (int r = 0; r < kIn; ++r) {
+                d[r] = rows[r][c];
+            }
+            Tile::transform_input(d, column);
+            PYNST_UNROLL
+            for (int r = 0; r < kIn; ++r) {
+                store(v + (r * kIn + c) * position, column[r]);
+            }
         }
     }
 }
 
 // The tiles of an image, line by line.
+template <class Tile>
 struct TileWalk {
     int across, row, column;
 
     TileWalk(const Conv3x3Job& job, int first)
-        : across(ceil_div(job.W, kOut)), row(first / across), column(first % across) {}
+        : across(ceil_div(job.W, Tile::kOut)), row(first / across), column(first % across) {}
     void next() {
         if (++column == across) {
             column = 0;
@@ -100,10 +110,11 @@ struct TileWalk {
 };
 
 // One tile at (top, left) that reaches over the border: zeros outside.
-template <class Load>
+template <class Tile, class Load>
 inline void transform_border_tile(
     const Load& source, int top, int left, float* v, size_t position) {
-    float patch[kPositions * kLanes];
+    constexpr int kIn = Tile::kIn;
+    float patch[Tile::kPositions * kLanes];
     for (int r = 0; r < kIn; ++r) {
         for (int c = 0; c < kIn; ++c) {
             const int y = top + r, x = left + c;
@@ -112,59 +123,63 @@ inline void transform_border_tile(
         }
     }
     const auto at = [&](int r, int c) { return load(patch + (r * kIn + c) * kLanes); };
-    transform_tile(at, v, position);
+    transform_tile<Tile>(at, v, position);
 }
 
 // Channel block `block` of V, (positions, groups, blocks_in, group, 16), positions job.V apart,
 // from tiles [first, first + tiles).
-template <class Load>
+template <class Tile, class Load>
 void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, float* V) {
     const size_t line = static_cast<size_t>(job.group) * kLanes, panel = job.blocks_in * line;
+    constexpr int kIn = Tile::kIn, kOut = Tile::kOut;
     const Load source{job, block};
-    TileWalk tile(job, first);
+    TileWalk<Tile> tile(job, first);
     for (int t = 0; t < tiles; ++t, tile.next()) {
         const int top = tile.row * kOut - 1, left = tile.column * kOut - 1;
         float* v = V + t / job.group * panel + block * line + t % job.group * kLanes;
         if (top >= 0 && left >= 0 && top + kIn <= source.rows() && left + kIn <= source.columns()) {
-            source.prefetch(top, left);
+            source.template prefetch<Tile>(top, left);
             const auto at = [&](int r, int c) { return source(top + r, left + c); };
-            transform_tile(at, v, job.V);
+            transform_tile<Tile>(at, v, job.V);
         } else {
-            transform_border_tile(source, top, left, v, job.V);
+            transform_border_tile<Tile>(source, top, left, v, job.V);
         }
     }
 }
 
+template <class Tile>
 void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, float* V) {
     if (job.mask == nullptr) {
-        transform_tiles<Source<false, Pooling::none>>(job, block, first, tiles, V);
+        transform_tiles<Tile, Source<false, Pooling::none>>(job, block, first, tiles, V);
     } else if (job.source == Pooling::none) {
-        transform_tiles<Source<true, Pooling::none>>(job, block, first, tiles, V);
+        transform_tiles<Tile, Source<true, Pooling::none>>(job, block, first, tiles, V);
     } else if (job.source == Pooling::average) {
-        transform_tiles<Source<true, Pooling::average>>(job, block, first, tiles, V);
+        transform_tiles<Tile, Source<true, Pooling::average>>(job, block, first, tiles, V);
     } else {
-        transform_tiles<Source<true, Pooling::maximum>>(job, block, first, tiles, V);
+        transform_tiles<Tile, Source<true, Pooling::maximum>>(job, block, first, tiles, V);
     }
 }
 
 // Of a block of tiles: the first, and how many.
+template <class Tile>
 struct TileRange {
     int first, count;
 
     TileRange(const Conv3x3Job& job, int block) : first(block * job.tiles) {
-        count = min(job.tiles, ceil_div(job.H, kOut) * ceil_div(job.W, kOut) - first);
+        count = min(job.tiles, ceil_div(job.H, Tile::kOut) * ceil_div(job.W, Tile::kOut) - first);
     }
 };
 
-// One channel block of one block of tiles.
-void conv3x3_tiles(const Conv3x3Job& job, int task) {
+// One channel block of one block of tiles, for all tasks that will need it.
+template <class Tile>
+void input_task(const Conv3x3Job& job, int task) {
     const int tile_block = task / job.blocks_in;
-    const TileRange range(job, tile_block);
-    transform_tiles(job,
-                    task % job.blocks_in,
-                    range.first,
-                    range.count,
-                    job.all_tiles + tile_block * kPositions * job.V);
+    const TileRange<Tile> range(job, tile_block);
+    transform_tiles<Tile>(job,
+                          task % job.blocks_in,
+                          range.first,
+                          range.count,
+                          job.all_tiles + tile_block * Tile::kPositions * job.V);
 }
 
 }  // namespace PYNST_ISA

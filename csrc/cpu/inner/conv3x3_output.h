@@ -3,9 +3,11 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-// Stores the 4 x 4 outputs (as far as they are inside) of a tile at (top, left), unpooled.
+// Stores the outputs (as far as they are inside) of a tile at (top, left), unpooled.
+template <class Tile>
 inline void store_tile(
-    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[Tile::kOut]) {
+    constexpr int kOut = Tile::kOut;
     const int rows = min(kOut, job.H - top), columns = min(kOut, job.W - left);
     float* to = job.y + ((static_cast<size_t>(block) * job.H + top) * job.W + left) * kLanes;
     PYNST_UNROLL
@@ -20,8 +22,10 @@ inline void store_tile(
 }
 
 // Stores the ReLU's bits of a tile.
+template <class Tile>
 inline void store_bits(
-    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[Tile::kOut]) {
+    constexpr int kOut = Tile::kOut;
     const int rows = min(kOut, job.H - top), columns = min(kOut, job.W - left);
     uint16_t* to = job.bits + (static_cast<size_t>(block) * job.H + top) * job.W + left;
     PYNST_UNROLL
@@ -36,8 +40,10 @@ inline void store_bits(
 }
 
 // Stores the 2 x 2 pooled outputs of a tile.
+template <class Tile>
 inline void store_pooled(
-    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[kOut]) {
+    const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[Tile::kOut]) {
+    constexpr int kOut = Tile::kOut;
     const int h = job.H / 2, w = job.W / 2;
     PYNST_UNROLL
     for (int r = 0; r < kOut / 2; ++r) {
@@ -63,37 +69,44 @@ inline void store_pooled(
 }
 
 // A^T m A of one tile, with bias and ReLU where there is a bias.
-template <bool kRelu>
-inline void transform_tile_back(const float* m, size_t position, Lanes bias, Lanes (*y)[kOut]) {
-    Lanes columns[kIn][kOut];
+template <class Tile, bool kRelu>
+inline void transform_tile_back(const float* m,
+                                size_t position,
+                                Lanes bias,
+                                Lanes (*y)[Tile::kOut]) {
+    constexpr int kIn = Tile::kIn, kOut = Tile::kOut;
     PYNST_UNROLL
-    for (int c = 0; c < kIn; ++c) {
-        Lanes column[kIn];
-        PYNST_UNROLL
-        for (int r = 0; r < kIn; ++r) {
-            column[r] = load(m + (r * kIn + c) * position);
-        }
-        transform_output(column, columns[c]);
-    }
-    PYNST_UNROLL
-    for (int r = 0; r < kOut; ++r) {
-        Lanes line[kIn];
+    for (int i = 0; i < kParts; ++i) {
+        Part columns[kIn][kOut];
         PYNST_UNROLL
         for (int c = 0; c < kIn; ++c) {
-            line[c] = columns[c][r];
+            Part column[kIn];
+            PYNST_UNROLL
+            for (int r = 0; r < kIn; ++r) {
+                column[r] = part(load(m + (r * kIn + c) * position), i);
+            }
+            Tile::transform_output(column, columns[c]);
         }
-        transform_output(line, y[r]);
         PYNST_UNROLL
-        for (int c = 0; c < kOut && kRelu; ++c) {
-            y[r][c] = relu(y[r][c] + bias);
+        for (int r = 0; r < kOut; ++r) {
+            Part line[kIn], out[kOut];
+            PYNST_UNROLL
+            for (int c = 0; c < kIn; ++c) {
+                line[c] = columns[c][r];
+            }
+            Tile::transform_output(line, out);
+            PYNST_UNROLL
+            for (int c = 0; c < kOut; ++c) {
+                set_part(y[r][c], i, kRelu ? relu(out[c] + part(bias, i)) : out[c]);
+            }
         }
     }
 }
 
 // Fetches the lines that the outputs of a tile at (top, left) will be written to.
-template <bool kPool>
+template <class Tile, bool kPool>
 inline void claim_outputs(const Conv3x3Job& job, int block, int top, int left) {
-    constexpr int kStep = kPool ? 2 : 1;
+    constexpr int kOut = Tile::kOut, kStep = kPool ? 2 : 1;
     const int h = job.H / kStep, w = job.W / kStep;
     const float* to =
         job.y + ((static_cast<size_t>(block) * h + top / kStep) * w + left / kStep) * kLanes;
@@ -105,25 +118,26 @@ inline void claim_outputs(const Conv3x3Job& job, int block, int top, int left) {
 }
 
 // Output blocks [first, first + blocks) of tiles [first_tile, first_tile + tiles).
-template <bool kRelu, bool kPool>
+template <class Tile, bool kRelu, bool kPool>
 void transform_back(
     const Conv3x3Job& job, int first, int blocks, int first_tile, int tiles, const float* M) {
+    constexpr int kOut = Tile::kOut;
     for (int block = first; block < first + blocks; ++block) {
         const Lanes bias = kRelu ? load(job.bias + block * kLanes) : zero();
-        TileWalk tile(job, first_tile);
+        TileWalk<Tile> tile(job, first_tile);
         for (int t = 0; t < tiles; ++t, tile.next()) {
             const float* m = M + (static_cast<size_t>(block - first) * job.tiles + t) * kLanes;
             const int top = tile.row * kOut, left = tile.column * kOut;
-            claim_outputs<kPool>(job, block, top, left + kOut);
+            claim_outputs<Tile, kPool>(job, block, top, left + kOut);
             Lanes y[kOut][kOut];
-            transform_tile_back<kRelu>(m, job.M, bias, y);
+            transform_tile_back<Tile, kRelu>(m, job.M, bias, y);
             if (kRelu && job.bits != nullptr) {
-                store_bits(job, block, top, left, y);
+                store_bits<Tile>(job, block, top, left, y);
             }
             if (kPool) {
-                store_pooled(job, block, top, left, y);
+                store_pooled<Tile>(job, block, top, left, y);
             } else {
-                store_tile(job, block, top, left, y);
+                store_tile<Tile>(job, block, top, left, y);
             }
         }
     }

@@ -36,27 +36,35 @@ inline const float* pair_weights(const Conv3x3Job& job, int in, int out, float* 
 
 // G w G^T for sixteen input and sixteen output channels. The weights at `next` are fetched
 // meanwhile.
+template <class Tile>
 inline void transform_pair(const float* w, const float* next, float* u, size_t position) {
+    constexpr int kIn = Tile::kIn;
     for (int c = 0; c < kLanes; ++c, w += kTaps * kLanes, u += kBlocks * kLanes) {
-        claim(u, position);
+        claim<Tile::kPositions>(u, position);
         for (int tap = 0; tap < kTaps; ++tap, next += kLanes) {
             __builtin_prefetch(next, 0, 2);
         }
-        Lanes columns[3][kIn];
         PYNST_UNROLL
-        for (int x = 0; x < 3; ++x) {
-            const Lanes taps[3] = {
-                load(w + x * kLanes), load(w + (3 + x) * kLanes), load(w + (6 + x) * kLanes)};
-            transform_weights(taps, columns[x]);
-        }
-        PYNST_UNROLL
-        for (int row = 0; row < kIn; ++row) {
-            const Lanes line[3] = {columns[0][row], columns[1][row], columns[2][row]};
-            Lanes v[kIn];
-            transform_weights(line, v);
+        for (int i = 0; i < kParts; ++i) {
+            Part columns[3][kIn];
             PYNST_UNROLL
-            for (int i = 0; i < kIn; ++i) {
-                store(u + (row * kIn + i) * position, v[i]);
+            for (int x = 0; x < 3; ++x) {
+                Part taps[3];
+                PYNST_UNROLL
+                for (int y = 0; y < 3; ++y) {
+                    taps[y] = part(load(w + (3 * y + x) * kLanes), i);
+                }
+                Tile::transform_weights(taps, columns[x]);
+            }
+            PYNST_UNROLL
+            for (int row = 0; row < kIn; ++row) {
+                const Part line[3] = {columns[0][row], columns[1][row], columns[2][row]};
+                Part out[kIn];
+                Tile::transform_weights(line, out);
+                PYNST_UNROLL
+                for (int x = 0; x < kIn; ++x) {
+                    store(u + (row * kIn + x) * position + i * (kLanes / kParts), out[x]);
+                }
             }
         }
     }
@@ -64,6 +72,7 @@ inline void transform_pair(const float* w, const float* next, float* u, size_t p
 
 // U of output blocks [kBlocks * column, + kBlocks) and one chunk of the input: (positions, channels
 // in, kBlocks, 16), positions job.U apart.
+template <class Tile>
 void transform_slab(const Conv3x3Job& job, int column, int chunk, float* U) {
     const int begin = chunk * job.chunk_blocks, end = min(begin + job.chunk_blocks, job.blocks_in);
     float zeros[kPair] = {}, turned[kPair];
@@ -71,16 +80,18 @@ void transform_slab(const Conv3x3Job& job, int column, int chunk, float* U) {
         for (int b = 0; b < kBlocks; ++b) {
             const int out = column * kBlocks + b;  // zeros fill up an odd number of blocks
             const float* pair = out < job.blocks_out ? pair_weights(job, in, out, turned) : zeros;
-            transform_pair(pair, pair_address(job, in + 1, out), U + b * kLanes, job.U);
+            transform_pair<Tile>(pair, pair_address(job, in + 1, out), U + b * kLanes, job.U);
         }
     }
 }
 
-void conv3x3_weights(const Conv3x3Job& job, int task) {
-    transform_slab(job,
-                   task / job.chunks,
-                   task % job.chunks,
-                   job.all_weights + static_cast<size_t>(task) * kPositions * job.U);
+// One slab, for all tasks.
+template <class Tile>
+void weights_task(const Conv3x3Job& job, int task) {
+    transform_slab<Tile>(job,
+                         task / job.chunks,
+                         task % job.chunks,
+                         job.all_weights + static_cast<size_t>(task) * Tile::kPositions * job.U);
 }
 
 }  // namespace PYNST_ISA

@@ -20,6 +20,39 @@ struct Lanes {
     __m256 low, high;
 };
 
+struct Part {
+    __m256 v;
+};
+constexpr int kParts = 2;
+
+inline Part part(Lanes a, int i) {
+    return {i == 0 ? a.low : a.high};
+}
+inline void set_part(Lanes& a, int i, Part value) {
+    (i == 0 ? a.low : a.high) = value.v;
+}
+inline void store(float* p, Part a) {
+    _mm256_storeu_ps(p, a.v);
+}
+inline Part operator+(Part a, Part b) {
+    return {_mm256_add_ps(a.v, b.v)};
+}
+inline Part operator-(Part a, Part b) {
+    return {_mm256_sub_ps(a.v, b.v)};
+}
+inline Part operator*(Part a, Part b) {
+    return {_mm256_mul_ps(a.v, b.v)};
+}
+inline Part fma(Part a, Part b, Part c) {
+    return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+}
+inline Part fnma(Part a, Part b, Part c) {
+    return {_mm256_fnmadd_ps(a.v, b.v, c.v)};
+}
+inline Part relu(Part a) {
+    return {_mm256_max_ps(_mm256_setzero_ps(), a.v)};  // first operand zero: NaN stays NaN
+}
+
 inline Lanes zero() {
     return {_mm256_setzero_ps(), _mm256_setzero_ps()};
 }
@@ -50,8 +83,7 @@ inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
     return {_mm256_fnmadd_ps(a.low, b.low, c.low), _mm256_fnmadd_ps(a.high, b.high, c.high)};
 }
 inline Lanes relu(Lanes a) {
-    const __m256 o = _mm256_setzero_ps();  // first operand zero: NaN stays NaN
-    return {_mm256_max_ps(o, a.low), _mm256_max_ps(o, a.high)};
+    return {relu(part(a, 0)).v, relu(part(a, 1)).v};
 }
 inline uint16_t greater(Lanes a, Lanes b) {
     const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_GT_OQ));

@@ -23,6 +23,16 @@ struct Lanes {
     __m512 v;
 };
 
+using Part = Lanes;
+constexpr int kParts = 1;
+
+inline Part part(Lanes a, int) {
+    return a;
+}
+inline void set_part(Lanes& a, int, Part value) {
+    a = value;
+}
+
 inline Lanes zero() {
     return {_mm512_setzero_ps()};
 }

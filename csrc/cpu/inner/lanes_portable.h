@@ -40,6 +40,21 @@ struct Lanes {
     Four v[4];
 };
 
+// One register of the sixteen lanes, for functions that want more numbers at a time than registers
+// could hold of all sixteen.
+using Part = Four;
+constexpr int kParts = 4;
+
+inline Part part(Lanes a, int i) {
+    return a.v[i];
+}
+inline void set_part(Lanes& a, int i, Part value) {
+    a.v[i] = value;
+}
+inline void store(float* p, Part a) {
+    __builtin_memcpy(p, &a, sizeof a);
+}
+
 template <class Op>
 inline Lanes each(Op op) {
     return {{op(0), op(1), op(2), op(3)}};
@@ -62,7 +77,7 @@ inline Lanes load(const float* p) {
 }
 inline void store(float* p, Lanes a) {
     for (int i = 0; i < 4; ++i) {
-        __builtin_memcpy(p + 4 * i, &a.v[i], sizeof a.v[i]);
+        store(p + 4 * i, a.v[i]);
     }
 }
 inline Lanes operator+(Lanes a, Lanes b) {
@@ -76,20 +91,26 @@ inline Lanes operator*(Lanes a, Lanes b) {
 }
 // a b + c and c - a b, rounded once where the processor can.
 #if defined(__aarch64__)
-inline Lanes fma(Lanes a, Lanes b, Lanes c) {
-    return each([&](int i) { return Four(vfmaq_f32(c.v[i], a.v[i], b.v[i])); });
+inline Part fma(Part a, Part b, Part c) {
+    return vfmaq_f32(c, a, b);
 }
-inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
-    return each([&](int i) { return Four(vfmsq_f32(c.v[i], a.v[i], b.v[i])); });
+inline Part fnma(Part a, Part b, Part c) {
+    return vfmsq_f32(c, a, b);
 }
 #else
-inline Lanes fma(Lanes a, Lanes b, Lanes c) {
+inline Part fma(Part a, Part b, Part c) {
     return a * b + c;
 }
-inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
+inline Part fnma(Part a, Part b, Part c) {
     return c - a * b;
 }
 #endif
+inline Lanes fma(Lanes a, Lanes b, Lanes c) {
+    return each([&](int i) { return fma(a.v[i], b.v[i], c.v[i]); });
+}
+inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
+    return each([&](int i) { return fnma(a.v[i], b.v[i], c.v[i]); });
+}
 // Lanes whose bit is set become all ones.
 inline FourInts spread(uint16_t bits, int i) {
     const FourInts one = FourInts{1, 2, 4, 8} << (4 * i);
@@ -106,8 +127,11 @@ inline Lanes where(uint16_t bits, Lanes a) {
     return each([&](int i) { return Four(FourInts(a.v[i]) & spread(bits, i)); });
 }
 // max(0, a); NaN stays NaN.
+inline Part relu(Part a) {
+    return Part(FourInts(a) & ~(a <= Part{}));
+}
 inline Lanes relu(Lanes a) {
-    return each([&](int i) { return Four(FourInts(a.v[i]) & ~(a.v[i] <= Four{})); });
+    return each([&](int i) { return relu(a.v[i]); });
 }
 // One bit per lane: a > b; false where either is NaN.
 #if defined(__aarch64__)

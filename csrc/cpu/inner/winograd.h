@@ -1,71 +1,153 @@
-// winograd.h: the three one-dimensional transforms of Winograd's F(4, 3), sixteen lanes at a time.
+// winograd.h: the one-dimensional transforms of Winograd's F(4, 3) and F(6, 3), one part of
+// the sixteen lanes at a time: of all lanes at once most processors would have too few registers.
 //
-// Four outputs of a filter of three taps from six inputs, with the interpolation points 0, +-a, +-b
-// and infinity:  y = A^T ((G w) * (B^T d)).  The points are chosen for accuracy, twice:
+// m outputs of a filter of three taps from m + 2 inputs, with the interpolation points 0, m / 2
+// pairs +-p, and infinity:  y = A^T ((G w) * (B^T d)).  The points are chosen for accuracy, twice:
 //
 // * The usual 0, +-1, +-2 would lose a factor of two to three against points near 5/8 and 3/2.
 // * B^T and G are exact (short binary fractions), A^T is not. What its rounded numbers leave is not
 //   noise but the same relative error in every output of every layer, and the loss has it to the
-//   fourth power. With 5/8 and 3/2 it would be 4.5e-8; with the points below it is less than 4e-9.
+//   fourth power. With 5/8 and 3/2 it would be 4.5e-8, with 1/2, 1 and 2 up to 3e-8; with the points
+//   below it is less than 1e-8.
+//
+// The rounding noise of F(6, 3) is two to three times that of F(4, 3).
 
 namespace pynst {
 namespace PYNST_ISA {
 
-constexpr int kOut = 4;                // outputs of a tile along one side
-constexpr int kIn = kOut + 2;          // inputs
-constexpr int kPositions = kIn * kIn;  // of the transformed tile
+template <int kPairs>
+constexpr double kPoints[kPairs] = {};
+template <>
+constexpr double kPoints<2>[2] = {41.0 / 64, 23.0 / 16};
+template <>
+constexpr double kPoints<3>[3] = {1.0 / 2, 61.0 / 64, 2.0};
 
-// In double precision, so that each number of A^T is rounded once.
-constexpr double kA = 41.0 / 64, kA2 = kA * kA, kA3 = kA2 * kA;
-constexpr double kB = 23.0 / 16, kB2 = kB * kB, kB3 = kB2 * kB;
+// What follows from the points, in double precision, so that each number is rounded once.
+template <int kPairs>
+struct Coefficients {
+    // prod (t - p^2) over all pairs and over all but one, as polynomials in t, lowest power first
+    double all[kPairs + 1], others[kPairs][kPairs];
+    double finite[2 * kPairs][kPairs], zero;  // A^T: row r, at the points +-p and at 0
 
-inline Lanes constant(double x) {
-    return broadcast(static_cast<float>(x));
+    constexpr Coefficients() : all(), others(), finite(), zero() {
+        expand(kPairs, all);
+        zero = 1 / all[0];
+        for (int i = 0; i < kPairs; ++i) {
+            expand(i, others[i]);
+            const double p = kPoints<kPairs>[i];
+            double product = 2 * p * p, power = 1;
+            for (int j = 0; j < kPairs; ++j) {
+                const double q = kPoints<kPairs>[j];
+                product *= j == i ? 1 : p * p - q * q;
+            }
+            for (int r = 0; r < 2 * kPairs; ++r, power *= p) {
+                finite[r][i] = power / product;
+            }
+        }
+    }
+
+   private:
+    static constexpr void expand(int skipped, double* c) {
+        c[0] = 1;
+        int degree = 0;
+        for (int i = 0; i < kPairs; ++i) {
+            if (i == skipped) {
+                continue;
+            }
+            const double square = kPoints<kPairs>[i] * kPoints<kPairs>[i];
+            c[++degree] = 1;
+            for (int k = degree - 1; k > 0; --k) {
+                c[k] = c[k - 1] - square * c[k];
+            }
+            c[0] *= -square;
+        }
+    }
+};
+
+inline Part constant(double x) {
+    return part(broadcast(static_cast<float>(x)), 0);
 }
 
-// v = B^T d
-inline void transform_input(const Lanes* d, Lanes* v) {
-    const Lanes product = constant(kA2 * kB2), sum = constant(kA2 + kB2);
-    v[0] = fma(product, d[0], fnma(sum, d[2], d[4]));
-    Lanes even = fnma(constant(kB2), d[2], d[4]), odd = fnma(constant(kB2), d[1], d[3]);
-    v[1] = fma(constant(kA), odd, even);
-    v[2] = fnma(constant(kA), odd, even);
-    even = fnma(constant(kA2), d[2], d[4]);
-    odd = fnma(constant(kA2), d[1], d[3]);
-    v[3] = fma(constant(kB), odd, even);
-    v[4] = fnma(constant(kB), odd, even);
-    v[5] = fma(product, d[1], fnma(sum, d[3], d[5]));
-}
+// A tile of kOut x kOut outputs. Its functions have to be inlined, so that the numbers stay in
+// registers; left alone, the compiler does not.
+template <int kSide>
+struct Tile {
+    static constexpr int kOut = kSide;            // outputs along one side
+    static constexpr int kIn = kOut + 2;          // inputs
+    static constexpr int kPositions = kIn * kIn;  // of the transformed tile
+    static constexpr int kPairs = kOut / 2;
+    static constexpr Coefficients<kPairs> k = {};
 
-// The rows of G are (1, p, p^2) for the finite points p, and (0, 0, 1). What they lack, a factor of
-// one over the product of (p - q) over the other finite points q, is made up for in A^T: there it
-// costs one operation, here it would cost five.
-//
-// u = G w
-inline void transform_weights(const Lanes* w, Lanes* u) {
-    u[0] = w[0];
-    Lanes even = fma(constant(kA2), w[2], w[0]);
-    u[1] = fma(constant(kA), w[1], even);
-    u[2] = fnma(constant(kA), w[1], even);
-    even = fma(constant(kB2), w[2], w[0]);
-    u[3] = fma(constant(kB), w[1], even);
-    u[4] = fnma(constant(kB), w[1], even);
-    u[5] = w[2];
-}
+    // v = B^T d
+    PYNST_INLINE static void transform_input(const Part* d, Part* v) {
+        v[0] = polynomial<kPairs>(k.all, d);
+        PYNST_UNROLL
+        for (int i = 0; i < kPairs; ++i) {
+            const Part odd = polynomial<kPairs - 1>(k.others[i], d + 1);
+            const Part even = polynomial<kPairs - 1>(k.others[i], d + 2);
+            v[1 + 2 * i] = fma(constant(kPoints<kPairs>[i]), odd, even);
+            v[2 + 2 * i] = fnma(constant(kPoints<kPairs>[i]), odd, even);
+        }
+        v[kIn - 1] = polynomial<kPairs>(k.all, d + 1);
+    }
 
-constexpr double kScale0 = 1 / (kA2 * kB2);
-constexpr double kScaleA = 1 / (2 * kA2 * (kA2 - kB2)), kScaleB = 1 / (2 * kB2 * (kB2 - kA2));
+    // The rows of G are (1, p, p^2) for the finite points p, and (0, 0, 1). What they lack, a factor
+    // of one over the product of (p - q) over the other finite points q, is made up for in A^T:
+    // there it costs one operation, here it would cost one for each.
+    //
+    // u = G w
+    PYNST_INLINE static void transform_weights(const Part* w, Part* u) {
+        u[0] = w[0];
+        PYNST_UNROLL
+        for (int i = 0; i < kPairs; ++i) {
+            const double p = kPoints<kPairs>[i];
+            const Part even = fma(constant(p * p), w[2], w[0]);
+            u[1 + 2 * i] = fma(constant(p), w[1], even);
+            u[2 + 2 * i] = fnma(constant(p), w[1], even);
+        }
+        u[kIn - 1] = w[2];
+    }
 
-// y = A^T m
-inline void transform_output(const Lanes* m, Lanes* y) {
-    const Lanes sum_a = m[1] + m[2], difference_a = m[1] - m[2];
-    const Lanes sum_b = m[3] + m[4], difference_b = m[3] - m[4];
-    y[0] = fma(constant(kScaleB), sum_b, fma(constant(kScaleA), sum_a, constant(kScale0) * m[0]));
-    y[1] = fma(constant(kScaleB * kB), difference_b, constant(kScaleA * kA) * difference_a);
-    y[2] = fma(constant(kScaleB * kB2), sum_b, constant(kScaleA * kA2) * sum_a);
-    y[3] = fma(
-        constant(kScaleB * kB3), difference_b, fma(constant(kScaleA * kA3), difference_a, m[5]));
-}
+    // y = A^T m
+    PYNST_INLINE static void transform_output(const Part* m, Part* y) {
+        Part sums[kPairs], differences[kPairs];
+        PYNST_UNROLL
+        for (int i = 0; i < kPairs; ++i) {
+            sums[i] = m[1 + 2 * i] + m[2 + 2 * i];
+            differences[i] = m[1 + 2 * i] - m[2 + 2 * i];
+        }
+        PYNST_UNROLL
+        for (int r = 0; r < kOut; ++r) {
+            const Part* from = r % 2 == 0 ? sums : differences;
+            const double* row = k.finite[r];
+            Part sum;
+            if (r == 0) {
+                sum = fma(constant(row[0]), from[0], constant(k.zero) * m[0]);
+            } else if (r == kOut - 1) {
+                sum = fma(constant(row[0]), from[0], m[kIn - 1]);
+            } else {
+                sum = constant(row[0]) * from[0];
+            }
+            PYNST_UNROLL
+            for (int i = 1; i < kPairs; ++i) {
+                sum = fma(constant(row[i]), from[i], sum);
+            }
+            y[r] = sum;
+        }
+    }
+
+   private:
+    // The sum over j of c[j] d[2 j], where c[kDegree] is 1.
+    template <int kDegree>
+    PYNST_INLINE static Part polynomial(const double* c, const Part* d) {
+        Part sum = d[2 * kDegree];
+        PYNST_UNROLL
+        for (int j = kDegree - 1; j >= 0; --j) {
+            sum = fma(constant(c[j]), d[2 * j], sum);
+        }
+        return sum;
+    }
+};
 
 }  // namespace PYNST_ISA
 }  // namespace pynst
