@@ -127,6 +127,8 @@ Conv3x3Job backward_job(const Threads& threads, ConvShape s) {
 }
 
 void run(Threads& threads, Conv3x3Job job, void* memory) {
+    const int step = job.pool == Pooling::none ? 1 : 2;
+    job.past_caches = past_caches(job.y, job.blocks_out, job.H / step, job.W / step);
     const Scratch scratch(job);
     float* const weights = static_cast<float*>(memory);
     float* const tiles = weights + scratch.weights;

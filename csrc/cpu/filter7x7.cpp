@@ -70,6 +70,7 @@ void filter7x7(Threads& threads,
     PlanarJob job = make_job(s, packed, planes);
     job.image = x;
     job.features = y;
+    job.past_caches = past_caches(y, job.blocks, s.H, s.W);
     job.features_bits = bits;
     const size_t floats = task_bytes(s) / sizeof(float);
     threads.run(ceil_div(s.H, kStrip), [&](int task, int thread) {

@@ -67,6 +67,7 @@ void image_conv3x3_relu(Threads& threads,
     job.image = x;
     job.bias = bias;
     job.features = y;
+    job.past_caches = past_caches(y, job.blocks, s.H, s.W);
     job.features_bits = bits;
     const size_t floats = task_bytes(s) / sizeof(float);
     threads.run(ceil_div(s.H, kStrip), [&](int task, int thread) {

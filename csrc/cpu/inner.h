@@ -30,6 +30,7 @@ struct Conv3x3Job {
     bool transposed;         // backward: the weights' C are the outputs here, taps reversed
     const float* bias;       // null: no bias and no ReLU either
     float* y;                // pooled where `pool` says so
+    bool past_caches;        // how y is stored
     uint16_t* bits;          // of the ReLU, never pooled, or null
     uint32_t* pool_choices;  // of the maximum pooling, or null
     Pooling pool;
@@ -53,6 +54,7 @@ struct PlanarJob {
     const float* bias;      // size 3 only
     const float* image;     // forward: in; (3, H, W)
     float* features;        // forward: out
+    bool past_caches;       // how the features are stored
     uint16_t* features_bits;
     const float* dy;  // backward: in
     const uint16_t* dy_bits;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 
 #include "inner.h"
 
@@ -16,6 +18,14 @@ constexpr int ceil_div(int a, int b) {
 // Pieces of scratch begin at multiples of 64 bytes, the length of a cache line.
 constexpr size_t round_up(size_t bytes) {
     return (bytes + 63) / 64 * 64;
+}
+
+// Whether blocks of H x W pixels, to be written to `to`, are more than caches hold until the next op
+// reads them. Past the caches they are written without being fetched first.
+inline bool past_caches(const float* to, int blocks, int H, int W) {
+    constexpr size_t kCached = 24 << 20;
+    const size_t bytes = static_cast<size_t>(blocks) * H * W * kLanes * sizeof(float);
+    return bytes > kCached && reinterpret_cast<uintptr_t>(to) % 64 == 0;
 }
 
 // Bytes that a task of a planar op needs, for `groups` groups of 16 filters of 2 radius + 1 taps.

@@ -19,6 +19,16 @@ inline int ceil_div(int a, int b) {
     return (a + b - 1) / b;
 }
 
+// Stores a result of `job`.
+template <class Job>
+inline void put(const Job& job, float* to, Lanes value) {
+    if (job.past_caches) {
+        stream(to, value);
+    } else {
+        store(to, value);
+    }
+}
+
 // Of sixteen 2-bit choices: one bit for each that equals q.
 inline uint16_t chosen(uint32_t choices, int q) {
     const uint32_t different = choices ^ (0x55555555u * static_cast<uint32_t>(q));

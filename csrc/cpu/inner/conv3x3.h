@@ -102,6 +102,9 @@ void output_task(const Conv3x3Job& job, int task, float* scratch) {
             transform_back<Tile, true, true>(job, first, blocks, range.first, range.count, M);
         }
     }
+    if (job.past_caches) {
+        end_stream();
+    }
 }
 
 // ---- the entries of the table -------------------------------------------------------------------

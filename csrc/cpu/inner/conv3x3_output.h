@@ -15,7 +15,7 @@ inline void store_tile(
         PYNST_UNROLL
         for (int c = 0; c < kOut; ++c) {
             if (r < rows && c < columns) {
-                store(to + (static_cast<size_t>(r) * job.W + c) * kLanes, y[r][c]);
+                put(job, to + (static_cast<size_t>(r) * job.W + c) * kLanes, y[r][c]);
             }
         }
     }
@@ -55,12 +55,13 @@ inline void store_pooled(
             const size_t pixel = (static_cast<size_t>(block) * h + top / 2 + r) * w + left / 2 + c;
             const Lanes *above = y[2 * r] + 2 * c, *below = y[2 * r + 1] + 2 * c;
             if (job.pool == Pooling::average) {
-                store(job.y + pixel * kLanes, average(above[0], above[1], below[0], below[1]));
+                put(job, job.y + pixel * kLanes, average(above[0], above[1], below[0], below[1]));
                 continue;
             }
             uint32_t choices;
-            store(job.y + pixel * kLanes,
-                  maximum(above[0], above[1], below[0], below[1], &choices));
+            put(job,
+                job.y + pixel * kLanes,
+                maximum(above[0], above[1], below[0], below[1], &choices));
             if (job.pool_choices != nullptr) {
                 job.pool_choices[pixel] = choices;
             }
@@ -128,7 +129,9 @@ void transform_back(
         for (int t = 0; t < tiles; ++t, tile.next()) {
             const float* m = M + (static_cast<size_t>(block - first) * job.tiles + t) * kLanes;
             const int top = tile.row * kOut, left = tile.column * kOut;
-            claim_outputs<Tile, kPool>(job, block, top, left + kOut);
+            if (!job.past_caches) {
+                claim_outputs<Tile, kPool>(job, block, top, left + kOut);
+            }
             Lanes y[kOut][kOut];
             transform_tile_back<Tile, kRelu>(m, job.M, bias, y);
             if (kRelu && job.bits != nullptr) {

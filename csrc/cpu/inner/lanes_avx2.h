@@ -67,6 +67,13 @@ inline void store(float* p, Lanes a) {
     _mm256_storeu_ps(p, a.low);
     _mm256_storeu_ps(p + 8, a.high);
 }
+inline void stream(float* p, Lanes a) {
+    _mm256_stream_ps(p, a.low);
+    _mm256_stream_ps(p + 8, a.high);
+}
+inline void end_stream() {
+    _mm_sfence();
+}
 inline Lanes operator+(Lanes a, Lanes b) {
     return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
 }

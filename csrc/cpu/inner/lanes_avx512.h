@@ -45,6 +45,12 @@ inline Lanes load(const float* p) {
 inline void store(float* p, Lanes a) {
     _mm512_storeu_ps(p, a.v);
 }
+inline void stream(float* p, Lanes a) {
+    _mm512_stream_ps(p, a.v);
+}
+inline void end_stream() {
+    _mm_sfence();
+}
 inline Lanes operator+(Lanes a, Lanes b) {
     return {_mm512_add_ps(a.v, b.v)};
 }

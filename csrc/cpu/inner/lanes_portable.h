@@ -80,6 +80,12 @@ inline void store(float* p, Lanes a) {
         store(p + 4 * i, a.v[i]);
     }
 }
+// Stores past the caches, where the processor can; p is a multiple of 64 bytes. Other threads see it
+// for certain only after end_stream().
+inline void stream(float* p, Lanes a) {
+    store(p, a);
+}
+inline void end_stream() {}
 inline Lanes operator+(Lanes a, Lanes b) {
     return each([&](int i) { return a.v[i] + b.v[i]; });
 }

@@ -100,7 +100,7 @@ inline void correlate(const float* lines,
 inline void store_rectified(const PlanarJob& job, int block, size_t pixel, Lanes value) {
     const size_t at = static_cast<size_t>(block) * job.H * job.W + pixel;
     const Lanes y = relu(value);
-    store(job.features + at * kLanes, y);
+    put(job, job.features + at * kLanes, y);
     if (job.features_bits != nullptr) {
         job.features_bits[at] = greater(y, zero());
     }
@@ -147,7 +147,7 @@ inline void planar_pixels(const PlanarJob& job,
         for (int b = 0; b < B; ++b) {
             planes |= planes_of(job, group + b);
         }
-        for (int b = 0; b < B && kSize == 3; ++b) {  // where the next pixels will be written to
+        for (int b = 0; b < B && kSize == 3 && !job.past_caches; ++b) {  // for the next pixels
             const size_t at = (static_cast<size_t>(group + b) * job.H * job.W + pixel + T) * kLanes;
             for (int t = 0; t < T; ++t) {
                 __builtin_prefetch(job.features + at + t * kLanes, 1, 3);
@@ -189,6 +189,9 @@ void planar_forward(const PlanarJob& job, int task, float* scratch) {
                 }
             }
         }
+    }
+    if (job.past_caches) {
+        end_stream();
     }
 }
 
