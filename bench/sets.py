@@ -66,7 +66,7 @@ def _full(threads: int) -> closure.Plan:
         more, most = (_MORE, _MAX) if count == threads else ((), ())
         plan.append((256, count, (*_FULL, *more), 3, 4))
         plan.append((512, count, (*_FULL, *most), 3, 3))
-        plan.append((1024, count, (*_PEERS, "torch-compile"), 2, 2))
+        plan.append((1024, count, _FULL, 2, 2))
     return plan
 
 
