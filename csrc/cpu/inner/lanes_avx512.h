@@ -15,6 +15,7 @@ constexpr int kTiles = 14;  // 14 x 2 accumulators + 2 weights + 1 broadcast of 
 constexpr int kBlocks = 2;
 constexpr int kPanelBlocks = 2;
 constexpr int kAheads = 16;
+constexpr int kImagePixels = 8;  // 8 x 2 sums + 10 pixels, each for three taps + 2 weights
 constexpr int kGramRows = 8;
 constexpr int kGramBlocks = 3;
 constexpr int kPixels = 8;

@@ -11,8 +11,8 @@ namespace PYNST_ISA {
 //   out  blocks out_stride floats apart, each (T, 16); with kAdd the sums are added to it
 //
 // Meanwhile lines from `ahead` on, every ahead_step floats, are fetched to the second-level cache,
-// kAheads of them for each block.
-template <int T, int B, bool kAdd>
+// kFetched of them for each block.
+template <int T, int B, bool kAdd, int kFetched = kAheads>
 inline void multiply_block(const float* v,
                            size_t v_stride,
                            const float* u,
@@ -33,7 +33,7 @@ inline void multiply_block(const float* v,
     // power, and each instruction beside them takes something of its clock rate.
     for (int block = 0; block < blocks; ++block, v += v_stride, u += kLanes * kBlocks * kLanes) {
         PYNST_UNROLL
-        for (int i = 0; i < kAheads; ++i, ahead += ahead_step) {
+        for (int i = 0; i < kFetched; ++i, ahead += ahead_step) {
             __builtin_prefetch(ahead, 0, 2);
         }
         PYNST_UNROLL
@@ -64,7 +64,7 @@ inline void multiply_block(const float* v,
 }
 
 // The same for a number of rows known only at run time, 1 <= rows <= T.
-template <int T, int B, bool kAdd>
+template <int T, int B, bool kAdd, int kFetched = kAheads>
 inline void multiply(int rows,
                      const float* v,
                      size_t v_stride,
@@ -75,9 +75,11 @@ inline void multiply(int rows,
                      const float* ahead,
                      size_t ahead_step) {
     if (rows == T) {
-        multiply_block<T, B, kAdd>(v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
+        multiply_block<T, B, kAdd, kFetched>(
+            v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
     } else if constexpr (T > 1) {
-        multiply<T - 1, B, kAdd>(rows, v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
+        multiply<T - 1, B, kAdd, kFetched>(
+            rows, v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
     }
 }
 

@@ -97,22 +97,36 @@ inline void correlate(const float* lines,
     }
 }
 
-inline void store_rectified(const PlanarJob& job, int block, size_t pixel, Lanes value) {
-    const size_t at = static_cast<size_t>(block) * job.H * job.W + pixel;
-    const Lanes y = relu(value);
-    put(job, job.features + at * kLanes, y);
-    if (job.features_bits != nullptr) {
-        job.features_bits[at] = greater(y, zero());
+// Where the features of one block from one pixel on go.
+struct Rectified {
+    const PlanarJob& job;
+    float* features;
+    uint16_t* bits;
+
+    Rectified(const PlanarJob& planar, int block, size_t pixel) : job(planar) {
+        const size_t at = static_cast<size_t>(block) * job.H * job.W + pixel;
+        features = job.features + at * kLanes;
+        bits = job.features_bits == nullptr ? nullptr : job.features_bits + at;
     }
-}
+    void store(int t, Lanes value) const {
+        const Lanes y = relu(value);
+        put(job, features + t * kLanes, y);
+        if (bits != nullptr) {
+            bits[t] = greater(y, zero());
+        }
+    }
+};
 
 // Size 3: a group of filters is a channel block; add the bias, rectify.
 template <int T, int B>
 inline void finish_image_conv(const PlanarJob& job, int group, size_t pixel, Lanes (*sums)[B]) {
+    PYNST_UNROLL
     for (int b = 0; b < B; ++b) {
         const Lanes bias = load(job.bias + (group + b) * kLanes);
+        const Rectified to(job, group + b, pixel);
+        PYNST_UNROLL
         for (int t = 0; t < T; ++t) {
-            store_rectified(job, group + b, pixel + t, sums[t][b] + bias);
+            to.store(t, sums[t][b] + bias);
         }
     }
 }
@@ -122,11 +136,12 @@ template <int T, int B>
 inline void finish_filter(const PlanarJob& job, int group, size_t pixel, Lanes (*sums)[B]) {
     for (int b = 0; b < B; ++b) {
         const int block = 2 * (group + b);
+        const Rectified first(job, block, pixel), second(job, block + 1, pixel);
         for (int t = 0; t < T; ++t) {
             const Lanes z = sums[t][b], minus = zero() - z;
-            store_rectified(job, block, pixel + t, zip_low(z, minus));
+            first.store(t, zip_low(z, minus));
             if (block + 1 < job.blocks) {
-                store_rectified(job, block + 1, pixel + t, zip_high(z, minus));
+                second.store(t, zip_high(z, minus));
             }
         }
     }
@@ -168,7 +183,7 @@ inline void planar_pixels(const PlanarJob& job,
 
 template <int kSize>
 void planar_forward(const PlanarJob& job, int task, float* scratch) {
-    constexpr int radius = kSize / 2;
+    constexpr int radius = kSize / 2, T = kSize == 3 ? kImagePixels : kTiles;
     const int begin = task * job.strip, end = min(begin + job.strip, job.H);
     const int rows = end - begin + 2 * radius, line = job.W + 2 * radius;
     const int groups = kSize == 3 ? job.blocks : ceil_div(job.blocks, 2);
@@ -176,16 +191,15 @@ void planar_forward(const PlanarJob& job, int task, float* scratch) {
     pad_rows(job, radius, begin - radius, rows, scratch);
     for (int y = begin; y < end; ++y) {
         for (int group = 0; group < groups; group += kBlocks) {
-            for (int x = 0; x < job.W; x += kTiles) {
+            for (int x = 0; x < job.W; x += T) {
                 const float* lines = scratch + static_cast<size_t>(y - begin) * line + x;
                 const size_t pixel = static_cast<size_t>(y) * job.W + x;
-                const int count = min(kTiles, job.W - x);
+                const int count = min(T, job.W - x);
                 if (groups - group >= kBlocks) {
-                    planar_pixels<kSize, kTiles, kBlocks>(
+                    planar_pixels<kSize, T, kBlocks>(
                         job, count, lines, plane_stride, line, group, pixel);
                 } else {
-                    planar_pixels<kSize, kTiles, 1>(
-                        job, count, lines, plane_stride, line, group, pixel);
+                    planar_pixels<kSize, T, 1>(job, count, lines, plane_stride, line, group, pixel);
                 }
             }
         }
@@ -253,16 +267,29 @@ struct GatedRows {
     }
 
     void fill(int y, float* to) const {
-        for (int group = 0; group < groups; ++group) {
-            for (int i = 0; i < line; ++i, to += kLanes) {
-                const int x = i - 2 * radius;
-                const bool inside = y >= 0 && y < job.H && x >= 0 && x < job.W;
-                const size_t pixel = static_cast<size_t>(y) * job.W + x;
-                if (kSize == 3) {
-                    const size_t at = static_cast<size_t>(group) * job.H * job.W + pixel + job.W;
-                    __builtin_prefetch(job.dy + at * kLanes, 0, 2);
-                }
-                store(to, inside ? gated_group<kSize>(job, group, pixel) : zero());
+        const bool inside = y >= 0 && y < job.H;
+        const int begin = 2 * radius, end = inside ? begin + job.W : begin;
+        for (int group = 0; group < groups; ++group, to += line * kLanes) {
+            for (int i = 0; i < begin; ++i) {
+                store(to + i * kLanes, zero());
+            }
+            const size_t pixel = static_cast<size_t>(y) * job.W;
+            for (int i = begin; i < end; ++i) {
+                store(to + i * kLanes, gated_group<kSize>(job, group, pixel + i - begin));
+            }
+            for (int i = end; i < line; ++i) {
+                store(to + i * kLanes, zero());
+            }
+        }
+    }
+
+    // Fetches kPixels gradients of a group in row y, to the second-level cache.
+    void prefetch(int group, int y, int x) const {
+        if (kSize == 3 && y < job.H) {
+            const size_t at = (static_cast<size_t>(group) * job.H + y) * job.W + x;
+            PYNST_UNROLL
+            for (int t = 0; t < kPixels; ++t) {
+                __builtin_prefetch(job.dy + (at + t) * kLanes, 0, 2);
             }
         }
     }
@@ -321,6 +348,7 @@ inline void padded_row(
             const int planes = planes_of(job, group);
             const float* weights = job.weights + group * group_stride;
             const size_t offset = (static_cast<size_t>(group) * gated_rows.line + x) * kLanes;
+            gated_rows.prefetch(group, q + radius + 1, x);
             if (planes == kAllPlanes) {
                 correlate_backward<kSize, kPlanes>(rows, offset, weights, 0, totals);
                 continue;

@@ -184,7 +184,8 @@ inline void style_gradient_part(const StyleGradientJob& job,
                     __builtin_prefetch(F + next + t * kLanes, 0, 2);
                     __builtin_prefetch(out + next + t * kLanes, 1, 2);
                 }
-                multiply<kTiles, 1, true>(count, rows, v_stride, D, job.blocks, out, apart, D, 0);
+                multiply<kTiles, 1, true, 0>(
+                    count, rows, v_stride, D, job.blocks, out, apart, nullptr, 0);
             } else {
                 const float* ahead = (turn % 2 == 0 ? job.F : job.dF) +
                                      (block + turn / 2 % kBlocks) * apart + begin * kLanes + next;
