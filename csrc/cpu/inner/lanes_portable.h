@@ -100,10 +100,10 @@ inline Lanes operator*(Lanes a, Lanes b) {
 // a b + c and c - a b, rounded once where the processor can.
 #if defined(__aarch64__)
 inline Part fma(Part a, Part b, Part c) {
-    return vfmaq_f32(c, a, b);
+    return Part(vfmaq_f32(c, a, b));
 }
 inline Part fnma(Part a, Part b, Part c) {
-    return vfmsq_f32(c, a, b);
+    return Part(vfmsq_f32(c, a, b));
 }
 #else
 inline Part fma(Part a, Part b, Part c) {
