@@ -56,17 +56,20 @@ def choice(*allowed: str) -> Callable[[str, Any], Any]:
 def number(low: float, high: float = math.inf, *, whole: bool = False) -> Callable[[str, Any], Any]:
     """A finite number in [low, high]."""
     wanted = "a whole number" if whole else "a number"
-    span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+    most = f"{high}" if whole else f"{high:g}"
+    span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {most}"
 
     def check(name: str, value: Any) -> Any:
         try:
             clean = float(value)
+            if whole and clean == math.floor(clean):
+                clean = int(value)  # a float has not all digits of a large number
         except (TypeError, ValueError, OverflowError):
             clean = math.nan
         right = math.isfinite(clean) and low <= clean <= high and not isinstance(value, (bool, str))
         if not right or (whole and clean != math.floor(clean)):
             raise OptionError(f"{name} must be {wanted} {span}, got {value!r}")
-        return int(clean) if whole else clean
+        return clean
 
     check.parse = int if whole else float  # type: ignore[attr-defined]
     return check

@@ -62,6 +62,13 @@ def test_layers_may_be_names_words_or_a_mapping():
     assert TransferOptions(content_layers="conv4_2").content_layers == (("relu4_2", 1.0),)
 
 
+@pytest.mark.parametrize("seed", [2**53 + 1, 2**63 - 512, 2**63 - 1])
+def test_large_whole_numbers_are_kept_to_the_last_digit(seed):
+    assert TransferOptions(seed=seed).seed == seed
+    with pytest.raises(OptionError, match="from 0 to 9223372036854775807, got 9223372036854775808"):
+        TransferOptions(seed=2**63)
+
+
 def test_changes_keep_what_they_do_not_name():
     options = with_changes(TransferOptions(seed=5), {"iterations": 7})
     assert (options.seed, options.iterations) == (5, (7,))
