@@ -9,6 +9,7 @@
 #include "inner/conv3x3_output.h"
 #include "inner/conv3x3.h"
 #include "inner/planar.h"
+#include "inner/planar_backward.h"
 #include "inner/reductions.h"
 // clang-format on
 
