@@ -359,7 +359,7 @@ LONG = 3000, 200
 
 def _winograd(H: int, W: int) -> float:
     """Tolerance of a 3x3 convolution: many tiles may be larger ones, which round more coarsely."""
-    return 5e-6 if H * W > 3000 else 3e-6
+    return 8e-6 if H * W > 2000 else 3e-6
 
 
 def _cases() -> list[OpCase]:
@@ -375,7 +375,8 @@ def _cases() -> list[OpCase]:
     for C, N, H, W in [
         (4, 8, 1, 1), (8, 4, 2, 3), (16, 16, 5, 4), (20, 40, 7, 13), (32, 48, 17, 9),
         (64, 64, 3, 61), (64, 128, 33, 31), (128, 128, 24, 18), (256, 512, 12, 10),
-        (512, 512, 6, 7), (80, 48, 16, 16), (32, 20, 53, 61), (40, 48, 73, 79), (4, 4, *LONG),
+        (512, 512, 6, 7), (80, 48, 16, 16), (32, 20, 53, 61), (40, 48, 73, 79), (264, 260, 53, 55),
+        (4, 4, *LONG),
     ]:  # fmt: skip
         sizes = {"C": C, "N": N, "H": H, "W": W}
         flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N) * H * W + 36.0 * C * N

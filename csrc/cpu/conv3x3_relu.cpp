@@ -7,14 +7,14 @@
 //           (N, H, W) and the bits of the forward pass. With pooling, dy has the pooled size.
 //   out     y (N, H, W), 2x2 pooled in the _pool ops, and one bit per ReLU; backward: dx (C, H, W).
 //   mapping Winograd F(4x4, 3x3): tiles of 6 x 6 inputs give 4 x 4 outputs for 36 instead of 144
-//           multiplications; F(6x6, 3x3) where tiles are many and channels few: 8 x 8 inputs, 6 x 6
-//           outputs, 64 instead of 324. A task has a block of tiles; it transforms them (V), then,
-//           for one panel of output channels after the other, multiplies position by position
-//           (M = V U) and transforms back. U, the transformed weights, is made beforehand where
-//           there are many blocks of tiles; with few, each task makes what it needs, chunk by chunk
-//           of input channels, and panels are shared out too. Both directions are the same code:
-//           backward the weights are read transposed and reversed. Bias, ReLU and pooling happen
-//           on the way out of the registers, the gates of ReLU and pooling on the way in.
+//           multiplications; F(6x6, 3x3) where tiles are many: 8 x 8 inputs, 6 x 6 outputs, 64
+//           instead of 324. A task has a block of tiles; it transforms them (V), then, for one
+//           panel of output channels after the other, multiplies position by position (M = V U)
+//           and transforms back. U, the transformed weights, is made beforehand where tiles
+//           outnumber channels; otherwise each task makes a panel of it at a time, and panels are
+//           shared out too. Both directions are the same code: backward the weights are read
+//           transposed and reversed. Bias, ReLU and pooling happen on the way out of the registers,
+//           the gates of ReLU and pooling on the way in.
 //   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
 //   order   each sum over C is one chain in the order of C, or with few tiles one chain for each
 //           chunk, added in order; never a matter of the partition into tasks.
@@ -32,24 +32,30 @@ namespace pynst {
 namespace {
 
 constexpr int kTaps = 9;
-constexpr int kChunkChannels = 64;  // input channels of a chunk
 
-// Tiles wanted in a task, of 4 x 4 and of 6 x 6 outputs.
-constexpr int kTaskTiles = 64, kLargeTaskTiles = 42;
+// Tiles wanted in a task that reads the weights transformed, of 4 x 4 and of 6 x 6 outputs; and in
+// one that transforms them.
+constexpr int kTaskTiles = 64, kLargeTaskTiles = 42, kOwnTaskTiles = 256;
 
-// Tiles of 6 x 6 outputs: a fifth fewer multiplications, but 64 instead of 36 positions of U to be
-// made, and to be read by each task. They pay up to so many channels, with so many tiles for each.
-constexpr int kLargeTileChannels = 256, kLargeTilesPerChannel = 3;
+// Input channels of a chunk, and up to which size of M in bytes there are chunks: what is added to
+// stays in the second-level cache with the chunk's U.
+constexpr int kChunkChannels = 64;
+constexpr size_t kChunkedBytes = 5 << 17;
+
+// Up to such a size U is shared by all tasks in any case.
+constexpr size_t kSharedWeightsBytes = 1 << 24;
 
 int tiles_of(const Conv3x3Job& job, int side) {
     return ceil_div(job.H, side) * ceil_div(job.W, side);
 }
 
+// Tiles of 6 x 6 outputs take a fifth fewer multiplications, if not too much of them is over the
+// border; but each position of U has to be made, too, which takes as long as so many tiles.
+constexpr int kWeightTiles = 20;
+
 bool wants_large_tiles(const Conv3x3Job& job) {
-    const int channels = std::max(job.blocks_in, job.blocks_out) * kLanes;
-    const int small = tiles_of(job, 4), large = tiles_of(job, 6);
-    return channels <= kLargeTileChannels && large >= kLargeTilesPerChannel * channels &&
-           64.0 * large < 0.9 * 36.0 * small;  // else too much of them is over the border
+    return 64.0 * (tiles_of(job, 6) + kWeightTiles) <
+           0.95 * 36.0 * (tiles_of(job, 4) + kWeightTiles);
 }
 
 // Of a transformed tile.
@@ -57,32 +63,55 @@ int positions(const Conv3x3Job& job) {
     return (job.tile + 2) * (job.tile + 2);
 }
 
-// Up to so many blocks of tiles each transforms the weights anew, a chunk at a time, which stays in
-// the second-level cache: that is less work than to read all of them from the third. Beyond, they
-// are transformed once.
-constexpr int kFewTileBlocks = 2;
+// M of one panel of all tiles.
+size_t panel_bytes(const Conv3x3Job& job) {
+    const size_t lines = static_cast<size_t>(positions(job)) * tiles_of(job, job.tile);
+    return lines * kPanelBlocks * kLanes * sizeof(float);
+}
+
+// Whether each task transforms the weights that it needs, a panel at a time. With few tiles that is
+// done in the second-level cache. Otherwise, with fewer tiles than channels U is larger than V, and
+// a large U had better not pass from thread to thread.
+bool transforms_own_weights(const Conv3x3Job& job) {
+    const size_t pairs = static_cast<size_t>(job.blocks_in) * job.blocks_out * kLanes * kLanes;
+    return panel_bytes(job) <= kChunkedBytes ||
+           (tiles_of(job, job.tile) <= std::max(job.blocks_in, job.blocks_out) * kLanes &&
+            positions(job) * pairs * sizeof(float) > kSharedWeightsBytes);
+}
 
 // Cuts the work of `job`, whose sizes are set, into tasks.
 void partition(const Threads& threads, Conv3x3Job& job) {
     const int group = inner().tiles, width = inner().block_columns;
+    const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();  // tasks
 
-    // 1. tiles, evened out over the tasks, and the groups over the tiles
+    job.columns = ceil_div(job.blocks_out, width);
+    job.panel_blocks = std::min(kPanelBlocks, job.columns * width);
+    job.panels = ceil_div(job.blocks_out, job.panel_blocks);
+
+    // 1. tiles, evened out over the tasks and those over the threads, and the groups over the tiles
     job.tile = wants_large_tiles(job) ? 6 : 4;
+    const bool own = transforms_own_weights(job);
     const int tiles = tiles_of(job, job.tile);
-    job.tile_blocks = ceil_div(tiles, job.tile == 6 ? kLargeTaskTiles : kTaskTiles);
+    if (own) {
+        job.tile_blocks = std::max(ceil_div(tiles, kOwnTaskTiles), ceil_div(wanted, job.panels));
+        job.tile_blocks = std::min(job.tile_blocks, ceil_div(tiles, group));
+    } else {
+        job.tile_blocks = ceil_div(tiles, job.tile == 6 ? kLargeTaskTiles : kTaskTiles);
+        if (job.tile_blocks > threads.count()) {
+            job.tile_blocks = ceil_div(job.tile_blocks, threads.count()) * threads.count();
+        }
+    }
     job.tiles = ceil_div(tiles, job.tile_blocks);
+    job.tile_blocks = ceil_div(tiles, job.tiles);
     job.group = ceil_div(job.tiles, ceil_div(job.tiles, group));
 
     // 2. output channels: shared among tasks only where there are too few blocks of tiles
-    job.columns = ceil_div(job.blocks_out, width);
-    job.panel_blocks = std::min(inner().panel_blocks, job.columns * width);
-    job.panels = ceil_div(job.blocks_out, job.panel_blocks);
-    const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();
     job.parts = std::min(job.panels, ceil_div(wanted, job.tile_blocks));
 
     // 3. input channels
-    const bool few = job.tile_blocks <= kFewTileBlocks;
-    job.chunk_blocks = few ? std::min(kChunkChannels / kLanes, job.blocks_in) : job.blocks_in;
+    const size_t position = static_cast<size_t>(job.tiles) * job.panel_blocks * kLanes;
+    const bool chunked = own && panel_bytes(job) <= kChunkedBytes;
+    job.chunk_blocks = chunked ? std::min(kChunkChannels / kLanes, job.blocks_in) : job.blocks_in;
     job.chunks = ceil_div(job.blocks_in, job.chunk_blocks);
 
     // 4. scratch: one line more than a position takes, since a power of two from position to
@@ -90,7 +119,7 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     const size_t rows = static_cast<size_t>(job.group) * ceil_div(job.tiles, job.group);
     job.U = (static_cast<size_t>(job.chunk_blocks) * kLanes * width + 1) * kLanes;
     job.V = (rows * job.blocks_in + 1) * kLanes;
-    job.M = (static_cast<size_t>(job.tiles) * job.panel_blocks + 1) * kLanes;
+    job.M = position + kLanes;
 }
 
 // Floats of scratch: what all tasks share, and what each has for itself.
@@ -98,12 +127,13 @@ struct Scratch {
     size_t weights, tiles, own;
 
     explicit Scratch(const Conv3x3Job& job) {
-        const bool few = job.tile_blocks <= kFewTileBlocks;
+        const bool own_weights = transforms_own_weights(job);
         const size_t slab = positions(job) * job.U, V = positions(job) * job.V;
         const int panel_columns = job.panel_blocks / inner().block_columns;
-        weights = few ? 0 : job.columns * job.chunks * slab;
+        weights = own_weights ? 0 : job.columns * slab;
         tiles = job.parts > 1 ? job.tile_blocks * V : 0;
-        own = positions(job) * job.M + (few ? panel_columns * slab : 0) + (tiles == 0 ? V : 0);
+        own = positions(job) * job.M + (own_weights ? panel_columns * slab : 0) +
+              (tiles == 0 ? V : 0);
     }
     size_t bytes(const Threads& threads) const {
         return (weights + tiles + threads.count() * own) * sizeof(float);
@@ -135,8 +165,7 @@ void run(Threads& threads, Conv3x3Job job, void* memory) {
     float* const own = tiles + scratch.tiles;
     if (scratch.weights > 0) {
         job.all_weights = weights;
-        threads.run(job.columns * job.chunks,
-                    [&](int task, int) { inner().conv3x3_weights(job, task); });
+        threads.run(job.columns, [&](int task, int) { inner().conv3x3_weights(job, task); });
     }
     if (scratch.tiles > 0) {
         job.all_tiles = tiles;

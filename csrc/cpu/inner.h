@@ -13,10 +13,13 @@ namespace pynst {
 
 constexpr int kLanes = 16;  // channels of one block: features are (blocks, H, W, kLanes)
 
+// Channel blocks of a convolution whose products are transformed back together.
+constexpr int kPanelBlocks = 2;
+
 enum class Pooling { none, average, maximum };
 enum class Border { zero, replicate, mirror };
 
-// conv3x3_relu.cpp. Weight tasks: columns * chunks; tile tasks: tile_blocks * blocks_in; then
+// conv3x3_relu.cpp. Weight tasks: columns; tile tasks: tile_blocks * blocks_in; then
 // tasks: tile_blocks * parts. Pooled arrays have H / 2 rows and W / 2 columns.
 struct Conv3x3Job {
     int blocks_in, blocks_out, H, W;
@@ -40,7 +43,7 @@ struct Conv3x3Job {
     int parts, panels, panel_blocks;  // panels of output blocks, shared among the parts
     int columns;                      // register blocks of output channels
     int chunks, chunk_blocks;         // of input channels, multiplied one after the other
-    float* all_weights;  // transformed; null: each task transforms what it needs, chunk by chunk
+    float* all_weights;  // transformed, in one chunk; null: each task transforms what it needs
     float* all_tiles;    // transformed; null: likewise
     size_t U, V, M;      // floats from one position to the next in transformed arrays
 };
@@ -103,7 +106,6 @@ struct Inner {
     const char* name;
     int tiles;          // tiles (or pixels) of one register block
     int block_columns;  // channel blocks of one register block
-    int panel_blocks;   // channel blocks whose products are transformed back together
 
     void (*conv3x3_weights)(const Conv3x3Job&, int task);
     void (*conv3x3_tiles)(const Conv3x3Job&, int task);

@@ -59,8 +59,7 @@ void multiply_panel(
     Columns columns = {count, blocks - (count - 1) * kBlocks, own, slab};
     for (int chunk = 0; chunk < job.chunks; ++chunk) {
         if (job.all_weights != nullptr) {
-            columns.U = job.all_weights + (static_cast<size_t>(column) * job.chunks + chunk) * slab;
-            columns.step = job.chunks * slab;
+            columns.U = job.all_weights + column * slab;
         } else {
             for (int i = 0; i < count; ++i) {
                 transform_slab<Tile>(job, column + i, chunk, own + i * slab);

@@ -58,11 +58,14 @@ inline void claim(const float* to, size_t step) {
     }
 }
 
-// B^T d B of one tile; `at(r, c)` gives the pixel in row r and column c of it.
+// B^T d B of one tile; `at(r, c)` gives the pixel in row r and column c of it. Lines that other
+// threads have read are not claimed: that would ask those threads' caches.
 template <class Tile, class At>
-inline void transform_tile(At at, float* v, size_t position) {
+inline void transform_tile(At at, float* v, size_t position, bool shared) {
     constexpr int kIn = Tile::kIn;
-    claim<kIn>(v, kIn * position);
+    if (!shared) {
+        claim<kIn>(v, kIn * position);
+    }
     PYNST_UNROLL
     for (int i = 0; i < kParts; ++i, v += kLanes / kParts) {
         Part rows[kIn][kIn];
@@ -77,7 +80,7 @@ inline void transform_tile(At at, float* v, size_t position) {
         }
         PYNST_UNROLL
         for (int c = 0; c < kIn; ++c) {
-            if (i == 0 && c + 1 < kIn) {  // all at once would fill the queue of misses
+            if (!shared && i == 0 && c + 1 < kIn) {  // all at once would fill the queue of misses
                 claim<kIn>(v + (c + 1) * position, kIn * position);
             }
             Part d[kIn], column[kIn];
@@ -112,7 +115,7 @@ struct TileWalk {
 // One tile at (top, left) that reaches over the border: zeros outside.
 template <class Tile, class Load>
 inline void transform_border_tile(
-    const Load& source, int top, int left, float* v, size_t position) {
+    const Load& source, int top, int left, float* v, size_t position, bool shared) {
     constexpr int kIn = Tile::kIn;
     float patch[Tile::kPositions * kLanes];
     for (int r = 0; r < kIn; ++r) {
@@ -123,7 +126,7 @@ inline void transform_border_tile(
         }
     }
     const auto at = [&](int r, int c) { return load(patch + (r * kIn + c) * kLanes); };
-    transform_tile<Tile>(at, v, position);
+    transform_tile<Tile>(at, v, position, shared);
 }
 
 // Channel block `block` of V, (positions, groups, blocks_in, group, 16), positions job.V apart,
@@ -133,6 +136,7 @@ void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, flo
     const size_t line = static_cast<size_t>(job.group) * kLanes, panel = job.blocks_in * line;
     constexpr int kIn = Tile::kIn, kOut = Tile::kOut;
     const Load source{job, block};
+    const bool shared = job.all_tiles != nullptr;
     TileWalk<Tile> tile(job, first);
     for (int t = 0; t < tiles; ++t, tile.next()) {
         const int top = tile.row * kOut - 1, left = tile.column * kOut - 1;
@@ -140,9 +144,9 @@ void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, flo
         if (top >= 0 && left >= 0 && top + kIn <= source.rows() && left + kIn <= source.columns()) {
             source.template prefetch<Tile>(top, left);
             const auto at = [&](int r, int c) { return source(top + r, left + c); };
-            transform_tile<Tile>(at, v, job.V);
+            transform_tile<Tile>(at, v, job.V, shared);
         } else {
-            transform_border_tile<Tile>(source, top, left, v, job.V);
+            transform_border_tile<Tile>(source, top, left, v, job.V, shared);
         }
     }
 }

@@ -85,13 +85,56 @@ void transform_slab(const Conv3x3Job& job, int column, int chunk, float* U) {
     }
 }
 
-// One slab, for all tasks.
+// One row of positions of G w G^T for sixteen input and sixteen output channels.
 template <class Tile>
-void weights_task(const Conv3x3Job& job, int task) {
-    transform_slab<Tile>(job,
-                         task / job.chunks,
-                         task % job.chunks,
-                         job.all_weights + static_cast<size_t>(task) * Tile::kPositions * job.U);
+inline void transform_pair_row(const float* w, int row, float* u, size_t position) {
+    constexpr int kIn = Tile::kIn;
+    u += row * kIn * position;
+    for (int c = 0; c < kLanes; ++c, w += kTaps * kLanes, u += kBlocks * kLanes) {
+        PYNST_UNROLL
+        for (int i = 0; i < kParts; ++i) {
+            Part line[3], out[kIn];
+            PYNST_UNROLL
+            for (int x = 0; x < 3; ++x) {
+                Part taps[3];
+                PYNST_UNROLL
+                for (int y = 0; y < 3; ++y) {
+                    taps[y] = part(load(w + (3 * y + x) * kLanes), i);
+                }
+                line[x] = Tile::weights_row(row, taps);
+            }
+            Tile::transform_weights(line, out);
+            PYNST_UNROLL
+            for (int x = 0; x < kIn; ++x) {
+                store(u + x * position + i * (kLanes / kParts), out[x]);
+            }
+        }
+    }
+}
+
+// U of output blocks [kBlocks * column, + kBlocks), for all tasks. Row by row: other threads have
+// read these lines, and to fetch them before they are written would ask those threads' caches. Few
+// streams of whole lines are written without.
+template <class Tile>
+void weights_task(const Conv3x3Job& job, int column) {
+    constexpr int kGroup = 4;  // input blocks whose weights stay in a cache meanwhile
+    float* U = job.all_weights + static_cast<size_t>(column) * Tile::kPositions * job.U;
+    float zeros[kPair] = {}, turned[kGroup * kBlocks][kPair];
+    for (int begin = 0; begin < job.blocks_in; begin += kGroup) {
+        const int count = min(kGroup, job.blocks_in - begin) * kBlocks;
+        const float* pairs[kGroup * kBlocks];
+        for (int i = 0; i < count; ++i) {
+            const int in = begin + i / kBlocks, out = column * kBlocks + i % kBlocks;
+            pairs[i] = out < job.blocks_out ? pair_weights(job, in, out, turned[i]) : zeros;
+        }
+        for (int row = 0; row < Tile::kIn; ++row) {
+            for (int i = 0; i < count; ++i) {
+                const size_t channel = (begin + i / kBlocks) * kLanes;
+                float* u = U + (channel * kBlocks + i % kBlocks) * kLanes;
+                transform_pair_row<Tile>(pairs[i], row, u, job.U);
+            }
+        }
+    }
 }
 
 }  // namespace PYNST_ISA

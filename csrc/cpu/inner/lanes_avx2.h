@@ -10,7 +10,6 @@ namespace PYNST_ISA {
 
 constexpr int kTiles = 6;  // 6 x 2 accumulators + 2 weights + 1 broadcast of the 16 registers
 constexpr int kBlocks = 1;
-constexpr int kPanelBlocks = 4;
 constexpr int kAheads = 8;
 constexpr int kImagePixels = 4;  // 4 x 2 sums + 6 pixels, each for three taps + 2 weights
 constexpr int kGramRows = 6;     // and the last 4 of the 16 channels

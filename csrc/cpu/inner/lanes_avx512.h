@@ -13,7 +13,6 @@ namespace PYNST_ISA {
 
 constexpr int kTiles = 14;  // 14 x 2 accumulators + 2 weights + 1 broadcast of the 32 registers
 constexpr int kBlocks = 2;
-constexpr int kPanelBlocks = 2;
 constexpr int kAheads = 16;
 constexpr int kImagePixels = 8;  // 8 x 2 sums + 10 pixels, each for three taps + 2 weights
 constexpr int kGramRows = 8;

@@ -18,7 +18,6 @@ namespace PYNST_ISA {
 #if defined(__aarch64__)
 constexpr int kTiles = 5;        // rows of the matrix multiplication: 5 x 4 accumulators
 constexpr int kBlocks = 1;       // its columns, in blocks of 16 lanes
-constexpr int kPanelBlocks = 4;  // of a panel of the convolution, which goes over its tiles once
 constexpr int kAheads = 8;       // prefetches of the multiplication for each 16 of its channels
 constexpr int kImagePixels = 5;  // pixels that the convolution of the image sums at a time
 constexpr int kGramRows = 6;     // rows of the Gram matrix's register block, and the last 4 of 16
@@ -27,7 +26,6 @@ constexpr int kPixels = 2;       // pixels that a gradient kernel with three pla
 #else
 constexpr int kTiles = 2;
 constexpr int kBlocks = 1;
-constexpr int kPanelBlocks = 4;
 constexpr int kAheads = 8;
 constexpr int kImagePixels = 2;
 constexpr int kGramRows = 2;

@@ -23,7 +23,6 @@ extern const Inner kInner;
 const Inner kInner = {PYNST_NAME(PYNST_ISA),
                       kTiles,
                       kBlocks,
-                      kPanelBlocks,
                       conv3x3_weights,
                       conv3x3_tiles,
                       conv3x3,

@@ -108,6 +108,13 @@ struct Tile {
         u[kIn - 1] = w[2];
     }
 
+    // Row `row` of G w; the same numbers as above, row by row.
+    PYNST_INLINE static Part weights_row(int row, const Part* w) {
+        const float* g = kWeightRows.g[row];
+        const Part even = fma(part(broadcast(g[2]), 0), w[2], part(broadcast(g[0]), 0) * w[0]);
+        return fma(part(broadcast(g[1]), 0), w[1], even);
+    }
+
     // y = A^T m
     PYNST_INLINE static void transform_output(const Part* m, Part* y) {
         Part sums[kPairs], differences[kPairs];
@@ -137,6 +144,21 @@ struct Tile {
     }
 
    private:
+    struct WeightRows {
+        float g[kIn][3];
+
+        constexpr WeightRows() : g() {
+            g[0][0] = g[kIn - 1][2] = 1;
+            for (int i = 0; i < 2 * kPairs; ++i) {
+                const double p = (i % 2 == 0 ? 1 : -1) * kPoints<kPairs>[i / 2];
+                g[1 + i][0] = 1;
+                g[1 + i][1] = static_cast<float>(p);
+                g[1 + i][2] = static_cast<float>(p * p);
+            }
+        }
+    };
+    static constexpr WeightRows kWeightRows = {};
+
     // The sum over j of c[j] d[2 j], where c[kDegree] is 1.
     template <int kDegree>
     PYNST_INLINE static Part polynomial(const double* c, const Part* d) {
