@@ -7,7 +7,7 @@
 //           (N, H, W) and the bits of the forward pass. With pooling, dy has the pooled size.
 //   out     y (N, H, W), 2x2 pooled in the _pool ops, and one bit per ReLU; backward: dx (C, H, W).
 //   mapping Winograd F(4x4, 3x3): tiles of 6 x 6 inputs give 4 x 4 outputs for 36 instead of 144
-//           multiplications; F(6x6, 3x3) where tiles are many: 8 x 8 inputs, 6 x 6 outputs, 64
+//           multiplications; F(6x6, 3x3) where it pays: 8 x 8 inputs, 6 x 6 outputs, 64
 //           instead of 324. A task has a block of tiles; it transforms them (V), then, for one
 //           panel of output channels after the other, multiplies position by position (M = V U)
 //           and transforms back. U, the transformed weights, is made beforehand where tiles
@@ -49,13 +49,8 @@ int tiles_of(const Conv3x3Job& job, int side) {
     return ceil_div(job.H, side) * ceil_div(job.W, side);
 }
 
-// Tiles of 6 x 6 outputs take a fifth fewer multiplications, if not too much of them is over the
-// border; but each position of U has to be made, too, which takes as long as so many tiles.
-constexpr int kWeightTiles = 20;
-
-bool wants_large_tiles(const Conv3x3Job& job) {
-    return 64.0 * (tiles_of(job, 6) + kWeightTiles) <
-           0.95 * 36.0 * (tiles_of(job, 4) + kWeightTiles);
+int channels(const Conv3x3Job& job) {
+    return std::max(job.blocks_in, job.blocks_out) * kLanes;
 }
 
 // Of a transformed tile.
@@ -75,8 +70,23 @@ size_t panel_bytes(const Conv3x3Job& job) {
 bool transforms_own_weights(const Conv3x3Job& job) {
     const size_t pairs = static_cast<size_t>(job.blocks_in) * job.blocks_out * kLanes * kLanes;
     return panel_bytes(job) <= kChunkedBytes ||
-           (tiles_of(job, job.tile) <= std::max(job.blocks_in, job.blocks_out) * kLanes &&
+           (tiles_of(job, job.tile) <= channels(job) &&
             positions(job) * pairs * sizeof(float) > kSharedWeightsBytes);
+}
+
+// To make a position of U takes as long as to multiply so many tiles by it.
+constexpr int kWeightTiles = 20;
+
+// Tiles of 6 x 6 outputs take a fifth fewer multiplications, if not too much of them is over the
+// border. They pay unless few of them share a U that passes between threads.
+void choose_tile(Conv3x3Job& job) {
+    const double small = 36.0 * (tiles_of(job, 4) + kWeightTiles);
+    const double large = 64.0 * (tiles_of(job, 6) + kWeightTiles);
+    job.tile = 6;
+    if (large > 0.95 * small ||
+        (tiles_of(job, 6) < channels(job) && !transforms_own_weights(job))) {
+        job.tile = 4;
+    }
 }
 
 // Cuts the work of `job`, whose sizes are set, into tasks.
@@ -89,7 +99,7 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     job.panels = ceil_div(job.blocks_out, job.panel_blocks);
 
     // 1. tiles, evened out over the tasks and those over the threads, and the groups over the tiles
-    job.tile = wants_large_tiles(job) ? 6 : 4;
+    choose_tile(job);
     const bool own = transforms_own_weights(job);
     const int tiles = tiles_of(job, job.tile);
     if (own) {
@@ -165,6 +175,7 @@ void run(Threads& threads, Conv3x3Job job, void* memory) {
     float* const own = tiles + scratch.tiles;
     if (scratch.weights > 0) {
         job.all_weights = weights;
+        job.weights_by_rows = job.tile == 6 && threads.count() > 1;
         threads.run(job.columns, [&](int task, int) { inner().conv3x3_weights(job, task); });
     }
     if (scratch.tiles > 0) {

@@ -85,7 +85,7 @@ void output_task(const Conv3x3Job& job, int task, float* scratch) {
         V = job.all_tiles + tile_block * Tile::kPositions * job.V;
     } else {
         for (int block = 0; block < job.blocks_in; ++block) {
-            transform_tiles<Tile>(job, block, range.first, range.count, V);
+            transform_tiles<Tile, false>(job, block, range.first, range.count, V);
         }
     }
     const int begin = job.panels * part / job.parts, end = job.panels * (part + 1) / job.parts;

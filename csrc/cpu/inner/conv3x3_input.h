@@ -60,10 +60,10 @@ inline void claim(const float* to, size_t step) {
 
 // B^T d B of one tile; `at(r, c)` gives the pixel in row r and column c of it. Lines that other
 // threads have read are not claimed: that would ask those threads' caches.
-template <class Tile, class At>
-inline void transform_tile(At at, float* v, size_t position, bool shared) {
+template <class Tile, bool kShared, class At>
+inline void transform_tile(At at, float* v, size_t position) {
     constexpr int kIn = Tile::kIn;
-    if (!shared) {
+    if (!kShared) {
         claim<kIn>(v, kIn * position);
     }
     PYNST_UNROLL
@@ -80,7 +80,7 @@ inline void transform_tile(At at, float* v, size_t position, bool shared) {
         }
         PYNST_UNROLL
         for (int c = 0; c < kIn; ++c) {
-            if (!shared && i == 0 && c + 1 < kIn) {  // all at once would fill the queue of misses
+            if (!kShared && i == 0 && c + 1 < kIn) {  // all at once would fill the queue of misses
                 claim<kIn>(v + (c + 1) * position, kIn * position);
             }
             Part d[kIn], column[kIn];
@@ -113,9 +113,9 @@ struct TileWalk {
 };
 
 // One tile at (top, left) that reaches over the border: zeros outside.
-template <class Tile, class Load>
+template <class Tile, bool kShared, class Load>
 inline void transform_border_tile(
-    const Load& source, int top, int left, float* v, size_t position, bool shared) {
+    const Load& source, int top, int left, float* v, size_t position) {
     constexpr int kIn = Tile::kIn;
     float patch[Tile::kPositions * kLanes];
     for (int r = 0; r < kIn; ++r) {
@@ -126,17 +126,16 @@ inline void transform_border_tile(
         }
     }
     const auto at = [&](int r, int c) { return load(patch + (r * kIn + c) * kLanes); };
-    transform_tile<Tile>(at, v, position, shared);
+    transform_tile<Tile, kShared>(at, v, position);
 }
 
 // Channel block `block` of V, (positions, groups, blocks_in, group, 16), positions job.V apart,
 // from tiles [first, first + tiles).
-template <class Tile, class Load>
+template <class Tile, bool kShared, class Load>
 void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, float* V) {
     const size_t line = static_cast<size_t>(job.group) * kLanes, panel = job.blocks_in * line;
     constexpr int kIn = Tile::kIn, kOut = Tile::kOut;
     const Load source{job, block};
-    const bool shared = job.all_tiles != nullptr;
     TileWalk<Tile> tile(job, first);
     for (int t = 0; t < tiles; ++t, tile.next()) {
         const int top = tile.row * kOut - 1, left = tile.column * kOut - 1;
@@ -144,23 +143,23 @@ void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, flo
         if (top >= 0 && left >= 0 && top + kIn <= source.rows() && left + kIn <= source.columns()) {
             source.template prefetch<Tile>(top, left);
             const auto at = [&](int r, int c) { return source(top + r, left + c); };
-            transform_tile<Tile>(at, v, job.V, shared);
+            transform_tile<Tile, kShared>(at, v, job.V);
         } else {
-            transform_border_tile<Tile>(source, top, left, v, job.V, shared);
+            transform_border_tile<Tile, kShared>(source, top, left, v, job.V);
         }
     }
 }
 
-template <class Tile>
+template <class Tile, bool kShared>
 void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, float* V) {
     if (job.mask == nullptr) {
-        transform_tiles<Tile, Source<false, Pooling::none>>(job, block, first, tiles, V);
+        transform_tiles<Tile, kShared, Source<false, Pooling::none>>(job, block, first, tiles, V);
     } else if (job.source == Pooling::none) {
-        transform_tiles<Tile, Source<true, Pooling::none>>(job, block, first, tiles, V);
+        transform_tiles<Tile, kShared, Source<true, Pooling::none>>(job, block, first, tiles, V);
     } else if (job.source == Pooling::average) {
-        transform_tiles<Tile, Source<true, Pooling::average>>(job, block, first, tiles, V);
+        transform_tiles<Tile, kShared, Source<true, Pooling::average>>(job, block, first, tiles, V);
     } else {
-        transform_tiles<Tile, Source<true, Pooling::maximum>>(job, block, first, tiles, V);
+        transform_tiles<Tile, kShared, Source<true, Pooling::maximum>>(job, block, first, tiles, V);
     }
 }
 
@@ -179,11 +178,11 @@ template <class Tile>
 void input_task(const Conv3x3Job& job, int task) {
     const int tile_block = task / job.blocks_in;
     const TileRange<Tile> range(job, tile_block);
-    transform_tiles<Tile>(job,
-                          task % job.blocks_in,
-                          range.first,
-                          range.count,
-                          job.all_tiles + tile_block * Tile::kPositions * job.V);
+    transform_tiles<Tile, true>(job,
+                                task % job.blocks_in,
+                                range.first,
+                                range.count,
+                                job.all_tiles + tile_block * Tile::kPositions * job.V);
 }
 
 }  // namespace PYNST_ISA

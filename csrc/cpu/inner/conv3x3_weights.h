@@ -112,13 +112,12 @@ inline void transform_pair_row(const float* w, int row, float* u, size_t positio
     }
 }
 
-// U of output blocks [kBlocks * column, + kBlocks), for all tasks. Row by row: other threads have
-// read these lines, and to fetch them before they are written would ask those threads' caches. Few
-// streams of whole lines are written without.
+// The same U, row of positions by row, for all channels in. Other threads have read these lines, and
+// to fetch them before they are written would ask those threads' caches; few streams of whole lines
+// are written without. Where nobody else reads, transform_slab is faster.
 template <class Tile>
-void weights_task(const Conv3x3Job& job, int column) {
+void transform_slab_by_rows(const Conv3x3Job& job, int column, float* U) {
     constexpr int kGroup = 4;  // input blocks whose weights stay in a cache meanwhile
-    float* U = job.all_weights + static_cast<size_t>(column) * Tile::kPositions * job.U;
     float zeros[kPair] = {}, turned[kGroup * kBlocks][kPair];
     for (int begin = 0; begin < job.blocks_in; begin += kGroup) {
         const int count = min(kGroup, job.blocks_in - begin) * kBlocks;
@@ -134,6 +133,17 @@ void weights_task(const Conv3x3Job& job, int column) {
                 transform_pair_row<Tile>(pairs[i], row, u, job.U);
             }
         }
+    }
+}
+
+// One slab, for all tasks.
+template <class Tile>
+void weights_task(const Conv3x3Job& job, int column) {
+    float* U = job.all_weights + static_cast<size_t>(column) * Tile::kPositions * job.U;
+    if (job.weights_by_rows) {
+        transform_slab_by_rows<Tile>(job, column, U);
+    } else {
+        transform_slab<Tile>(job, column, 0, U);
     }
 }
 
