@@ -357,9 +357,13 @@ LONG = 3000, 200
 """Rows and columns of a long picture; with few channels, so that the tests stay quick."""
 
 
-def _winograd(H: int, W: int) -> float:
-    """Tolerance of a 3x3 convolution: many tiles may be larger ones, which round more coarsely."""
-    return 8e-6 if H * W > 2000 else 3e-6
+def _winograd(C: int, H: int, W: int) -> float:
+    """Tolerance of a 3x3 convolution: many tiles may be larger ones, which round more coarsely,
+    2.6 times as much; with few channels less of it adds up.
+    """
+    if H * W <= 3000:
+        return 3e-6
+    return 5e-6 if C <= 128 else 8e-6
 
 
 def _cases() -> list[OpCase]:
@@ -375,13 +379,13 @@ def _cases() -> list[OpCase]:
     for C, N, H, W in [
         (4, 8, 1, 1), (8, 4, 2, 3), (16, 16, 5, 4), (20, 40, 7, 13), (32, 48, 17, 9),
         (64, 64, 3, 61), (64, 128, 33, 31), (128, 128, 24, 18), (256, 512, 12, 10),
-        (512, 512, 6, 7), (80, 48, 16, 16), (32, 20, 53, 61), (40, 48, 73, 79), (264, 260, 53, 55),
+        (512, 512, 6, 7), (80, 48, 16, 16), (32, 20, 53, 61), (40, 48, 73, 79), (264, 260, 53, 57),
         (4, 4, *LONG),
     ]:  # fmt: skip
         sizes = {"C": C, "N": N, "H": H, "W": W}
         flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N) * H * W + 36.0 * C * N
         for run in (conv3x3_relu, conv3x3_relu_backward):
-            cases.append(OpCase(run.__name__, sizes, run, _winograd(H, W), flops, nbytes))
+            cases.append(OpCase(run.__name__, sizes, run, _winograd(C, H, W), flops, nbytes))
     for C, N, H, W in [
         (4, 8, 2, 2), (16, 20, 5, 7), (64, 64, 33, 18), (128, 128, 24, 31), (64, 16, 16, 16),
         (16, 36, 61, 53), (48, 40, 79, 73), (4, 4, *LONG),
@@ -390,7 +394,7 @@ def _cases() -> list[OpCase]:
             sizes = {"C": C, "N": N, "H": H, "W": W, "mode": mode}
             flops, nbytes = 18.0 * C * N * H * W, 4.0 * (C + N / 4) * H * W + 36.0 * C * N
             for run in (conv3x3_relu_pool, conv3x3_relu_pool_backward):
-                cases.append(OpCase(run.__name__, sizes, run, _winograd(H, W), flops, nbytes))
+                cases.append(OpCase(run.__name__, sizes, run, _winograd(C, H, W), flops, nbytes))
     for N, H, W in [
         (4, 1, 1), (8, 2, 3), (64, 5, 16), (64, 17, 33), (64, 40, 47), (16, 16, 16), (4, *LONG),
     ]:  # fmt: skip

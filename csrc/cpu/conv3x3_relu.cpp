@@ -19,7 +19,7 @@
 //   order   each sum over C is one chain in the order of C, or with few tiles one chain for each
 //           chunk, added in order; never a matter of the partition into tasks.
 //   cost    2.25 C N multiply-adds per pixel, 1.78 with large tiles. U, 144 or 256 C N bytes, is
-//           made anew in every call: to keep it for both directions of VGG-19 would take 414 MB, and
+//           made anew in every call: to keep it for both directions of VGG-19 would take over 400 MB, and
 //           to read it from memory takes longer than to make it from the weights, which are a
 //           quarter of its size.
 
