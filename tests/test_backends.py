@@ -102,7 +102,7 @@ def test_cpu_gives_equal_bits_for_any_number_of_threads(case, cpu):
             np.testing.assert_array_equal(found, wanted[name])
 
 
-@pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "amx", "neon"])
 def test_every_instruction_set_agrees_with_float64(isa):
     script = (
         "import pynst.backends as b\n"

@@ -33,14 +33,17 @@ namespace {
 
 constexpr int kTaps = 9;
 
-// Tiles wanted in a task that reads the weights transformed, of 4 x 4 and of 6 x 6 outputs; and in
-// one that transforms them.
-constexpr int kTaskTiles = 64, kLargeTaskTiles = 42, kOwnTaskTiles = 256;
+// Tiles wanted in a task that reads the weights transformed, of 4 x 4 and (in whole groups) of 6 x 6
+// outputs; and in one that transforms them.
+constexpr int kTaskTiles = 64, kLargeTaskTiles = 38, kOwnTaskTiles = 256;
 
 // Input channels of a chunk, and up to which size of M in bytes there are chunks: what is added to
 // stays in the second-level cache with the chunk's U.
 constexpr int kChunkChannels = 64;
 constexpr size_t kChunkedBytes = 5 << 17;
+
+// From so many input channels on a panel may be wide: then V is read from far, and M is not in its way.
+constexpr int kWideChannels = 128;
 
 // Up to such a size U is shared by all tasks in any case.
 constexpr size_t kSharedWeightsBytes = 1 << 24;
@@ -66,24 +69,25 @@ size_t panel_bytes(const Conv3x3Job& job) {
 
 // Whether each task transforms the weights that it needs, a panel at a time. With few tiles that is
 // done in the second-level cache. Otherwise, with fewer tiles than channels U is larger than V, and
-// a large U had better not pass from thread to thread.
+// a large U had better not pass from thread to thread; the quicker the multiplication, the sooner.
 bool transforms_own_weights(const Conv3x3Job& job) {
     const size_t pairs = static_cast<size_t>(job.blocks_in) * job.blocks_out * kLanes * kLanes;
     return panel_bytes(job) <= kChunkedBytes ||
-           (tiles_of(job, job.tile) <= channels(job) &&
-            positions(job) * pairs * sizeof(float) > kSharedWeightsBytes);
+           (tiles_of(job, job.tile) <= inner().own_weights * channels(job) &&
+            positions(job) * pairs * sizeof(float) > kSharedWeightsBytes / inner().own_weights);
 }
 
 // To make a position of U takes as long as to multiply so many tiles by it.
 constexpr int kWeightTiles = 20;
 
 // Tiles of 6 x 6 outputs take a fifth fewer multiplications, if not too much of them is over the
-// border. They pay unless few of them share a U that passes between threads.
+// border. They pay unless few of them share a U that passes between threads, or the multiplications
+// are too quick for it.
 void choose_tile(Conv3x3Job& job) {
     const double small = 36.0 * (tiles_of(job, 4) + kWeightTiles);
     const double large = 64.0 * (tiles_of(job, 6) + kWeightTiles);
     job.tile = 6;
-    if (large > 0.95 * small ||
+    if (large > inner().large_tiles * small ||
         (tiles_of(job, 6) < channels(job) && !transforms_own_weights(job))) {
         job.tile = 4;
     }
@@ -94,40 +98,45 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     const int group = inner().tiles, width = inner().block_columns;
     const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();  // tasks
 
-    job.columns = ceil_div(job.blocks_out, width);
-    job.panel_blocks = std::min(kPanelBlocks, job.columns * width);
-    job.panels = ceil_div(job.blocks_out, job.panel_blocks);
-
-    // 1. tiles, evened out over the tasks and those over the threads, and the groups over the tiles
+    // 1. panels of output channels; tiles, evened out over the tasks and those over the threads, and
+    // the groups over the tiles
     choose_tile(job);
     const bool own = transforms_own_weights(job);
+    const bool chunked = own && panel_bytes(job) <= kChunkedBytes;
+    const bool wide = !chunked && job.blocks_in * kLanes >= kWideChannels;
+    job.columns = ceil_div(job.blocks_out, width);
+    job.panel_blocks = std::min(wide ? inner().wide_panel : kPanelBlocks, job.columns * width);
+    job.panels = ceil_div(job.blocks_out, job.panel_blocks);
     const int tiles = tiles_of(job, job.tile);
     if (own) {
         job.tile_blocks = std::max(ceil_div(tiles, kOwnTaskTiles), ceil_div(wanted, job.panels));
         job.tile_blocks = std::min(job.tile_blocks, ceil_div(tiles, group));
     } else {
-        job.tile_blocks = ceil_div(tiles, job.tile == 6 ? kLargeTaskTiles : kTaskTiles);
+        const int large = ceil_div(kLargeTaskTiles, group) * group;
+        job.tile_blocks = ceil_div(tiles, job.tile == 6 ? large : kTaskTiles);
         if (job.tile_blocks > threads.count()) {
             job.tile_blocks = ceil_div(job.tile_blocks, threads.count()) * threads.count();
         }
     }
     job.tiles = ceil_div(tiles, job.tile_blocks);
     job.tile_blocks = ceil_div(tiles, job.tiles);
-    job.group = ceil_div(job.tiles, ceil_div(job.tiles, group));
+    const int step = inner().row_step;
+    job.group = ceil_div(ceil_div(job.tiles, ceil_div(job.tiles, group)), step) * step;
+    job.rows = ceil_div(job.tiles, step) * step;
 
     // 2. output channels: shared among tasks only where there are too few blocks of tiles
     job.parts = std::min(job.panels, ceil_div(wanted, job.tile_blocks));
 
     // 3. input channels
-    const size_t position = static_cast<size_t>(job.tiles) * job.panel_blocks * kLanes;
-    const bool chunked = own && panel_bytes(job) <= kChunkedBytes;
+    const size_t position = static_cast<size_t>(job.rows) * job.panel_blocks * kLanes;
     job.chunk_blocks = chunked ? std::min(kChunkChannels / kLanes, job.blocks_in) : job.blocks_in;
     job.chunks = ceil_div(job.blocks_in, job.chunk_blocks);
 
     // 4. scratch: one line more than a position takes, since a power of two from position to
     // position would make the lines of a tile share a few places of the first-level cache
     const size_t rows = static_cast<size_t>(job.group) * ceil_div(job.tiles, job.group);
-    job.U = (static_cast<size_t>(job.chunk_blocks) * kLanes * width + 1) * kLanes;
+    const size_t steps = ceil_div(job.chunk_blocks, inner().step_blocks);
+    job.U = steps * inner().step_floats + kLanes;
     job.V = (rows * job.blocks_in + 1) * kLanes;
     job.M = position + kLanes;
 }

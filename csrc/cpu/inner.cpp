@@ -7,10 +7,21 @@
 #include <string>
 #include <vector>
 
+#if defined(PYNST_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace pynst {
 
 // The tables, each defined in the inner_*.cpp of its name.
 #if defined(PYNST_X86)
+#if defined(PYNST_AMX)
+namespace amx {
+extern const Inner kInner;
+}
+#endif
 namespace avx512 {
 extern const Inner kInner;
 }
@@ -30,14 +41,33 @@ extern const Inner kInner;
 
 namespace {
 
+#if defined(PYNST_AMX)
+// Whether the processor multiplies bfloat16 in tiles and the system lets this process use them: the
+// tiles' eight kilobytes of state have to be asked for.
+bool has_amx() {
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    constexpr unsigned kBfloat16 = 1u << 22, kTiles = 1u << 24;
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
+           (edx & (kBfloat16 | kTiles)) == (kBfloat16 | kTiles) &&
+           syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
+
 // Those that this processor can run, best first.
 std::vector<const Inner*> supported() {
     std::vector<const Inner*> tables;
 #if defined(PYNST_X86)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("fma")) {
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("fma");
+#if defined(PYNST_AMX)
+    if (avx512 && has_amx()) {
+        tables.push_back(&amx::kInner);
+    }
+#endif
+    if (avx512) {
         tables.push_back(&avx512::kInner);
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {

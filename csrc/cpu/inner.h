@@ -13,7 +13,7 @@ namespace pynst {
 
 constexpr int kLanes = 16;  // channels of one block: features are (blocks, H, W, kLanes)
 
-// Channel blocks of a convolution whose products are transformed back together.
+// Channel blocks of a convolution whose products are transformed back together, at least.
 constexpr int kPanelBlocks = 2;
 
 enum class Pooling { none, average, maximum };
@@ -40,6 +40,7 @@ struct Conv3x3Job {
     // Partition into tasks.
     int tile;                         // outputs of a tile along one side: 4 or 6
     int tile_blocks, tiles, group;    // a task: `tiles` tiles, the last one fewer, in groups
+    int rows;                         // of M: tiles, filled up to what is multiplied
     int parts, panels, panel_blocks;  // panels of output blocks, shared among the parts
     int columns;                      // register blocks of output channels
     int chunks, chunk_blocks;         // of input channels, multiplied one after the other
@@ -77,7 +78,7 @@ struct GramJob {
 // style_loss.cpp: dF += D F on pixels [begin, end).
 struct StyleGradientJob {
     const float* F;
-    const float* D;  // (panels, blocks * 16, kBlocks * 16)
+    const float* D;  // in panels of kBlocks blocks, as they are multiplied
     size_t M;
     int blocks;
     float* dF;
@@ -105,9 +106,22 @@ struct PoolJob {
 
 struct Inner {
     const char* name;
-    int tiles;          // tiles (or pixels) of one register block
-    int block_columns;  // channel blocks of one register block
 
+    // The matrix multiplication (inner/multiply*.h):
+    int tiles;          // tiles (or pixels) that are multiplied together at most,
+    int row_step;       // in multiples of so many
+    int block_columns;  // channel blocks of one register block
+    int step_blocks;    // channel blocks whose weights lie together, in
+    int step_floats;    // so much room
+
+    // and what follows from its speed for the partition of a convolution:
+    int wide_panel;      // channel blocks of a panel where more of them are better
+    int own_weights;     // tiles for each channel up to which tasks transform their weights
+    double large_tiles;  // tiles of 6 x 6 outputs for at most so much of the multiplications
+
+    // Weights of style_loss as they are multiplied: u (16 * blocks, block_columns, 16) to the steps
+    // of channels at `to`. Null: they are already.
+    void (*pack_weights)(const float* u, int blocks, float* to);
     void (*conv3x3_weights)(const Conv3x3Job&, int task);
     void (*conv3x3_tiles)(const Conv3x3Job&, int task);
     void (*conv3x3)(const Conv3x3Job&, int task, float* scratch);

@@ -35,8 +35,16 @@ struct Panels {
 
     explicit Panels(int N)
         : channels(channel_blocks(N) * kLanes), width(inner().block_columns * kLanes) {}
-    size_t floats() const {
-        return static_cast<size_t>(channels) * ceil_div(channels, width) * width;
+    int count() const {
+        return ceil_div(channels, width);
+    }
+    // Of one panel, as style_row writes it and as the inner kernel multiplies it.
+    size_t floats_of_rows() const {
+        return static_cast<size_t>(channels) * width;
+    }
+    size_t floats_of_steps() const {
+        const size_t steps = ceil_div(channels / kLanes, inner().step_blocks);
+        return steps * inner().step_floats;
     }
     size_t at(int row, int column) const {
         return (static_cast<size_t>(column / width) * channels + row) * width + column % width;
@@ -55,8 +63,7 @@ double style_row(const Panels& panels,
     double sums[kLanes] = {};
     double s[kLanes];
     std::fill(s, s + kLanes, 1.0);
-    for (int block = 0; block < ceil_div(panels.channels, panels.width) * panels.width;
-         block += kLanes) {
+    for (int block = 0; block < panels.count() * panels.width; block += kLanes) {
         const int count = i < N ? std::min(kLanes, N - block) : 0;
         const size_t at = static_cast<size_t>(i) * N + block;
         double d[kLanes] = {};
@@ -92,7 +99,10 @@ size_t task_floats(int N) {
 }  // namespace
 
 size_t style_loss_scratch(const Threads& threads, int N, size_t) {
-    const size_t floats = Panels(N).floats() + threads.count() * task_floats(N);
+    const Panels panels(N);
+    const size_t steps = inner().pack_weights == nullptr ? 0 : panels.floats_of_steps();
+    const size_t floats =
+        panels.count() * (panels.floats_of_rows() + steps) + threads.count() * task_floats(N);
     return round_up(N * sizeof(double)) + floats * sizeof(float);
 }
 
@@ -110,7 +120,8 @@ void style_loss(Threads& threads,
     const Panels panels(N);
     double* rows = static_cast<double*>(scratch);
     float* D = reinterpret_cast<float*>(static_cast<char*>(scratch) + round_up(N * sizeof(double)));
-    float* packed = D + panels.floats();
+    float* weights = D + panels.count() * panels.floats_of_rows();
+    float* packed = weights;
 
     // 1. the loss, and D
     const double factor = 4.0 * k / static_cast<double>(M);
@@ -125,9 +136,19 @@ void style_loss(Threads& threads,
         total += rows[i];
     }
     *loss = k * total;
+    if (inner().pack_weights == nullptr) {
+        weights = D;
+    } else {
+        packed += panels.count() * panels.floats_of_steps();
+        threads.run(panels.count(), [&](int i, int) {
+            inner().pack_weights(D + i * panels.floats_of_rows(),
+                                 channel_blocks(N),
+                                 weights + i * panels.floats_of_steps());
+        });
+    }
 
     // 2. the gradient
-    const StyleGradientJob job = {F, D, M, channel_blocks(N), dF};
+    const StyleGradientJob job = {F, weights, M, channel_blocks(N), dF};
     const size_t pixels = task_pixels(M);
     const int tasks = static_cast<int>((M + pixels - 1) / pixels);
     threads.run(tasks, [&](int task, int thread) {

@@ -12,6 +12,6 @@ mkdir -p "$root/build"
 cmake -S "$root/tests/sanitize" -B "$build" -DCMAKE_BUILD_TYPE=Release "-DPYNST_SANITIZE=$checks" \
     > "$build.log" 2>&1 || { cat "$build.log"; exit 1; }
 cmake --build "$build" --parallel 2 >> "$build.log" 2>&1 || { cat "$build.log"; exit 1; }
-for isa in generic avx2 avx512 neon; do
+for isa in generic avx2 avx512 amx neon; do
     PYNST_CPU_ISA=$isa "$build/sanitize"
 done

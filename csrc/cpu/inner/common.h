@@ -29,6 +29,34 @@ inline void put(const Job& job, float* to, Lanes value) {
     }
 }
 
+// ---- matrix multiplications (multiply*.h) ----------------------------------------------------------
+
+// The rows of all products: in groups of at most kRows, v and out of one group v_group and group * 16
+// floats after those of the group before; from one block of channels to the next it is v_stride and
+// out_stride floats.
+struct Rows {
+    int count, group;
+    size_t v_group, v_stride, out_stride;
+};
+
+// One product of a call: `width` blocks of lanes, 1 <= width <= kBlocks.
+struct Product {
+    const float *v, *u;
+    int width;
+    float* out;
+};
+
+// ---- caches --------------------------------------------------------------------------------------
+
+// Fetches lines that are to be written: stores are made in order, one miss after the other.
+template <int kLines>
+inline void claim(const float* to, size_t step) {
+    PYNST_UNROLL
+    for (int i = 0; i < kLines; ++i) {
+        __builtin_prefetch(to + i * step, 1, 3);
+    }
+}
+
 // Of sixteen 2-bit choices: one bit for each that equals q.
 inline uint16_t chosen(uint32_t choices, int q) {
     const uint32_t different = choices ^ (0x55555555u * static_cast<uint32_t>(q));

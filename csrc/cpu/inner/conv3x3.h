@@ -12,7 +12,7 @@ struct Columns {
     size_t step;
 };
 
-// M: (positions, panel_blocks, job.tiles, 16), positions job.M apart. Chunks after the first are
+// M: (positions, panel_blocks, job.rows, 16), positions job.M apart. Chunks after the first are
 // added. While a group of tiles meets the weights of one position, what comes from the third-level
 // cache at the next position is fetched to the second: the group's part of U if all of U is there,
 // else its part of V.
@@ -23,30 +23,26 @@ void multiply_chunk(
     const int begin = chunk * job.chunk_blocks;
     const int blocks = min(job.chunk_blocks, job.blocks_in - begin);
     const size_t line = static_cast<size_t>(job.group) * kLanes, v_panel = job.blocks_in * line;
-    const size_t m_block = static_cast<size_t>(job.tiles) * kLanes;
+    const size_t m_block = static_cast<size_t>(job.rows) * kLanes;
     const bool ahead_in_u = job.all_weights != nullptr;
     const size_t u_share = job.U / groups;
-    // Floats of what comes next: for each channel, and for each prefetch.
-    const size_t share = ahead_in_u ? ceil_div(kBlocks * kLanes, groups) : job.group;
-    const size_t ahead_step = share * kLanes / kAheads;
-    for (int position = 0; position < Tile::kPositions; ++position, V += job.V, M += job.M) {
-        for (int g = 0; g < groups; ++g) {
-            const float* v = V + g * v_panel + begin * line;
-            const int rows = min(job.group, tiles - g * job.group);
-            for (int column = 0; column < columns.count; ++column) {
-                const float* u = columns.U + column * columns.step + position * job.U;
-                float* m = M + column * kBlocks * m_block + g * line;
-                const float* next = ahead_in_u ? u + job.U + g * u_share : v + job.V;
-                if (column + 1 < columns.count || columns.last_blocks == kBlocks) {
-                    multiply<kTiles, kBlocks, kAdd>(
-                        rows, v, line, u, blocks, m, m_block, next, ahead_step);
-                } else {
-                    multiply<kTiles, 1, kAdd>(
-                        rows, v, line, u, blocks, m, m_block, next, ahead_step);
-                }
-            }
-        }
-    }
+    // Floats of what comes next: for a step of a group, and from one prefetch to the next.
+    const int share = ahead_in_u ? kStepFloats / groups : kStepBlocks * job.group * kLanes;
+    const size_t ahead_step = ceil_div(share, kFetches);
+    const auto product = [&](int i) {
+        const int position = i / columns.count, column = i % columns.count;
+        return Product{V + position * job.V + begin * line,
+                       columns.U + column * columns.step + position * job.U,
+                       column + 1 < columns.count ? kBlocks : columns.last_blocks,
+                       M + position * job.M + column * kBlocks * m_block};
+    };
+    const auto ahead = [&](int i, int g) {
+        const Product p = product(i);
+        return ahead_in_u ? p.u + job.U + g * u_share : p.v + job.V + g * v_panel;
+    };
+    const int count = ceil_div(tiles, kRowStep) * kRowStep;
+    const Rows rows = {count, job.group, v_panel, line, m_block};
+    multiply<kAdd>(rows, blocks, Tile::kPositions * columns.count, product, ahead, ahead_step);
 }
 
 // Output blocks [first, first + blocks), a panel, of the tiles whose V is given. `own` is room for
@@ -75,6 +71,7 @@ void multiply_panel(
 
 template <class Tile>
 void output_task(const Conv3x3Job& job, int task, float* scratch) {
+    [[maybe_unused]] const MatrixUnit matrix_unit;
     const int tile_block = task / job.parts, part = task % job.parts;
     const TileRange<Tile> range(job, tile_block);
     float *M = scratch, *U = M + Tile::kPositions * job.M, *V = U;

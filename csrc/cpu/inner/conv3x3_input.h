@@ -49,15 +49,6 @@ struct Source {
     }
 };
 
-// Fetches lines that are to be written: stores are made in order, one miss after the other.
-template <int kLines>
-inline void claim(const float* to, size_t step) {
-    PYNST_UNROLL
-    for (int i = 0; i < kLines; ++i) {
-        __builtin_prefetch(to + i * step, 1, 3);
-    }
-}
-
 // B^T d B of one tile; `at(r, c)` gives the pixel in row r and column c of it. Lines that other
 // threads have read are not claimed: that would ask those threads' caches.
 template <class Tile, bool kShared, class At>

@@ -127,7 +127,7 @@ void transform_back(
         const Lanes bias = kRelu ? load(job.bias + block * kLanes) : zero();
         TileWalk<Tile> tile(job, first_tile);
         for (int t = 0; t < tiles; ++t, tile.next()) {
-            const float* m = M + (static_cast<size_t>(block - first) * job.tiles + t) * kLanes;
+            const float* m = M + (static_cast<size_t>(block - first) * job.rows + t) * kLanes;
             const int top = tile.row * kOut, left = tile.column * kOut;
             if (!job.past_caches) {
                 claim_outputs<Tile, kPool>(job, block, top, left + kOut);

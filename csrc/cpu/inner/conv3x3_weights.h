@@ -34,79 +34,126 @@ inline const float* pair_weights(const Conv3x3Job& job, int in, int out, float* 
     return turned;
 }
 
-// G w G^T for sixteen input and sixteen output channels. The weights at `next` are fetched
-// meanwhile.
+// The pairs of a step: kStepBlocks input blocks, from `in` on, and output block `out`. Zeros stand for
+// blocks that are not there.
+struct Step {
+    const float* pairs[kStepBlocks];
+
+    Step() = default;
+    Step(const Conv3x3Job& job, int in, int out, const float* zeros, float (*turned)[kPair]) {
+        for (int i = 0; i < kStepBlocks; ++i) {
+            const bool there = in + i < job.blocks_in && out < job.blocks_out;
+            pairs[i] = there ? pair_weights(job, in + i, out, turned[i]) : zeros;
+        }
+    }
+    // Tap (y, x) of channel c.
+    Part tap(int block, int c, int y, int x, int i) const {
+        return part(load(pairs[block] + (c * kTaps + 3 * y + x) * kLanes), i);
+    }
+};
+
+// G w G^T of a step, for block b of the slab. The weights at `next`, of each block `apart` further, are
+// fetched meanwhile.
 template <class Tile>
-inline void transform_pair(const float* w, const float* next, float* u, size_t position) {
+inline void transform_step(
+    const Step& w, const float* next, size_t apart, int b, float* u, size_t position) {
     constexpr int kIn = Tile::kIn;
-    for (int c = 0; c < kLanes; ++c, w += kTaps * kLanes, u += kBlocks * kLanes) {
-        claim<Tile::kPositions>(u, position);
-        for (int tap = 0; tap < kTaps; ++tap, next += kLanes) {
-            __builtin_prefetch(next, 0, 2);
+    for (int c = 0; c < kLanes; ++c, next += kTaps * kLanes) {
+        claim_weights<kStepBlocks == 1 ? Tile::kPositions : kIn>(u, c, b, position);
+        for (int block = 0; block < kStepBlocks; ++block) {
+            for (int tap = 0; tap < kTaps; ++tap) {
+                __builtin_prefetch(next + block * apart + tap * kLanes, 0, 2);
+            }
         }
         PYNST_UNROLL
         for (int i = 0; i < kParts; ++i) {
-            Part columns[3][kIn];
+            Part columns[kStepBlocks][3][kIn];
             PYNST_UNROLL
-            for (int x = 0; x < 3; ++x) {
-                Part taps[3];
+            for (int block = 0; block < kStepBlocks; ++block) {
                 PYNST_UNROLL
-                for (int y = 0; y < 3; ++y) {
-                    taps[y] = part(load(w + (3 * y + x) * kLanes), i);
+                for (int x = 0; x < 3; ++x) {
+                    Part taps[3];
+                    PYNST_UNROLL
+                    for (int y = 0; y < 3; ++y) {
+                        taps[y] = w.tap(block, c, y, x, i);
+                    }
+                    Tile::transform_weights(taps, columns[block][x]);
                 }
-                Tile::transform_weights(taps, columns[x]);
             }
             PYNST_UNROLL
             for (int row = 0; row < kIn; ++row) {
-                const Part line[3] = {columns[0][row], columns[1][row], columns[2][row]};
-                Part out[kIn];
-                Tile::transform_weights(line, out);
+                if (kStepBlocks > 1 &&
+                    row + 1 < kIn) {  // all at once would fill the queue of misses
+                    claim_weights<kIn>(u + (row + 1) * kIn * position, c, b, position);
+                }
+                Part out[kIn][kStepBlocks];
+                PYNST_UNROLL
+                for (int block = 0; block < kStepBlocks; ++block) {
+                    const Part line[3] = {
+                        columns[block][0][row], columns[block][1][row], columns[block][2][row]};
+                    Part transformed[kIn];
+                    Tile::transform_weights(line, transformed);
+                    PYNST_UNROLL
+                    for (int x = 0; x < kIn; ++x) {
+                        out[x][block] = transformed[x];
+                    }
+                }
                 PYNST_UNROLL
                 for (int x = 0; x < kIn; ++x) {
-                    store(u + (row * kIn + x) * position + i * (kLanes / kParts), out[x]);
+                    store_weights(u + (row * kIn + x) * position, c, b, i, out[x]);
                 }
             }
         }
     }
 }
 
-// U of output blocks [kBlocks * column, + kBlocks) and one chunk of the input: (positions, channels
-// in, kBlocks, 16), positions job.U apart.
+// U of output blocks [kBlocks * column, + kBlocks) and one chunk of the input: (positions, steps,
+// kStepFloats), positions job.U apart.
 template <class Tile>
 void transform_slab(const Conv3x3Job& job, int column, int chunk, float* U) {
     const int begin = chunk * job.chunk_blocks, end = min(begin + job.chunk_blocks, job.blocks_in);
-    float zeros[kPair] = {}, turned[kPair];
-    for (int in = begin; in < end; ++in, U += kLanes * kBlocks * kLanes) {
+    float zeros[kPair] = {}, turned[kStepBlocks][kPair];
+    for (int in = begin; in < end; in += kStepBlocks, U += kStepFloats) {
         for (int b = 0; b < kBlocks; ++b) {
-            const int out = column * kBlocks + b;  // zeros fill up an odd number of blocks
-            const float* pair = out < job.blocks_out ? pair_weights(job, in, out, turned) : zeros;
-            transform_pair<Tile>(pair, pair_address(job, in + 1, out), U + b * kLanes, job.U);
+            const int out = column * kBlocks + b;
+            const Step step(job, in, out, zeros, turned);
+            const size_t apart = pair_address(job, in + 1, out) - pair_address(job, in, out);
+            const float* next = pair_address(job, in + kStepBlocks, out);
+            transform_step<Tile>(step, next, apart, b, U, job.U);
         }
     }
 }
 
-// One row of positions of G w G^T for sixteen input and sixteen output channels.
+// One row of positions of G w G^T of a step.
 template <class Tile>
-inline void transform_pair_row(const float* w, int row, float* u, size_t position) {
+inline void transform_step_row(const Step& w, int row, int b, float* u, size_t position) {
     constexpr int kIn = Tile::kIn;
     u += row * kIn * position;
-    for (int c = 0; c < kLanes; ++c, w += kTaps * kLanes, u += kBlocks * kLanes) {
+    for (int c = 0; c < kLanes; ++c) {
         PYNST_UNROLL
         for (int i = 0; i < kParts; ++i) {
-            Part line[3], out[kIn];
+            Part out[kIn][kStepBlocks];
             PYNST_UNROLL
-            for (int x = 0; x < 3; ++x) {
-                Part taps[3];
+            for (int block = 0; block < kStepBlocks; ++block) {
+                Part line[3], transformed[kIn];
                 PYNST_UNROLL
-                for (int y = 0; y < 3; ++y) {
-                    taps[y] = part(load(w + (3 * y + x) * kLanes), i);
+                for (int x = 0; x < 3; ++x) {
+                    Part taps[3];
+                    PYNST_UNROLL
+                    for (int y = 0; y < 3; ++y) {
+                        taps[y] = w.tap(block, c, y, x, i);
+                    }
+                    line[x] = Tile::weights_row(row, taps);
                 }
-                line[x] = Tile::weights_row(row, taps);
+                Tile::transform_weights(line, transformed);
+                PYNST_UNROLL
+                for (int x = 0; x < kIn; ++x) {
+                    out[x][block] = transformed[x];
+                }
             }
-            Tile::transform_weights(line, out);
             PYNST_UNROLL
             for (int x = 0; x < kIn; ++x) {
-                store(u + x * position + i * (kLanes / kParts), out[x]);
+                store_weights(u + x * position, c, b, i, out[x]);
             }
         }
     }
@@ -117,22 +164,25 @@ inline void transform_pair_row(const float* w, int row, float* u, size_t positio
 // are written without. Where nobody else reads, transform_slab is faster.
 template <class Tile>
 void transform_slab_by_rows(const Conv3x3Job& job, int column, float* U) {
-    constexpr int kGroup = 4;  // input blocks whose weights stay in a cache meanwhile
-    float zeros[kPair] = {}, turned[kGroup * kBlocks][kPair];
-    for (int begin = 0; begin < job.blocks_in; begin += kGroup) {
-        const int count = min(kGroup, job.blocks_in - begin) * kBlocks;
-        const float* pairs[kGroup * kBlocks];
-        for (int i = 0; i < count; ++i) {
-            const int in = begin + i / kBlocks, out = column * kBlocks + i % kBlocks;
-            pairs[i] = out < job.blocks_out ? pair_weights(job, in, out, turned[i]) : zeros;
-        }
-        for (int row = 0; row < Tile::kIn; ++row) {
-            for (int i = 0; i < count; ++i) {
-                const size_t channel = (begin + i / kBlocks) * kLanes;
-                float* u = U + (channel * kBlocks + i % kBlocks) * kLanes;
-                transform_pair_row<Tile>(pairs[i], row, u, job.U);
+    constexpr int kSteps = 4 / kStepBlocks;  // whose weights stay in a cache meanwhile
+    float zeros[kPair] = {}, turned[kSteps][kBlocks][kStepBlocks][kPair];
+    Step steps[kSteps][kBlocks];
+    for (int begin = 0; begin < job.blocks_in; begin += kSteps * kStepBlocks) {
+        const int count = min(kSteps, ceil_div(job.blocks_in - begin, kStepBlocks));
+        for (int s = 0; s < count; ++s) {
+            for (int b = 0; b < kBlocks; ++b) {
+                const int in = begin + s * kStepBlocks, out = column * kBlocks + b;
+                steps[s][b] = Step(job, in, out, zeros, turned[s][b]);
             }
         }
+        for (int row = 0; row < Tile::kIn; ++row) {
+            for (int s = 0; s < count; ++s) {
+                for (int b = 0; b < kBlocks; ++b) {
+                    transform_step_row<Tile>(steps[s][b], row, b, U + s * kStepFloats, job.U);
+                }
+            }
+        }
+        U += kSteps * kStepFloats;
     }
 }
 

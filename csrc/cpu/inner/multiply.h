@@ -1,7 +1,38 @@
-// multiply.h: the matrix multiplication at the bottom of conv3x3_relu and of style_loss.
+// multiply.h: the matrix multiplication at the bottom of conv3x3_relu and of style_loss, with vector
+// instructions. multiply_amx.h defines the same names for a processor with a matrix unit.
 
 namespace pynst {
 namespace PYNST_ISA {
+
+constexpr int kRows = kTiles;  // of a group
+constexpr int kRowStep = 1;    // groups have room for multiples of it
+
+// What a thread has to do before it multiplies and after.
+struct MatrixUnit {};
+
+// Blocks of channels whose weights lie together, and how many floats of kBlocks of the other side.
+constexpr int kStepBlocks = 1;
+constexpr int kStepFloats = kLanes * kBlocks * kLanes;
+
+constexpr void (*kPackWeights)(const float* u, int blocks, float* to) = nullptr;
+
+constexpr int kFetches = kAheads;  // of lines ahead, during a step
+
+// For the partition of a convolution: inner.h tells of each.
+constexpr int kWidePanel = kPanelBlocks;
+constexpr int kOwnWeights = 1;
+constexpr double kLargeTiles = 0.95;
+
+// Part i of the weights of channel c for block b, at u, the weights of a step.
+PYNST_INLINE void store_weights(float* u, int c, int b, int i, const Part* w) {
+    store(u + (c * kBlocks + b) * kLanes + i * (kLanes / kParts), w[0]);
+}
+
+// Claims the lines of kCount positions.
+template <int kCount>
+PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
+    claim<kCount>(u + (c * kBlocks + b) * kLanes, position);
+}
 
 // out[b][t][i] = sum over c of v[c][t] u[c][b][i], for T rows t (tiles or pixels) and B blocks b of
 // 16 lanes i; all T x B sums stay in registers. The sum over c is one chain in the order of c.
@@ -12,7 +43,7 @@ namespace PYNST_ISA {
 //
 // Meanwhile lines from `ahead` on, every ahead_step floats, are fetched to the second-level cache,
 // kFetched of them for each block.
-template <int T, int B, bool kAdd, int kFetched = kAheads>
+template <int T, int B, bool kAdd, int kFetched = kFetches>
 inline void multiply_block(const float* v,
                            size_t v_stride,
                            const float* u,
@@ -64,22 +95,48 @@ inline void multiply_block(const float* v,
 }
 
 // The same for a number of rows known only at run time, 1 <= rows <= T.
-template <int T, int B, bool kAdd, int kFetched = kAheads>
-inline void multiply(int rows,
-                     const float* v,
-                     size_t v_stride,
-                     const float* u,
-                     int blocks,
-                     float* out,
-                     size_t out_stride,
-                     const float* ahead,
-                     size_t ahead_step) {
+template <int T, int B, bool kAdd, int kFetched>
+inline void multiply_group(int rows,
+                           const float* v,
+                           size_t v_stride,
+                           const float* u,
+                           int blocks,
+                           float* out,
+                           size_t out_stride,
+                           const float* ahead,
+                           size_t ahead_step) {
     if (rows == T) {
         multiply_block<T, B, kAdd, kFetched>(
             v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
     } else if constexpr (T > 1) {
-        multiply<T - 1, B, kAdd, kFetched>(
+        multiply_group<T - 1, B, kAdd, kFetched>(
             rows, v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
+    }
+}
+
+// `count` products of `blocks` blocks of channels: product(i) is the i-th, ahead(i, g) the first line
+// to be fetched during its group g.
+template <bool kAdd, int kFetched = kFetches, class Products, class Ahead>
+inline void multiply(
+    const Rows& rows, int blocks, int count, Products product, Ahead ahead, size_t ahead_step) {
+    for (int i = 0; i < count; ++i) {
+        const Product p = product(i);
+        for (int g = 0; g * rows.group < rows.count; ++g) {
+            const int group_rows = min(rows.group, rows.count - g * rows.group);
+            const float* const v = p.v + g * rows.v_group;
+            float* const out = p.out + static_cast<size_t>(g) * rows.group * kLanes;
+            const auto group = p.width == kBlocks ? multiply_group<kRows, kBlocks, kAdd, kFetched>
+                                                  : multiply_group<kRows, 1, kAdd, kFetched>;
+            group(group_rows,
+                  v,
+                  rows.v_stride,
+                  p.u,
+                  blocks,
+                  out,
+                  rows.out_stride,
+                  ahead(i, g),
+                  ahead_step);
+        }
     }
 }
 

@@ -133,20 +133,20 @@ void gram(const GramJob& job, int row, int column, size_t begin, size_t end, flo
 // ---- style_loss ---------------------------------------------------------------------------------
 
 constexpr int kPart =
-    4 * kTiles;  // pixels worked on at a time, so that D is read once for all of them
+    4 * kRows;  // pixels worked on at a time, so that D is read once for all of them
 
 // Up to so many blocks F is multiplied where it is.
 constexpr int kUnpacked = 8;
 
-// Copies `pixels` pixels of F to (groups, blocks, kTiles, 16): in F itself, M * 64 bytes from block
+// Copies `pixels` pixels of F to (groups, blocks, kRows, 16): in F itself, M * 64 bytes from block
 // to block would often make all cache lines of a group share a few places of the cache.
 inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, float* to) {
     const size_t block_stride = job.M * kLanes;
-    const size_t group = static_cast<size_t>(job.blocks) * kTiles * kLanes;
-    for (int block = 0; block < job.blocks; ++block, to += kTiles * kLanes) {
+    const size_t group = static_cast<size_t>(job.blocks) * kRows * kLanes;
+    for (int block = 0; block < job.blocks; ++block, to += kRows * kLanes) {
         const float* F = job.F + block * block_stride + begin * kLanes;
         for (int p = 0; p < pixels; ++p) {
-            store(to + p / kTiles * group + p % kTiles * kLanes, load(F + p * kLanes));
+            store(to + p / kRows * group + p % kRows * kLanes, load(F + p * kLanes));
         }
     }
 }
@@ -156,53 +156,52 @@ inline void style_gradient_part(const StyleGradientJob& job,
                                 int pixels,
                                 float* scratch) {
     const size_t apart = job.M * kLanes;
-    const bool packed = job.blocks > kUnpacked;
+    const bool packed = job.blocks > kUnpacked || pixels % kRowStep > 0;
     if (packed) {
         pack_pixels(job, begin, pixels, scratch);
     }
     const float* const v = packed ? scratch : job.F + begin * kLanes;
-    const size_t v_stride = packed ? kTiles * kLanes : apart;
-    const size_t group = packed ? job.blocks * v_stride : kTiles * kLanes;
+    const size_t v_stride = packed ? kRows * kLanes : apart;
+    const size_t group = packed ? job.blocks * v_stride : kRows * kLanes;
 
     // Meanwhile F and dF of the next part are fetched, for one block with each multiplication. A
     // wide register block asks for them evenly over its time, a burst would make it wait; for a
     // narrow one the burst is short, and the instructions that spread it would cost more.
     const size_t next = kPart * kLanes;
-    [[maybe_unused]] const size_t ahead_step =
-        min(kLanes, ceil_div(kPart * kLanes, job.blocks * kAheads));
+    const int fetches = ceil_div(job.blocks, kStepBlocks) * kFetches;
+    const size_t ahead_step = min(kLanes, ceil_div(kPart * kLanes, fetches));
 
-    const float* D = job.D;
-    for (int block = 0; block < job.blocks; block += kBlocks) {
-        for (int p = 0; p < pixels; p += kTiles) {
-            const int turn = p / kTiles;
-            const float* rows = v + turn * group;
-            float* out = job.dF + block * apart + (begin + p) * kLanes;
-            const int count = min(kTiles, pixels - p);
-            if constexpr (kBlocks == 1) {
-                const float* F = job.F + block * apart + (begin + p) * kLanes;
-                for (int t = 0; t < kTiles; ++t) {
-                    __builtin_prefetch(F + next + t * kLanes, 0, 2);
-                    __builtin_prefetch(out + next + t * kLanes, 1, 2);
-                }
-                multiply<kTiles, 1, true, 0>(
-                    count, rows, v_stride, D, job.blocks, out, apart, nullptr, 0);
-            } else {
-                const float* ahead = (turn % 2 == 0 ? job.F : job.dF) +
-                                     (block + turn / 2 % kBlocks) * apart + begin * kLanes + next;
-                if (job.blocks - block >= kBlocks) {
-                    multiply<kTiles, kBlocks, true>(
-                        count, rows, v_stride, D, job.blocks, out, apart, ahead, ahead_step);
-                } else {
-                    multiply<kTiles, 1, true>(
-                        count, rows, v_stride, D, job.blocks, out, apart, ahead, ahead_step);
-                }
+    const size_t panel = static_cast<size_t>(ceil_div(job.blocks, kStepBlocks)) * kStepFloats;
+    const auto product = [&](int i) {
+        const int block = i * kBlocks;
+        return Product{v,
+                       job.D + i * panel,
+                       min(kBlocks, job.blocks - block),
+                       job.dF + block * apart + begin * kLanes};
+    };
+    const Rows rows = {pixels, kRows, group, v_stride, apart};
+    const int products = ceil_div(job.blocks, kBlocks);
+    if constexpr (kBlocks == 1) {
+        const auto ahead = [&](int block, int turn) {
+            const size_t at = block * apart + (begin + turn * kRows) * kLanes + next;
+            for (int t = 0; t < kRows; ++t) {
+                __builtin_prefetch(job.F + at + t * kLanes, 0, 2);
+                __builtin_prefetch(job.dF + at + t * kLanes, 1, 2);
             }
-        }
-        D += static_cast<size_t>(job.blocks) * kLanes * kBlocks * kLanes;
+            return job.F;
+        };
+        multiply<true, 0>(rows, job.blocks, products, product, ahead, 0);
+    } else {
+        const auto ahead = [&](int i, int turn) {
+            const int block = i * kBlocks + turn / 2 % kBlocks;
+            return (turn % 2 == 0 ? job.F : job.dF) + block * apart + begin * kLanes + next;
+        };
+        multiply<true>(rows, job.blocks, products, product, ahead, ahead_step);
     }
 }
 
 void style_gradient(const StyleGradientJob& job, size_t begin, size_t end, float* scratch) {
+    [[maybe_unused]] const MatrixUnit matrix_unit;
     for (size_t p = begin; p < end; p += kPart) {
         style_gradient_part(job, p, p + kPart < end ? kPart : static_cast<int>(end - p), scratch);
     }

@@ -2,7 +2,11 @@
 
 // clang-format off: the order matters, each header uses those before it
 #include "inner/common.h"
+#if defined(PYNST_MULTIPLY)
+#include PYNST_MULTIPLY
+#else
 #include "inner/multiply.h"
+#endif
 #include "inner/winograd.h"
 #include "inner/conv3x3_input.h"
 #include "inner/conv3x3_weights.h"
@@ -21,8 +25,15 @@ namespace PYNST_ISA {
 
 extern const Inner kInner;
 const Inner kInner = {PYNST_NAME(PYNST_ISA),
-                      kTiles,
+                      kRows,
+                      kRowStep,
                       kBlocks,
+                      kStepBlocks,
+                      kStepFloats,
+                      kWidePanel,
+                      kOwnWeights,
+                      kLargeTiles,
+                      kPackWeights,
                       conv3x3_weights,
                       conv3x3_tiles,
                       conv3x3,

@@ -1,0 +1,295 @@
+// multiply_amx.h: the matrix multiplication of multiply.h on the matrix unit of a processor with AMX.
+//
+// AMX multiplies numbers in bfloat16, float32 cut to its upper 16 bits, and sums in float32. Here each
+// float32 is cut into three of them, x = high + middle + low exactly, and of the nine products the
+// six are summed that reach the last bit of a float32:
+//
+//   v u = high high + (high middle + middle high) + (high low + middle middle + low high)
+//
+// What is left out is below 2^-22 of |v u| and of either sign; the sums are rounded less often than
+// one chain would be. So it is as accurate as float32, and with six products still faster than the
+// vector unit with one. Numbers below 1e-33 lose their low parts: the unit takes them for zero.
+
+namespace pynst {
+namespace PYNST_ISA {
+
+constexpr int kRows = 32;  // of a group: two of the unit's tiles of 16 rows of 64 bytes
+constexpr int kRowStep = 16;
+
+// Tiles 0 to 3 hold the sums (row tile, block), 4 and 5 v (row tile), 6 and 7 u (block).
+struct MatrixUnit {
+    MatrixUnit() {
+        struct {
+            uint8_t palette = 1, start_row = 0, reserved[14] = {};
+            uint16_t bytes_of_row[16] = {};
+            uint8_t rows[16] = {};
+        } shape;
+        for (int tile = 0; tile < 8; ++tile) {
+            shape.bytes_of_row[tile] = 64;
+            shape.rows[tile] = 16;
+        }
+        _tile_loadconfig(&shape);
+    }
+    ~MatrixUnit() {
+        _tile_release();
+    }
+};
+
+// A step: 32 channels, those of two blocks. Each 32 bits of an operand hold a channel of the first
+// block and the same one of the second.
+constexpr int kStepBlocks = 2;
+constexpr int kTile = 16 * 32;           // numbers of one of the unit's tiles
+constexpr int kOperand = 3 * 2 * kTile;  // (high, middle and low, row tiles or blocks, 16, 32)
+constexpr int kStepFloats = kOperand / 2;
+
+constexpr int kFetches = 1;  // none is made: at this rate the processor's own do better
+constexpr int kWidePanel = 4;
+constexpr int kOwnWeights = 4;
+constexpr double kLargeTiles = 0.83;
+
+// The upper halves of a's and b's lanes, interleaved: one row of a tile.
+inline void store_upper(uint16_t* to, Lanes a, Lanes b) {
+    constexpr __mmask64 kLowerHalves = 0x3333333333333333u;
+    const __m512i upper = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
+    _mm512_storeu_si512(
+        to,
+        _mm512_mask_shuffle_epi8(
+            _mm512_castps_si512(b.v), kLowerHalves, _mm512_castps_si512(a.v), upper));
+}
+
+inline Lanes upper(Lanes a) {
+    const __m512i bits = _mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(-65536));
+    return {_mm512_castsi512_ps(bits)};
+}
+
+// A row of each part.
+inline void split(uint16_t* to, Lanes a, Lanes b) {
+    store_upper(to, a, b);
+    a = a - upper(a);
+    b = b - upper(b);
+    store_upper(to + 2 * kTile, a, b);
+    store_upper(to + 4 * kTile, a - upper(a), b - upper(b));
+}
+
+// So that the upper half is rounded. What is left then has either sign.
+inline Lanes with_half(Lanes a) {
+    const __m512i bits = _mm512_add_epi32(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x8000));
+    return {_mm512_castsi512_ps(bits)};
+}
+
+// Weights of channel c, of both blocks of a step, for block b of the lanes. Their high parts are
+// rounded, not cut off: were the parts left out of the products all of one sign, they would be the
+// same small factor in every layer.
+PYNST_INLINE void store_weights(float* u, int c, int b, int, const Part* w) {
+    uint16_t* to = reinterpret_cast<uint16_t*>(u) + b * kTile + c * 32;
+    const Lanes first = with_half(w[0]), second = with_half(w[1]);
+    store_upper(to, first, second);
+    const Lanes left[] = {w[0] - upper(first), w[1] - upper(second)};
+    store_upper(to + 2 * kTile, left[0], left[1]);
+    store_upper(to + 4 * kTile, left[0] - upper(left[0]), left[1] - upper(left[1]));
+}
+
+// Claims the lines of kCount positions.
+template <int kCount>
+PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
+    for (int part = 0; part < 3; ++part) {
+        claim<kCount>(u + (part * 2 * kTile + b * kTile + c * 32) / 2, position);
+    }
+}
+
+// Weights u (16 * blocks, kBlocks, 16) to steps.
+void pack_weights(const float* u, int blocks, float* to) {
+    constexpr int kBlock = kLanes * kBlocks * kLanes;
+    for (; blocks > 0; blocks -= kStepBlocks, u += kStepBlocks * kBlock, to += kStepFloats) {
+        for (int c = 0; c < kLanes; ++c) {
+            for (int b = 0; b < kBlocks; ++b) {
+                const float* from = u + (c * kBlocks + b) * kLanes;
+                const Lanes pair[] = {load(from), blocks > 1 ? load(from + kBlock) : zero()};
+                store_weights(to, c, b, 0, pair);
+            }
+        }
+    }
+}
+constexpr auto kPackWeights = pack_weights;
+
+alignas(64) inline const float kZeros[kRows * kLanes] = {};  // beside a last block without a pair
+
+// Sixth kSixth of the rows of a step of v.
+template <int kRowTiles, int kSixth>
+PYNST_INLINE void split_rows(const float* first, const float* second, uint16_t* to) {
+    constexpr int R = 16 * kRowTiles;
+    PYNST_UNROLL
+    for (int t = kSixth * R / 6; t < (kSixth + 1) * R / 6; ++t) {
+        split(to + t * 32, load(first + t * kLanes), load(second + t * kLanes));
+    }
+}
+
+template <int kRowTiles>
+PYNST_INLINE void products() {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if (kRowTiles == 2) {
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+template <int kRowTiles>
+PYNST_INLINE void load_rows(const uint16_t* v, int part) {
+    _tile_loadd(4, v + part * 2 * kTile, 64);
+    if (kRowTiles == 2) {
+        _tile_loadd(5, v + part * 2 * kTile + kTile, 64);
+    }
+}
+
+PYNST_INLINE void load_weights(const uint16_t* u, int part) {
+    _tile_loadd(6, u + part * 2 * kTile, 64);
+    _tile_loadd(7, u + part * 2 * kTile + kTile, 64);
+}
+
+// A step: the six products, in an order in which most operands stay for two of them. Meanwhile the
+// rows of a later step are split, for which the unit leaves the processor the time.
+template <int kRowTiles, int kLaterTiles>
+void multiply_step(
+    const uint16_t* v, const uint16_t* u, const float* first, const float* second, uint16_t* to) {
+    load_rows<kRowTiles>(v, 0);
+    load_weights(u, 2);
+    products<kRowTiles>();
+    split_rows<kLaterTiles, 0>(first, second, to);
+    load_weights(u, 1);
+    products<kRowTiles>();
+    split_rows<kLaterTiles, 1>(first, second, to);
+    load_rows<kRowTiles>(v, 1);
+    products<kRowTiles>();
+    split_rows<kLaterTiles, 2>(first, second, to);
+    load_weights(u, 0);
+    products<kRowTiles>();
+    split_rows<kLaterTiles, 3>(first, second, to);
+    load_rows<kRowTiles>(v, 2);
+    products<kRowTiles>();
+    split_rows<kLaterTiles, 4>(first, second, to);
+    load_rows<kRowTiles>(v, 0);
+    products<kRowTiles>();
+    split_rows<kLaterTiles, 5>(first, second, to);
+}
+
+constexpr void (*kSteps[2][2])(
+    const uint16_t*, const uint16_t*, const float*, const float*, uint16_t*) = {
+    {multiply_step<1, 1>, multiply_step<1, 2>}, {multiply_step<2, 1>, multiply_step<2, 2>}};
+
+// The sums of a group, (row tiles, kBlocks), begin with zeros or with what is there.
+PYNST_INLINE void begin_sums(bool add, int row_tiles, const float* out, size_t out_stride) {
+    if (!add) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        return;
+    }
+    _tile_loadd(0, out, 64);
+    _tile_loadd(1, out + out_stride, 64);
+    if (row_tiles == 2) {
+        _tile_loadd(2, out + 16 * kLanes, 64);
+        _tile_loadd(3, out + out_stride + 16 * kLanes, 64);
+    }
+}
+
+PYNST_INLINE void end_sums(int row_tiles, float* out, size_t out_stride) {
+    _tile_stored(0, out, 64);
+    _tile_stored(1, out + out_stride, 64);
+    if (row_tiles == 2) {
+        _tile_stored(2, out + 16 * kLanes, 64);
+        _tile_stored(3, out + out_stride + 16 * kLanes, 64);
+    }
+}
+
+// The steps of a call: of all products, all groups.
+template <class Products>
+struct Walk {
+    const Products& product;
+    const Rows& rows;
+    int blocks, count;
+    int i = 0, g = 0, step = 0;
+    const float* v = product(0).v;
+
+    void next() {
+        if (++step * kStepBlocks < blocks) {
+            return;
+        }
+        step = 0;
+        if (++g * rows.group < rows.count) {
+            return;
+        }
+        g = 0;
+        if (++i < count) {  // else the last once more, for nothing
+            v = product(i).v;
+        }
+    }
+    int row_tiles() const {
+        return rows.count - g * rows.group > 16 ? 2 : 1;
+    }
+    const float* first() const {
+        return v + g * rows.v_group + step * kStepBlocks * rows.v_stride;
+    }
+    const float* second() const {
+        return step * kStepBlocks + 1 < blocks ? first() + rows.v_stride : kZeros;
+    }
+};
+
+// The rows of one step, beforehand.
+template <class Products>
+void split_rows(const Walk<Products>& at, uint16_t* to) {
+    const float *first = at.first(), *second = at.second();
+    for (int t = 0; t < at.row_tiles() * 16; ++t) {
+        split(to + t * 32, load(first + t * kLanes), load(second + t * kLanes));
+    }
+}
+
+// As in multiply.h. Rows of v up to the next multiple of kRowStep are read, whatever they hold.
+template <bool kAdd, int = kFetches, class Products, class Ahead>
+void multiply(
+    const Rows& rows, int blocks, int count, const Products& product, const Ahead&, size_t) {
+    // Split rows must have left the queue of stores before they are loaded as tiles.
+    constexpr int kEarly = 2, kSlots = kEarly + 1;
+    alignas(64) uint16_t slots[kSlots][kOperand];
+    alignas(64) float sums[4 * 16 * kLanes];
+    Walk<Products> early = {product, rows, blocks, count};
+    for (int turn = 0; turn < kEarly; ++turn, early.next()) {
+        split_rows(early, slots[turn]);
+    }
+    int turn = 0;
+    const int steps = ceil_div(blocks, kStepBlocks);
+    for (int i = 0; i < count; ++i) {
+        const Product p = product(i);
+        for (int g = 0; g * rows.group < rows.count; ++g) {
+            const int group_rows = min(rows.group, rows.count - g * rows.group);
+            const int row_tiles = ceil_div(group_rows, 16);
+            const bool whole = group_rows % 16 == 0 && p.width == kBlocks;
+            float* const out = p.out + static_cast<size_t>(g) * rows.group * kLanes;
+            const uint16_t* u = reinterpret_cast<const uint16_t*>(p.u);
+            begin_sums(kAdd && whole, row_tiles, out, rows.out_stride);
+            for (int step = 0; step < steps; ++step, u += kOperand, early.next()) {
+                const uint16_t* const v = slots[turn];
+                uint16_t* const to = slots[(turn + kEarly) % kSlots];
+                turn = (turn + 1) % kSlots;
+                kSteps[row_tiles - 1][early.row_tiles() - 1](
+                    v, u, early.first(), early.second(), to);
+            }
+            if (whole) {
+                end_sums(row_tiles, out, rows.out_stride);
+                continue;
+            }
+            end_sums(2, sums, kRows * kLanes);
+            for (int b = 0; b < p.width; ++b) {
+                for (int t = 0; t < group_rows; ++t) {
+                    float* to = out + b * rows.out_stride + t * kLanes;
+                    const Lanes sum = load(sums + (b * kRows + t) * kLanes);
+                    store(to, kAdd ? load(to) + sum : sum);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace PYNST_ISA
+}  // namespace pynst
