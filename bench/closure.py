@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.closures import ENVIRONMENT, NEEDS
+from bench.closures import ENVIRONMENT, NEEDS, forces_a_lesser_isa
 from bench.machine import peers
 from bench.measure import Display, Worker, summary
 from bench.problem import Problem
@@ -34,10 +34,16 @@ Plan = Sequence[tuple[int, int, Collection[str], int, int]]
 
 
 def present(names: Collection[str]) -> list[str]:
-    """Those of the rows whose package is installed; NumPy's where else no peer would be left."""
+    """Those of the rows that can run here; NumPy's where else no peer would be left.
+
+    A row may need a package, or force an instruction set.
+    """
     packages = peers()
     found = [
-        name for name in names if name not in NEEDS or packages[NEEDS[name]]["version"] is not None
+        name
+        for name in names
+        if (name not in NEEDS or packages[NEEDS[name]]["version"] is not None)
+        and ("PYNST_CPU_ISA" not in ENVIRONMENT.get(name, {}) or forces_a_lesser_isa(name))
     ]
     if not any(not name.startswith("pynst") for name in found):
         found.append("numpy")

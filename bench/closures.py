@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from bench.problem import CHANNELS, CONTENT_LAYER, MEAN, POOLED, STYLE_LAYERS, Problem, planes
 
-__all__ = ["CLOSURES", "ENVIRONMENT", "NEEDS", "Closure", "PyNST", "PyNSTOnDevice", "on_device"]
+__all__ = [
+    "CLOSURES", "ENVIRONMENT", "NEEDS", "Closure", "PyNST", "PyNSTOnDevice", "forces_a_lesser_isa",
+    "on_device",
+]  # fmt: skip
 
 Result = tuple[float, NDArray[np.floating[Any]]]
 
@@ -256,6 +259,7 @@ def on_device(name: str, problem: Problem, precision: str) -> Any:
 CLOSURES: dict[str, Callable[[Problem, int], Closure]] = {
     "pynst": PyNST,
     "pynst-objective": PyNSTObjective,
+    "pynst-avx512": PyNST,
     "pynst-avx2": PyNST,
     "pynst-max": PyNST,
     "torch-usual": _torch("usual"),
@@ -269,6 +273,7 @@ CLOSURES: dict[str, Callable[[Problem, int], Closure]] = {
 
 _HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 ENVIRONMENT: dict[str, dict[str, str]] = {
+    "pynst-avx512": {"PYNST_CPU_ISA": "avx512"},
     "pynst-avx2": {"PYNST_CPU_ISA": "avx2"},
     "torch-best": _HUGE_PAGES,
     "torch-compile": _HUGE_PAGES,
@@ -282,3 +287,10 @@ NEEDS = {
     "jax": "jax",
 }  # fmt: skip
 """The optional package that a row needs."""
+
+
+def forces_a_lesser_isa(name: str) -> bool:
+    """Whether a row forces an instruction set that this processor has and does not take itself."""
+    from pynst import _cpu
+
+    return ENVIRONMENT[name]["PYNST_CPU_ISA"] in _cpu.isas()[1:]

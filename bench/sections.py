@@ -13,6 +13,7 @@ TITLES = {
     "pynst": "PyNST",
     "pynst-accurate": "PyNST, accurate",
     "pynst-objective": "PyNST, `Objective`",
+    "pynst-avx512": "PyNST, AVX-512 forced",
     "pynst-avx2": "PyNST, AVX2 forced",
     "pynst-max": "PyNST, maximum pooling",
     "torch-usual": "PyTorch, as usual",

@@ -18,7 +18,10 @@ from pynst.weights import cache_directory, find_weights, load_weights
 
 __all__ = ["system_info"]
 
-_FEATURES = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "asimd")
+_FEATURES = (
+    "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "amx_bf16",
+    "asimd",
+)  # fmt: skip
 
 
 def system_info() -> dict[str, Any]:

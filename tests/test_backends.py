@@ -122,6 +122,17 @@ def test_every_instruction_set_agrees_with_float64(isa):
     assert isa in run.stdout.splitlines()[0]
 
 
+def test_the_first_instruction_set_of_the_list_is_the_one_in_use():
+    script = "from pynst import _cpu; print(_cpu.isa(), *_cpu.isas())"
+    environment = {name: os.environ[name] for name in os.environ if name != "PYNST_CPU_ISA"}
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    used, *names = run.stdout.split()
+    assert names[0] == used
+    assert names[-1] in ("generic", "neon")
+
+
 def test_unknown_instruction_set_is_refused_by_name():
     script = "from pynst.backends import open_backend; open_backend('cpu')"
     run = subprocess.run(

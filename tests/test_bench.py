@@ -135,6 +135,17 @@ def test_a_peer_that_is_absent_is_left_out_and_numpy_takes_its_place(monkeypatch
     assert closure.present(["pynst", "torch-best"]) == ["pynst", "numpy"]
 
 
+def test_an_instruction_set_is_forced_only_below_the_one_that_is_taken_anyway(monkeypatch):
+    names = ["pynst", "pynst-avx512", "pynst-avx2", "numpy"]
+    for isas, left in (
+        (["amx", "avx512", "avx2", "generic"], names),
+        (["avx512", "avx2", "generic"], ["pynst", "pynst-avx2", "numpy"]),
+        (["neon"], ["pynst", "numpy"]),
+    ):
+        monkeypatch.setattr("pynst._cpu.isas", lambda isas=isas: isas)
+        assert closure.present(names) == left
+
+
 def answer(milliseconds: float, cores: float) -> dict:
     return {"seconds": [milliseconds / 1e3] * 2, "cores_used": cores, "peak_mb": 9, "first_s": 1}
 

@@ -3,12 +3,15 @@
 
 #include "bindings.h"
 
+#include <pybind11/stl.h>
+
 namespace pynst {
 
 PYBIND11_MODULE(_cpu, m) {
     m.doc() =
         "The CPU core: the ops of pynst.backends.base.Backend over NumPy arrays in its own layout.";
     m.def("isa", [] { return inner().name; }, "Name of the instruction set in use.");
+    m.def("isas", instruction_sets, "Names of those that this processor has, best first.");
     py::class_<Threads>(m, "Threads", "A pool of threads that the ops run on.")
         .def(py::init<int>(), py::arg("count"))
         .def_property_readonly("count", &Threads::count);

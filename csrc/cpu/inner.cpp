@@ -101,6 +101,14 @@ const Inner& choose() {
 
 }  // namespace
 
+std::vector<const char*> instruction_sets() {
+    std::vector<const char*> names;
+    for (const Inner* table : supported()) {
+        names.push_back(table->name);
+    }
+    return names;
+}
+
 const Inner& inner() {
     static const Inner& chosen = choose();  // a choice that throws is tried again at the next call
     return chosen;

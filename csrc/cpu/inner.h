@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace pynst {
 
@@ -140,5 +141,8 @@ struct Inner {
 // variable PYNST_CPU_ISA names. Chosen at the first call; throws std::runtime_error if that one is
 // unknown or not supported here.
 const Inner& inner();
+
+// The names of those that this processor has, best first.
+std::vector<const char*> instruction_sets();
 
 }  // namespace pynst

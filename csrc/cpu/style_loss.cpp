@@ -10,7 +10,8 @@
 //           2. strips of pixels: the matrix multiplication D F with pixels as its rows.
 //   bounds  any N, M >= 1.
 //   order   the loss is summed in float64 along each row, in sixteen sums, then over the rows; each
-//           element of dF + D F is one float32 chain in the order of the channels.
+//           element of dF + D F is one float32 chain in the order of the channels, or what a matrix
+//           unit makes of it (inner/multiply_amx.h).
 //   cost    N^2 M multiply-adds.
 
 #include <algorithm>
