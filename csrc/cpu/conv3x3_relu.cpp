@@ -46,9 +46,6 @@ constexpr size_t kChunkedBytes = 5 << 17;
 // From so many input channels on a panel may be wide: then V is read from far, and M is not in its way.
 constexpr int kWideChannels = 128;
 
-// Up to such a size U is shared by all tasks in any case.
-constexpr size_t kSharedWeightsBytes = 1 << 24;
-
 int tiles_of(const Conv3x3Job& job, int side) {
     return ceil_div(job.H, side) * ceil_div(job.W, side);
 }
@@ -75,7 +72,7 @@ bool transforms_own_weights(const Conv3x3Job& job) {
     const size_t pairs = static_cast<size_t>(job.blocks_in) * job.blocks_out * kLanes * kLanes;
     return panel_bytes(job) <= kChunkedBytes ||
            (tiles_of(job, job.tile) <= inner().own_weights * channels(job) &&
-            positions(job) * pairs * sizeof(float) > kSharedWeightsBytes / inner().own_weights);
+            positions(job) * pairs * sizeof(float) > inner().shared_weights);
 }
 
 // To make a position of U takes as long as to multiply so many tiles by it.

@@ -116,9 +116,10 @@ struct Inner {
     int step_floats;    // so much room
 
     // and what follows from its speed for the partition of a convolution:
-    int wide_panel;      // channel blocks of a panel where more of them are better
-    int own_weights;     // tiles for each channel up to which tasks transform their weights
-    double large_tiles;  // tiles of 6 x 6 outputs for at most so much of the multiplications
+    int wide_panel;         // channel blocks of a panel where more of them are better
+    int own_weights;        // tiles for each channel up to which tasks transform their weights
+    size_t shared_weights;  // bytes of transformed weights that are shared all the same
+    double large_tiles;     // tiles of 6 x 6 outputs for at most so much of the multiplications
 
     // Weights of style_loss as they are multiplied: u (16 * blocks, block_columns, 16) to the steps
     // of channels at `to`. Null: they are already.

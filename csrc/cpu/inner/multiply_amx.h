@@ -45,6 +45,7 @@ constexpr int kStepFloats = kOperand / 2;
 constexpr int kFetches = 1;  // none is made: at this rate the processor's own do better
 constexpr int kWidePanel = 4;
 constexpr int kOwnWeights = 4;
+constexpr size_t kSharedWeights = 4 << 20;
 constexpr double kLargeTiles = 0.83;
 
 // The upper halves of a's and b's lanes, interleaved: one row of a tile.
