@@ -21,7 +21,7 @@ constexpr int kFetches = kAheads;  // of lines ahead, during a step
 // For the partition of a convolution: inner.h tells of each.
 constexpr int kWidePanel = kPanelBlocks;
 constexpr int kOwnWeights = 1;
-constexpr size_t kSharedWeights = 8 << 20;
+constexpr size_t kSharedWeights = 6 << 20;
 constexpr double kLargeTiles = 0.95;
 
 // Part i of the weights of channel c for block b, at u, the weights of a step.
