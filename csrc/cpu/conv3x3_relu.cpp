@@ -71,8 +71,8 @@ size_t panel_bytes(const Conv3x3Job& job) {
 bool transforms_own_weights(const Conv3x3Job& job) {
     const size_t pairs = static_cast<size_t>(job.blocks_in) * job.blocks_out * kLanes * kLanes;
     return panel_bytes(job) <= kChunkedBytes ||
-           (tiles_of(job, job.tile) <= inner().own_weights * channels(job) &&
-            positions(job) * pairs * sizeof(float) > inner().shared_weights);
+           (tiles_of(job, job.tile) <= job.inner->own_weights * channels(job) &&
+            positions(job) * pairs * sizeof(float) > job.inner->shared_weights);
 }
 
 // To make a position of U takes as long as to multiply so many tiles by it.
@@ -85,7 +85,7 @@ void choose_tile(Conv3x3Job& job) {
     const double small = 36.0 * (tiles_of(job, 4) + kWeightTiles);
     const double large = 64.0 * (tiles_of(job, 6) + kWeightTiles);
     job.tile = 6;
-    if (large > inner().large_tiles * small ||
+    if (large > job.inner->large_tiles * small ||
         (tiles_of(job, 6) < channels(job) && !transforms_own_weights(job))) {
         job.tile = 4;
     }
@@ -93,7 +93,8 @@ void choose_tile(Conv3x3Job& job) {
 
 // Cuts the work of `job`, whose sizes are set, into tasks.
 void partition(const Threads& threads, Conv3x3Job& job) {
-    const int group = inner().tiles, width = inner().block_columns;
+    job.inner = tiles_of(job, 4) < inner().few_tiles ? inner().for_few : &inner();
+    const int group = job.inner->tiles, width = job.inner->block_columns;
     const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();  // tasks
 
     // 1. panels of output channels; tiles, evened out over the tasks and those over the threads, and
@@ -103,7 +104,7 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     const bool chunked = own && panel_bytes(job) <= kChunkedBytes;
     const bool wide = !chunked && job.blocks_in * kLanes >= kWideChannels;
     job.columns = ceil_div(job.blocks_out, width);
-    job.panel_blocks = std::min(wide ? inner().wide_panel : kPanelBlocks, job.columns * width);
+    job.panel_blocks = std::min(wide ? job.inner->wide_panel : kPanelBlocks, job.columns * width);
     job.panels = ceil_div(job.blocks_out, job.panel_blocks);
     const int tiles = tiles_of(job, job.tile);
     if (own) {
@@ -118,7 +119,7 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     }
     job.tiles = ceil_div(tiles, job.tile_blocks);
     job.tile_blocks = ceil_div(tiles, job.tiles);
-    const int step = inner().row_step;
+    const int step = job.inner->row_step;
     job.group = ceil_div(ceil_div(job.tiles, ceil_div(job.tiles, group)), step) * step;
     job.rows = ceil_div(job.tiles, step) * step;
 
@@ -133,8 +134,8 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     // 4. scratch: one line more than a position takes, since a power of two from position to
     // position would make the lines of a tile share a few places of the first-level cache
     const size_t rows = static_cast<size_t>(job.group) * ceil_div(job.tiles, job.group);
-    const size_t steps = ceil_div(job.chunk_blocks, inner().step_blocks);
-    job.U = steps * inner().step_floats + kLanes;
+    const size_t steps = ceil_div(job.chunk_blocks, job.inner->step_blocks);
+    job.U = steps * job.inner->step_floats + kLanes;
     job.V = (rows * job.blocks_in + 1) * kLanes;
     job.M = position + kLanes;
 }
@@ -146,7 +147,7 @@ struct Scratch {
     explicit Scratch(const Conv3x3Job& job) {
         const bool own_weights = transforms_own_weights(job);
         const size_t slab = positions(job) * job.U, V = positions(job) * job.V;
-        const int panel_columns = job.panel_blocks / inner().block_columns;
+        const int panel_columns = job.panel_blocks / job.inner->block_columns;
         weights = own_weights ? 0 : job.columns * slab;
         tiles = job.parts > 1 ? job.tile_blocks * V : 0;
         own = positions(job) * job.M + (own_weights ? panel_columns * slab : 0) +
@@ -183,15 +184,15 @@ void run(Threads& threads, Conv3x3Job job, void* memory) {
     if (scratch.weights > 0) {
         job.all_weights = weights;
         job.weights_by_rows = job.tile == 6 && threads.count() > 1;
-        threads.run(job.columns, [&](int task, int) { inner().conv3x3_weights(job, task); });
+        threads.run(job.columns, [&](int task, int) { job.inner->conv3x3_weights(job, task); });
     }
     if (scratch.tiles > 0) {
         job.all_tiles = tiles;
         threads.run(job.tile_blocks * job.blocks_in,
-                    [&](int task, int) { inner().conv3x3_tiles(job, task); });
+                    [&](int task, int) { job.inner->conv3x3_tiles(job, task); });
     }
     threads.run(job.tile_blocks * job.parts, [&](int task, int thread) {
-        inner().conv3x3(job, task, own + thread * scratch.own);
+        job.inner->conv3x3(job, task, own + thread * scratch.own);
     });
 }
 

@@ -23,6 +23,7 @@ enum class Border { zero, replicate, mirror };
 // conv3x3_relu.cpp. Weight tasks: columns; tile tasks: tile_blocks * blocks_in; then
 // tasks: tile_blocks * parts. Pooled arrays have H / 2 rows and W / 2 columns.
 struct Conv3x3Job {
+    const struct Inner* inner;  // the kernels that work on it
     int blocks_in, blocks_out, H, W;
     // Where the input comes from: features, or a gradient that passes a pooling and a ReLU on the
     // way.
@@ -120,6 +121,8 @@ struct Inner {
     int own_weights;        // tiles for each channel up to which tasks transform their weights
     size_t shared_weights;  // bytes of transformed weights that are shared all the same
     double large_tiles;     // tiles of 6 x 6 outputs for at most so much of the multiplications
+    int few_tiles;          // convolutions of fewer tiles than that are better left to
+    const Inner* for_few;   // these kernels
 
     // Weights of style_loss as they are multiplied: u (16 * blocks, block_columns, 16) to the steps
     // of channels at `to`. Null: they are already.

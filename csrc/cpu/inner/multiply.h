@@ -23,6 +23,8 @@ constexpr int kWidePanel = kPanelBlocks;
 constexpr int kOwnWeights = 1;
 constexpr size_t kSharedWeights = 6 << 20;
 constexpr double kLargeTiles = 0.95;
+constexpr int kFewTiles = 0;
+constexpr const Inner* kForFew = nullptr;
 
 // Part i of the weights of channel c for block b, at u, the weights of a step.
 PYNST_INLINE void store_weights(float* u, int c, int b, int i, const Part* w) {

@@ -11,6 +11,9 @@
 // vector unit with one. Numbers below 1e-33 lose their low parts: the unit takes them for zero.
 
 namespace pynst {
+namespace avx512 {
+extern const Inner kInner;
+}
 namespace PYNST_ISA {
 
 constexpr int kRows = 32;  // of a group: two of the unit's tiles of 16 rows of 64 bytes
@@ -47,6 +50,8 @@ constexpr int kWidePanel = 4;
 constexpr int kOwnWeights = 4;
 constexpr size_t kSharedWeights = 4 << 20;
 constexpr double kLargeTiles = 0.83;
+constexpr int kFewTiles = 48;  // split weights cost more than they bring, and rows come by 16
+constexpr const Inner* kForFew = &avx512::kInner;
 
 // The upper halves of a's and b's lanes, interleaved: one row of a tile.
 inline void store_upper(uint16_t* to, Lanes a, Lanes b) {
