@@ -6,7 +6,7 @@
 //
 //   v u = high high + (high middle + middle high) + (high low + middle middle + low high)
 //
-// What is left out is below 2^-22 of |v u| and of either sign; the sums are rounded less often than
+// What is left out is below 2^-21 of |v u| and of either sign; the sums are rounded less often than
 // one chain would be. So it is as accurate as float32, and with six products still faster than the
 // vector unit with one. Numbers below 1e-33 lose their low parts: the unit takes them for zero.
 
