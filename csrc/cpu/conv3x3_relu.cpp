@@ -40,7 +40,7 @@ constexpr int kTaskTiles = 64, kLargeTaskTiles = 38, kOwnTaskTiles = 256;
 
 // Input channels of a chunk, and up to which size of M in bytes there are chunks: what is added to
 // stays in the second-level cache with the chunk's U.
-constexpr int kChunkChannels = 64;
+constexpr int kChunkChannels = 128;
 constexpr size_t kChunkedBytes = 5 << 17;
 
 // From so many input channels on a panel may be wide: then V is read from far, and M is not in its way.

@@ -32,8 +32,8 @@ struct Source {
     template <class Tile>
     void prefetch(int top, int left) const {
         constexpr int kAhead = 3, kStep = kSource == Pooling::none ? 1 : 2;
-        for (int r = 0; r < Tile::kIn; r += kStep) {
-            for (int c = 0; c < Tile::kOut; c += kStep) {
+        for (int c = 0; c < Tile::kOut; c += kStep) {
+            for (int r = 2; r < Tile::kIn; r += kStep) {
                 const int y = top + r, x = left + kAhead * Tile::kOut + 2 + c;
                 const size_t row = static_cast<size_t>(block) * (job.H / kStep) + y / kStep;
                 __builtin_prefetch(job.x + (row * (job.W / kStep) + x / kStep) * kLanes);
@@ -55,34 +55,36 @@ template <class Tile, bool kShared, class At>
 inline void transform_tile(At at, float* v, size_t position) {
     constexpr int kIn = Tile::kIn;
     if (!kShared) {
-        claim<kIn>(v, kIn * position);
+        claim<kIn>(v, position);
     }
     PYNST_UNROLL
     for (int i = 0; i < kParts; ++i, v += kLanes / kParts) {
-        Part rows[kIn][kIn];
-        PYNST_UNROLL
-        for (int r = 0; r < kIn; ++r) {
-            Part d[kIn];
-            PYNST_UNROLL
-            for (int c = 0; c < kIn; ++c) {
-                d[c] = part(at(r, c), i);
-            }
-            Tile::transform_input(d, rows[r]);
-        }
+        // Column by column: so each row of pixels is read line after line, as the processor's own
+        // prefetching expects it.
+        Part columns[kIn][kIn];
         PYNST_UNROLL
         for (int c = 0; c < kIn; ++c) {
-            if (!kShared && i == 0 && c + 1 < kIn) {  // all at once would fill the queue of misses
-                claim<kIn>(v + (c + 1) * position, kIn * position);
-            }
-            Part d[kIn], column[kIn];
+            Part d[kIn];
             PYNST_UNROLL
             for (int r = 0; r < kIn; ++r) {
-                d[r] = rows[r][c];
+                d[r] = part(at(r, c), i);
             }
-            Tile::transform_input(d, column);
+            Tile::transform_input(d, columns[c]);
+        }
+        PYNST_UNROLL
+        for (int r = 0; r < kIn; ++r) {
+            if (!kShared && i == 0 && r + 1 < kIn) {  // all at once would fill the queue of misses
+                claim<kIn>(v + (r + 1) * kIn * position, position);
+            }
+            Part d[kIn], row[kIn];
             PYNST_UNROLL
-            for (int r = 0; r < kIn; ++r) {
-                store(v + (r * kIn + c) * position, column[r]);
+            for (int c = 0; c < kIn; ++c) {
+                d[c] = columns[c][r];
+            }
+            Tile::transform_input(d, row);
+            PYNST_UNROLL
+            for (int c = 0; c < kIn; ++c) {
+                store(v + (r * kIn + c) * position, row[c]);
             }
         }
     }
