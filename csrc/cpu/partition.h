@@ -23,7 +23,7 @@ constexpr size_t round_up(size_t bytes) {
 // Whether blocks of H x W pixels, to be written to `to`, are more than caches hold until the next op
 // reads them. Past the caches they are written without being fetched first.
 inline bool past_caches(const float* to, int blocks, int H, int W) {
-    constexpr size_t kCached = 24 << 20;
+    constexpr size_t kCached = 6 << 20;
     const size_t bytes = static_cast<size_t>(blocks) * H * W * kLanes * sizeof(float);
     return bytes > kCached && reinterpret_cast<uintptr_t>(to) % 64 == 0;
 }
