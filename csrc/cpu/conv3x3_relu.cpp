@@ -38,9 +38,15 @@ constexpr int kTaps = 9;
 // outputs; and in one that transforms them.
 constexpr int kTaskTiles = 64, kLargeTaskTiles = 38, kOwnTaskTiles = 256;
 
+// What had better stay in a second-level cache meanwhile, V and M of one panel, in bytes; and up to
+// which size U may be read more often for that.
+constexpr size_t kTaskBytes = 11 << 16, kSmallWeights = 2 << 20;
+
 // Input channels of a chunk, and up to which size of M in bytes there are chunks: what is added to
-// stays in the second-level cache with the chunk's U.
-constexpr int kChunkChannels = 128;
+// stays in the second-level cache with the chunk's U. Short chunks round less, which tells in small
+// images; long ones, of so many channels and tiles, are added less often.
+constexpr int kChunkChannels = 64, kLongChunkChannels = 128;
+constexpr int kLongChunksFromChannels = 256, kLongChunksFromTiles = 32;
 constexpr size_t kChunkedBytes = 5 << 17;
 
 // From so many input channels on a panel may be wide: then V is read from far, and M is not in its way.
@@ -73,6 +79,18 @@ bool transforms_own_weights(const Conv3x3Job& job) {
     return panel_bytes(job) <= kChunkedBytes ||
            (tiles_of(job, job.tile) <= job.inner->own_weights * channels(job) &&
             positions(job) * pairs * sizeof(float) > job.inner->shared_weights);
+}
+
+// Tiles of a task that reads the weights transformed.
+int shared_task_tiles(const Conv3x3Job& job) {
+    if (job.tile == 4) {
+        return kTaskTiles;
+    }
+    const size_t line = static_cast<size_t>(positions(job)) * kLanes * sizeof(float);
+    const size_t weights = line * job.blocks_in * job.blocks_out * kLanes;
+    const int group = job.inner->tiles, groups = ceil_div(kLargeTaskTiles, group);
+    const int fit = static_cast<int>(kTaskBytes / (line * (job.blocks_in + kPanelBlocks))) / group;
+    return (weights <= kSmallWeights && fit > 0 ? std::min(fit, groups) : groups) * group;
 }
 
 // To make a position of U takes as long as to multiply so many tiles by it.
@@ -111,8 +129,7 @@ void partition(const Threads& threads, Conv3x3Job& job) {
         job.tile_blocks = std::max(ceil_div(tiles, kOwnTaskTiles), ceil_div(wanted, job.panels));
         job.tile_blocks = std::min(job.tile_blocks, ceil_div(tiles, group));
     } else {
-        const int large = ceil_div(kLargeTaskTiles, group) * group;
-        job.tile_blocks = ceil_div(tiles, job.tile == 6 ? large : kTaskTiles);
+        job.tile_blocks = ceil_div(tiles, shared_task_tiles(job));
         if (job.tile_blocks > threads.count()) {
             job.tile_blocks = ceil_div(job.tile_blocks, threads.count()) * threads.count();
         }
@@ -128,7 +145,10 @@ void partition(const Threads& threads, Conv3x3Job& job) {
 
     // 3. input channels
     const size_t position = static_cast<size_t>(job.rows) * job.panel_blocks * kLanes;
-    job.chunk_blocks = chunked ? std::min(kChunkChannels / kLanes, job.blocks_in) : job.blocks_in;
+    const bool long_chunks =
+        job.blocks_in * kLanes >= kLongChunksFromChannels && tiles >= kLongChunksFromTiles;
+    const int chunk = long_chunks ? kLongChunkChannels : kChunkChannels;
+    job.chunk_blocks = chunked ? std::min(chunk / kLanes, job.blocks_in) : job.blocks_in;
     job.chunks = ceil_div(job.blocks_in, job.chunk_blocks);
 
     // 4. scratch: one line more than a position takes, since a power of two from position to

@@ -97,13 +97,14 @@ inline uint16_t greater(Lanes a, Lanes b) {
     const int high = _mm256_movemask_ps(_mm256_cmp_ps(a.high, b.high, _CMP_GT_OQ));
     return static_cast<uint16_t>(low | high << 8);
 }
-// Lanes whose bit is set become all ones.
+// Lanes whose bit is set become all ones: each lane moves its bit to the place of the sign.
 inline Lanes spread(uint16_t bits) {
-    const __m256i one = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    const __m256i low = _mm256_and_si256(_mm256_set1_epi32(bits & 0xff), one);
-    const __m256i high = _mm256_and_si256(_mm256_set1_epi32(bits >> 8), one);
-    return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(low, one)),
-            _mm256_castsi256_ps(_mm256_cmpeq_epi32(high, one))};
+    const __m256i places = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
+    const __m256i all = _mm256_set1_epi16(static_cast<int16_t>(bits));
+    const __m256i low = _mm256_sllv_epi32(all, places);
+    const __m256i high = _mm256_sllv_epi32(all, _mm256_sub_epi32(places, _mm256_set1_epi32(8)));
+    return {_mm256_castsi256_ps(_mm256_srai_epi32(low, 31)),
+            _mm256_castsi256_ps(_mm256_srai_epi32(high, 31))};
 }
 inline Lanes where(uint16_t bits, Lanes a) {
     const Lanes m = spread(bits);

@@ -3,21 +3,38 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-// The gradient behind the ReLU at one pixel of a group. Size 7: a filter receives the gradients of
-// its two rectified halves, with opposite signs.
-inline Lanes gated(const PlanarJob& job, int block, size_t pixel) {
-    const size_t at = static_cast<size_t>(block) * job.H * job.W + pixel;
-    return where(job.dy_bits[at], load(job.dy + at * kLanes));
-}
+// The gradient behind the ReLU along a row of one block, from pixel `first` on.
+struct GatedRow {
+    const float* dy;
+    const uint16_t* bits;
 
+    GatedRow(const PlanarJob& job, int block, size_t first) {
+        const size_t at = static_cast<size_t>(block) * job.H * job.W + first;
+        dy = job.dy + at * kLanes;
+        bits = job.dy_bits + at;
+    }
+    Lanes operator()(int x) const {
+        return where(bits[x], load(dy + x * kLanes));
+    }
+};
+
+// The same of a group, `pixels` of them. Size 7: a filter receives the gradients of its two rectified
+// halves, with opposite signs.
 template <int kSize>
-inline Lanes gated_group(const PlanarJob& job, int group, size_t pixel) {
+inline void gate_row(const PlanarJob& job, int group, size_t first, int pixels, float* to) {
     if constexpr (kSize == 3) {
-        return gated(job, group, pixel);
+        const GatedRow gated(job, group, first);
+        for (int x = 0; x < pixels; ++x) {
+            store(to + x * kLanes, gated(x));
+        }
     } else {
-        const Lanes first = gated(job, 2 * group, pixel);
-        const Lanes second = 2 * group + 1 < job.blocks ? gated(job, 2 * group + 1, pixel) : zero();
-        return even(first, second) - odd(first, second);
+        const GatedRow positive(job, 2 * group, first);
+        const bool both = 2 * group + 1 < job.blocks;
+        const GatedRow negative(job, both ? 2 * group + 1 : 2 * group, first);
+        for (int x = 0; x < pixels; ++x) {
+            const Lanes one = positive(x), other = both ? negative(x) : zero();
+            store(to + x * kLanes, even(one, other) - odd(one, other));
+        }
     }
 }
 
@@ -65,10 +82,8 @@ struct GatedRows {
             for (int i = 0; i < begin; ++i) {
                 store(to + i * kLanes, zero());
             }
-            const size_t pixel = static_cast<size_t>(y) * job.W;
-            for (int i = begin; i < end; ++i) {
-                store(to + i * kLanes, gated_group<kSize>(job, group, pixel + i - begin));
-            }
+            const size_t first = static_cast<size_t>(y) * job.W;
+            gate_row<kSize>(job, group, first, end - begin, to + begin * kLanes);
             for (int i = end; i < line; ++i) {
                 store(to + i * kLanes, zero());
             }
