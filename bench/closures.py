@@ -265,6 +265,7 @@ CLOSURES: dict[str, Callable[[Problem, int], Closure]] = {
     "torch-usual": _torch("usual"),
     "torch-best": _torch("best"),
     "torch-compile": _torch("compile"),
+    "torch-avx2": _torch("best"),
     "torch-max": _torch("best"),
     "jax": _jax,
     "numpy": NumPyBlas,
@@ -272,18 +273,24 @@ CLOSURES: dict[str, Callable[[Problem, int], Closure]] = {
 """Every row of the closure's table; ``-max`` rows are given a problem with maximum pooling."""
 
 _HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
+_AVX2 = {"PYNST_CPU_ISA": "avx2"}
+_TORCH_AVX2 = {  # its own kernels, oneDNN's, MKL's
+    "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}  # fmt: skip
 ENVIRONMENT: dict[str, dict[str, str]] = {
     "pynst-avx512": {"PYNST_CPU_ISA": "avx512"},
-    "pynst-avx2": {"PYNST_CPU_ISA": "avx2"},
+    "pynst-avx2": _AVX2,
     "torch-best": _HUGE_PAGES,
     "torch-compile": _HUGE_PAGES,
+    "torch-avx2": {**_HUGE_PAGES, **_TORCH_AVX2, **_AVX2},
     "torch-max": _HUGE_PAGES,
 }
 """What a row sets in the environment of its process, besides the number of threads."""
 
 NEEDS = {
     "pynst-max": "torch",  # its result is asserted against torch-max
-    "torch-usual": "torch", "torch-best": "torch", "torch-compile": "torch", "torch-max": "torch",
+    "torch-usual": "torch", "torch-best": "torch", "torch-compile": "torch",
+    "torch-avx2": "torch", "torch-max": "torch",
     "jax": "jax",
 }  # fmt: skip
 """The optional package that a row needs."""

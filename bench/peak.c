@@ -17,10 +17,12 @@ enum { kAccumulators = 12 };
 
 /* Runs `rounds` rounds; writes a sum, so that nothing can be left out; returns the FLOP done. */
 double fma_rounds(long rounds, float* sum) {
+    /* Read at run time: a compiler that knows these finds an accumulator that stays what it is. */
+    static volatile const float given[2] = {0.999999f, 1e-6f};
     Vector a[kAccumulators];
     Vector scale = {0}, offset = {0};
-    scale += 0.999999f;
-    offset += 1e-6f;
+    scale += given[0];
+    offset += given[1];
     for (int i = 0; i < kAccumulators; ++i) a[i] = offset + (float)i;
     for (long round = 0; round < rounds; ++round) {
         for (int i = 0; i < kAccumulators; ++i) a[i] = a[i] * scale + offset;

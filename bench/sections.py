@@ -20,6 +20,7 @@ TITLES = {
     "torch-best": "PyTorch, best form",
     "torch-graph": "PyTorch, best form, CUDA graph",
     "torch-compile": "PyTorch, best form compiled",
+    "torch-avx2": "PyTorch, best form, AVX2 forced",
     "torch-float32": "PyTorch, best form, float32",
     "torch-max": "PyTorch, best form, maximum pooling",
     "jax": "JAX, jit",

@@ -24,7 +24,7 @@ PARTS = (
 FORMAT = 1
 
 _PEERS = ("pynst", "torch-best", "torch-usual")
-_FULL = (*_PEERS, "torch-compile", "pynst-avx512", "pynst-avx2")
+_FULL = (*_PEERS, "torch-compile", "pynst-avx512", "pynst-avx2", "torch-avx2")
 _MORE = ("pynst-objective", "numpy", "jax")
 _MAX = ("pynst-max", "torch-max")
 

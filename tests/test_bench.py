@@ -146,6 +146,17 @@ def test_an_instruction_set_is_forced_only_below_the_one_that_is_taken_anyway(mo
         assert closure.present(names) == left
 
 
+def test_pytorch_without_avx512_is_measured_where_pynst_is_too(monkeypatch):
+    there = {package: {"version": "1"} for package in NEEDS.values()}
+    monkeypatch.setattr(closure, "peers", lambda: there)
+    for isas, left in (
+        (["avx512", "avx2", "generic"], ["pynst", "pynst-avx2", "torch-avx2"]),
+        (["avx2", "generic"], ["pynst", "numpy"]),
+    ):
+        monkeypatch.setattr("pynst._cpu.isas", lambda isas=isas: isas)
+        assert closure.present(["pynst", "pynst-avx2", "torch-avx2"]) == left
+
+
 def answer(milliseconds: float, cores: float) -> dict:
     return {"seconds": [milliseconds / 1e3] * 2, "cores_used": cores, "peak_mb": 9, "first_s": 1}
 
