@@ -42,12 +42,13 @@ constexpr int kTaskTiles = 64, kLargeTaskTiles = 38, kOwnTaskTiles = 256;
 // which size U may be read more often for that.
 constexpr size_t kTaskBytes = 11 << 16, kSmallWeights = 2 << 20;
 
-// Input channels of a chunk, and up to which size of M in bytes there are chunks: what is added to
-// stays in the second-level cache with the chunk's U. Short chunks round less, which tells in small
-// images; long ones, of so many channels and tiles, are added less often.
+// Input channels of a chunk, and up to which size of M in bytes, or from which size of a task's own U
+// on, there are chunks: what is added to stays in the second-level cache with the chunk's U, or both
+// at least in the third. Short chunks round less, which tells in small images; long ones, of so many
+// channels and tiles, are added less often.
 constexpr int kChunkChannels = 64, kLongChunkChannels = 128;
 constexpr int kLongChunksFromChannels = 256, kLongChunksFromTiles = 32;
-constexpr size_t kChunkedBytes = 5 << 17;
+constexpr size_t kChunkedBytes = 5 << 17, kChunkedWeights = 3 << 20;
 
 // From so many input channels on a panel may be wide: then V is read from far, and M is not in its way.
 constexpr int kWideChannels = 128;
@@ -69,6 +70,12 @@ int positions(const Conv3x3Job& job) {
 size_t panel_bytes(const Conv3x3Job& job) {
     const size_t lines = static_cast<size_t>(positions(job)) * tiles_of(job, job.tile);
     return lines * kPanelBlocks * kLanes * sizeof(float);
+}
+
+// U of one panel.
+size_t panel_weights_bytes(const Conv3x3Job& job) {
+    const size_t floats = static_cast<size_t>(positions(job)) * job.blocks_in * kLanes;
+    return floats * kPanelBlocks * kLanes * sizeof(float);
 }
 
 // Whether each task transforms the weights that it needs, a panel at a time. With few tiles that is
@@ -119,7 +126,8 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     // the groups over the tiles
     choose_tile(job);
     const bool own = transforms_own_weights(job);
-    const bool chunked = own && panel_bytes(job) <= kChunkedBytes;
+    const bool chunked =
+        own && (panel_bytes(job) <= kChunkedBytes || panel_weights_bytes(job) >= kChunkedWeights);
     const bool wide = !chunked && job.blocks_in * kLanes >= kWideChannels;
     job.columns = ceil_div(job.blocks_out, width);
     job.panel_blocks = std::min(wide ? job.inner->wide_panel : kPanelBlocks, job.columns * width);
