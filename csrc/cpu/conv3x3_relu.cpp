@@ -16,8 +16,8 @@
 //           transposed and reversed. Bias, ReLU and pooling happen on the way out of the registers,
 //           the gates of ReLU and pooling on the way in.
 //   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
-//   order   each sum over C is one chain in the order of C, or with few tiles one chain for each
-//           chunk, added in order; a matrix unit sums in its own order (inner/multiply_amx.h). Never
+//   order   each sum over C is one chain in the order of C, or with few tiles or large U one chain for
+//           each chunk, added in order; a matrix unit sums in its own order (inner/multiply_amx.h). Never
 //           a matter of the partition into tasks.
 //   cost    2.25 C N multiply-adds per pixel, 1.78 with large tiles. U, 144 or 256 C N bytes, is
 //           made anew in every call: to keep it for both directions of VGG-19 would take over 400 MB, and

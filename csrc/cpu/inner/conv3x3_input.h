@@ -28,7 +28,7 @@ struct Source {
         return kMasked ? where(bits, value) : value;
     }
     // Fetches the pixels to the first-level cache that the tile `kAhead` tiles to the right of the
-    // one at (top, left) does not share with its neighbour.
+    // one at (top, left) shares neither with its neighbour nor with the tile above.
     template <class Tile>
     void prefetch(int top, int left) const {
         constexpr int kAhead = 3, kStep = kSource == Pooling::none ? 1 : 2;

@@ -82,8 +82,10 @@ struct GatedRows {
             for (int i = 0; i < begin; ++i) {
                 store(to + i * kLanes, zero());
             }
-            const size_t first = static_cast<size_t>(y) * job.W;
-            gate_row<kSize>(job, group, first, end - begin, to + begin * kLanes);
+            if (inside) {
+                const size_t first = static_cast<size_t>(y) * job.W;
+                gate_row<kSize>(job, group, first, job.W, to + begin * kLanes);
+            }
             for (int i = end; i < line; ++i) {
                 store(to + i * kLanes, zero());
             }
