@@ -72,20 +72,19 @@ size_t panel_bytes(const Conv3x3Job& job) {
     return lines * kPanelBlocks * kLanes * sizeof(float);
 }
 
-// U of one panel.
-size_t panel_weights_bytes(const Conv3x3Job& job) {
-    const size_t floats = static_cast<size_t>(positions(job)) * job.blocks_in * kLanes;
-    return floats * kPanelBlocks * kLanes * sizeof(float);
+// U of so many blocks of output channels.
+size_t weights_bytes(const Conv3x3Job& job, int blocks) {
+    const size_t pairs = static_cast<size_t>(job.blocks_in) * blocks * kLanes * kLanes;
+    return positions(job) * pairs * sizeof(float);
 }
 
 // Whether each task transforms the weights that it needs, a panel at a time. With few tiles that is
 // done in the second-level cache. Otherwise, with fewer tiles than channels U is larger than V, and
 // a large U had better not pass from thread to thread; the quicker the multiplication, the sooner.
 bool transforms_own_weights(const Conv3x3Job& job) {
-    const size_t pairs = static_cast<size_t>(job.blocks_in) * job.blocks_out * kLanes * kLanes;
     return panel_bytes(job) <= kChunkedBytes ||
            (tiles_of(job, job.tile) <= job.inner->own_weights * channels(job) &&
-            positions(job) * pairs * sizeof(float) > job.inner->shared_weights);
+            weights_bytes(job, job.blocks_out) > job.inner->shared_weights);
 }
 
 // Tiles of a task that reads the weights transformed.
@@ -94,10 +93,10 @@ int shared_task_tiles(const Conv3x3Job& job) {
         return kTaskTiles;
     }
     const size_t line = static_cast<size_t>(positions(job)) * kLanes * sizeof(float);
-    const size_t weights = line * job.blocks_in * job.blocks_out * kLanes;
     const int group = job.inner->tiles, groups = ceil_div(kLargeTaskTiles, group);
     const int fit = static_cast<int>(kTaskBytes / (line * (job.blocks_in + kPanelBlocks))) / group;
-    return (weights <= kSmallWeights && fit > 0 ? std::min(fit, groups) : groups) * group;
+    const bool small = weights_bytes(job, job.blocks_out) <= kSmallWeights;
+    return (small && fit > 0 ? std::min(fit, groups) : groups) * group;
 }
 
 // To make a position of U takes as long as to multiply so many tiles by it.
@@ -126,8 +125,8 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     // the groups over the tiles
     choose_tile(job);
     const bool own = transforms_own_weights(job);
-    const bool chunked =
-        own && (panel_bytes(job) <= kChunkedBytes || panel_weights_bytes(job) >= kChunkedWeights);
+    const bool chunked = own && (panel_bytes(job) <= kChunkedBytes ||
+                                 weights_bytes(job, kPanelBlocks) >= kChunkedWeights);
     const bool wide = !chunked && job.blocks_in * kLanes >= kWideChannels;
     job.columns = ceil_div(job.blocks_out, width);
     job.panel_blocks = std::min(wide ? job.inner->wide_panel : kPanelBlocks, job.columns * width);
