@@ -26,13 +26,13 @@ CHANNELS = {1: 4, 2: 8, 3: 16, 4: 32, 5: 32}
 MEAN = (123.68, 116.779, 103.939)
 
 
-def tiny_convolutions(seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """VGG-19's table with a sixteenth of the channels, random weights of the usual scale."""
+def random_convolutions(seed: int = 0, width: int = 16) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """VGG-19's table with `width` times CHANNELS, random weights of the usual scale."""
     rng = np.random.default_rng(seed)
     convolutions, C = {}, 3
     for block, count in enumerate((2, 2, 4, 4, 4), 1):
         for index in range(1, count + 1):
-            N = CHANNELS[block]
+            N = width * CHANNELS[block]
             weight = rng.standard_normal((N, C, 3, 3)) * np.sqrt(2 / (9 * C))
             bias = 0.1 * rng.standard_normal(N)
             convolutions[f"conv{block}_{index}"] = (
@@ -40,6 +40,11 @@ def tiny_convolutions(seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]
             )  # fmt: skip
             C = N
     return convolutions
+
+
+def tiny_convolutions(seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """VGG-19's table with a sixteenth of the channels."""
+    return random_convolutions(seed, width=1)
 
 
 def tiny_vgg19(backend=None, **settings) -> VGG19:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import picture, tiny_vgg19
+from conftest import MEAN, picture, random_convolutions, tiny_vgg19
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -323,6 +323,19 @@ def test_cpu_closure_agrees_with_float64_on_the_real_weights(size, pooling, real
     weights = pynst.load_weights(real_weights)
     value_error, gradient_error = errors_with_equal_masks(
         lambda backend: VGG19(backend, weights.convolutions, weights.mean, pooling=pooling),
+        open_backend("cpu", threads=2),
+        size,
+    )
+    assert value_error < 1e-6
+    assert gradient_error < 1e-5
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_cpu_closure_agrees_with_float64_on_random_weights(size, pooling):
+    """Harder than real weights: deep features of two pictures differ by a third of their size."""
+    value_error, gradient_error = errors_with_equal_masks(
+        lambda backend: VGG19(backend, random_convolutions(), MEAN, pooling=pooling),
         open_backend("cpu", threads=2),
         size,
     )

@@ -16,9 +16,9 @@
 //           transposed and reversed. Bias, ReLU and pooling happen on the way out of the registers,
 //           the gates of ReLU and pooling on the way in.
 //   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
-//   order   each sum over C is one chain in the order of C, or with few tiles or large U one chain for
-//           each chunk, added in order; a matrix unit sums in its own order (inner/multiply_amx.h). Never
-//           a matter of the partition into tasks.
+//   order   each sum over C is one chain in the order of C, or several, added in order: one for each
+//           chunk, and of large tiles shorter ones. A matrix unit sums in its own order
+//           (inner/multiply_amx.h). Never a matter of the partition into tasks.
 //   cost    2.25 C N multiply-adds per pixel, 1.78 with large tiles. U, 144 or 256 C N bytes, is
 //           made anew in every call: to keep it for both directions of VGG-19 would take over 400 MB, and
 //           to read it from memory takes longer than to make it from the weights, which are a
@@ -49,6 +49,10 @@ constexpr size_t kTaskBytes = 11 << 16, kSmallWeights = 2 << 20;
 constexpr int kChunkChannels = 64, kLongChunkChannels = 128;
 constexpr int kLongChunksFromChannels = 256, kLongChunksFromTiles = 32;
 constexpr size_t kChunkedBytes = 5 << 17, kChunkedWeights = 3 << 20;
+
+// Large tiles amplify what is rounded in the sums. Theirs are made of so many chains, each of so many
+// channels at least: of deep features, random weights, that leaves half the error.
+constexpr int kChains = 4, kChainChannels = 32;
 
 // From so many input channels on a panel may be wide: then V is read from far, and M is not in its way.
 constexpr int kWideChannels = 128;
@@ -102,14 +106,20 @@ int shared_task_tiles(const Conv3x3Job& job) {
 // To make a position of U takes as long as to multiply so many tiles by it.
 constexpr int kWeightTiles = 20;
 
+// What else they round is worth a tenth of the multiplications, unless channels are so many that this
+// saves more time than the count says.
+constexpr int kManyChannels = 512;
+constexpr double kWorthwhile = 0.9;
+
 // Tiles of 6 x 6 outputs take a fifth fewer multiplications, if not too much of them is over the
 // border. They pay unless few of them share a U that passes between threads, or the multiplications
 // are too quick for it.
 void choose_tile(Conv3x3Job& job) {
     const double small = 36.0 * (tiles_of(job, 4) + kWeightTiles);
     const double large = 64.0 * (tiles_of(job, 6) + kWeightTiles);
+    const double limit = channels(job) < kManyChannels ? kWorthwhile : 1.0;
     job.tile = 6;
-    if (large > job.inner->large_tiles * small ||
+    if (large > std::min(job.inner->large_tiles, limit) * small ||
         (tiles_of(job, 6) < channels(job) && !transforms_own_weights(job))) {
         job.tile = 4;
     }
@@ -157,6 +167,10 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     const int chunk = long_chunks ? kLongChunkChannels : kChunkChannels;
     job.chunk_blocks = chunked ? std::min(chunk / kLanes, job.blocks_in) : job.blocks_in;
     job.chunks = ceil_div(job.blocks_in, job.chunk_blocks);
+    job.chain_blocks = job.chunk_blocks;
+    if (job.tile == 6) {
+        job.chain_blocks = std::max(kChainChannels / kLanes, ceil_div(job.blocks_in, kChains));
+    }
 
     // 4. scratch: one line more than a position takes, since a power of two from position to
     // position would make the lines of a tile share a few places of the first-level cache

@@ -46,6 +46,7 @@ struct Conv3x3Job {
     int parts, panels, panel_blocks;  // panels of output blocks, shared among the parts
     int columns;                      // register blocks of output channels
     int chunks, chunk_blocks;         // of input channels, multiplied one after the other
+    int chain_blocks;                 // of input channels, summed in one chain
     bool weights_by_rows;             // how all_weights are written
     float* all_weights;  // transformed, in one chunk; null: each task transforms what it needs
     float* all_tiles;    // transformed; null: likewise

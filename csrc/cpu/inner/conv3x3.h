@@ -42,7 +42,8 @@ void multiply_chunk(
     };
     const int count = ceil_div(tiles, kRowStep) * kRowStep;
     const Rows rows = {count, job.group, v_panel, line, m_block};
-    multiply<kAdd>(rows, blocks, Tile::kPositions * columns.count, product, ahead, ahead_step);
+    const int products = Tile::kPositions * columns.count;
+    multiply<kAdd>(rows, blocks, job.chain_blocks, products, product, ahead, ahead_step);
 }
 
 // Output blocks [first, first + blocks), a panel, of the tiles whose V is given. `own` is room for

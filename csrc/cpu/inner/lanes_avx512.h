@@ -63,6 +63,10 @@ inline Lanes operator*(Lanes a, Lanes b) {
 inline Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
 }
+// In place: of so many sums the compiler would move some from register to register.
+inline void add_product(Lanes& sum, Lanes a, Lanes b) {
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum.v) : "v"(a.v), "v"(b.v));
+}
 inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
     return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
 }

@@ -114,6 +114,9 @@ inline Part fnma(Part a, Part b, Part c) {
 inline Lanes fma(Lanes a, Lanes b, Lanes c) {
     return each([&](int i) { return fma(a.v[i], b.v[i], c.v[i]); });
 }
+inline void add_product(Lanes& sum, Lanes a, Lanes b) {
+    sum = fma(a, b, sum);
+}
 inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
     return each([&](int i) { return fnma(a.v[i], b.v[i], c.v[i]); });
 }

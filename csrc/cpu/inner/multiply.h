@@ -38,7 +38,8 @@ PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
 }
 
 // out[b][t][i] = sum over c of v[c][t] u[c][b][i], for T rows t (tiles or pixels) and B blocks b of
-// 16 lanes i; all T x B sums stay in registers. The sum over c is one chain in the order of c.
+// 16 lanes i; all T x B sums stay in registers. The sum over c is one chain in the order of c: what is
+// rounded grows with its length, so that multiply() may make several of it.
 //
 //   v    blocks of 16 channels, v_stride floats apart, each (T, 16)
 //   u    (16 * blocks, kBlocks, 16)
@@ -82,7 +83,7 @@ inline void multiply_block(const float* v,
                 const Lanes x = broadcast(v[t * kLanes + c]);
                 PYNST_UNROLL
                 for (int b = 0; b < B; ++b) {
-                    sums[t][b] = fma(x, w[b], sums[t][b]);
+                    add_product(sums[t][b], x, w[b]);
                 }
             }
         }
@@ -117,28 +118,40 @@ inline void multiply_group(int rows,
     }
 }
 
-// `count` products of `blocks` blocks of channels: product(i) is the i-th, ahead(i, g) the first line
-// to be fetched during its group g.
+// `count` products of `blocks` blocks of channels, summed in chains of `chain` blocks: product(i) is the
+// i-th, ahead(i, g) the first line to be fetched during its group g.
 template <bool kAdd, int kFetched = kFetches, class Products, class Ahead>
-inline void multiply(
-    const Rows& rows, int blocks, int count, Products product, Ahead ahead, size_t ahead_step) {
+inline void multiply(const Rows& rows,
+                     int blocks,
+                     int chain,
+                     int count,
+                     Products product,
+                     Ahead ahead,
+                     size_t ahead_step) {
     for (int i = 0; i < count; ++i) {
         const Product p = product(i);
         for (int g = 0; g * rows.group < rows.count; ++g) {
             const int group_rows = min(rows.group, rows.count - g * rows.group);
             const float* const v = p.v + g * rows.v_group;
             float* const out = p.out + static_cast<size_t>(g) * rows.group * kLanes;
-            const auto group = p.width == kBlocks ? multiply_group<kRows, kBlocks, kAdd, kFetched>
-                                                  : multiply_group<kRows, 1, kAdd, kFetched>;
-            group(group_rows,
-                  v,
-                  rows.v_stride,
-                  p.u,
-                  blocks,
-                  out,
-                  rows.out_stride,
-                  ahead(i, g),
-                  ahead_step);
+            const bool whole = p.width == kBlocks;
+            const auto first = whole ? multiply_group<kRows, kBlocks, kAdd, kFetched>
+                                     : multiply_group<kRows, 1, kAdd, kFetched>;
+            const auto next = whole ? multiply_group<kRows, kBlocks, true, kFetched>
+                                    : multiply_group<kRows, 1, true, kFetched>;
+            const float* const lines = ahead(i, g);
+            for (int b = 0; b < blocks; b += chain) {
+                const auto group = b == 0 ? first : next;
+                group(group_rows,
+                      v + b * rows.v_stride,
+                      rows.v_stride,
+                      p.u + b * kStepFloats,
+                      min(chain, blocks - b),
+                      out,
+                      rows.out_stride,
+                      lines + b * kFetched * ahead_step,
+                      ahead_step);
+            }
         }
     }
 }

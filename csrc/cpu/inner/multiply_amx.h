@@ -251,10 +251,11 @@ void split_rows(const Walk<Products>& at, uint16_t* to) {
     }
 }
 
-// As in multiply.h. Rows of v up to the next multiple of kRowStep are read, whatever they hold.
+// As in multiply.h, but in chains of the unit's own. Rows of v up to the next multiple of kRowStep are
+// read, whatever they hold.
 template <bool kAdd, int = kFetches, class Products, class Ahead>
 void multiply(
-    const Rows& rows, int blocks, int count, const Products& product, const Ahead&, size_t) {
+    const Rows& rows, int blocks, int, int count, const Products& product, const Ahead&, size_t) {
     // Split rows must have left the queue of stores before they are loaded as tiles.
     constexpr int kEarly = 2, kSlots = kEarly + 1;
     alignas(64) uint16_t slots[kSlots][kOperand];

@@ -190,13 +190,13 @@ inline void style_gradient_part(const StyleGradientJob& job,
             }
             return job.F;
         };
-        multiply<true, 0>(rows, job.blocks, products, product, ahead, 0);
+        multiply<true, 0>(rows, job.blocks, job.blocks, products, product, ahead, 0);
     } else {
         const auto ahead = [&](int i, int turn) {
             const int block = i * kBlocks + turn / 2 % kBlocks;
             return (turn % 2 == 0 ? job.F : job.dF) + block * apart + begin * kLanes + next;
         };
-        multiply<true>(rows, job.blocks, products, product, ahead, ahead_step);
+        multiply<true>(rows, job.blocks, job.blocks, products, product, ahead, ahead_step);
     }
 }
 
