@@ -36,7 +36,7 @@ class PyNST:
     """
 
     def __init__(self, problem: Problem, threads: int, backend: Any = None) -> None:
-        from pynst.vgg19 import VGG19
+        from pynst.networks.vgg19 import VGG19
 
         self.backend = backend = backend or _backend(threads)
         self.problem = problem
@@ -128,7 +128,7 @@ class PyNSTObjective:
 
     def __init__(self, problem: Problem, threads: int) -> None:
         from pynst import Objective
-        from pynst.vgg19 import VGG19
+        from pynst.networks.vgg19 import VGG19
 
         network = VGG19(
             _backend(threads), problem.weights(), MEAN, pooling=problem.pooling, padding="zero"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from pynst.images import load_image, save_image
-    from pynst.objective import LossTerms, Objective
+    from pynst.losses.terms import LossTerms
+    from pynst.objective import Objective
     from pynst.options import TransferOptions
     from pynst.result import Progress, TransferResult
     from pynst.transfer import stylize
@@ -55,7 +56,7 @@ _HOME = {
     "available_backends": "backends",
     "load_image": "images",
     "save_image": "images",
-    "LossTerms": "objective",
+    "LossTerms": "losses.terms",
     "Objective": "objective",
     "TransferOptions": "options",
     "Progress": "result",

@@ -14,24 +14,23 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import RecordError, WeightsError
-from pynst.files import shown
+from pynst.files import shown, whole_file
 from pynst.formats.common import DAMAGE, Container, StoredArray
 from pynst.formats.npz import read_npz
 from pynst.formats.zipped import Archive
-from pynst.objective import LossTerms
-from pynst.optimizers import state_shapes
+from pynst.losses.terms import LossTerms
+from pynst.optimizers.descent import Descent, Snapshot
+from pynst.optimizers.table import state_shapes
 from pynst.record import Record
-from pynst.run import Rest, Run
 
 __all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
 
@@ -54,7 +53,7 @@ class Checkpoint:
         Of the levels before.
     restarts, seconds : int, float
         Of the run before this level; of the whole run so far.
-    rest : Rest
+    snapshot : Snapshot
         Where the level stands.
     """
 
@@ -63,7 +62,7 @@ class Checkpoint:
     histories: tuple[tuple[LossTerms, ...], ...]
     restarts: int
     seconds: float
-    rest: Rest
+    snapshot: Snapshot
 
 
 class Checkpoints:
@@ -79,10 +78,10 @@ class Checkpoints:
         self._path = path
         self._last: float | None = None
 
-    def offer(self, run: Run, here: Callable[[Rest], Checkpoint]) -> None:
+    def offer(self, run: Descent, here: Callable[[Snapshot], Checkpoint]) -> None:
         """Write one if it is due; only the first may fail: a run begins with a sound path."""
         due = self._last is None or time.monotonic() - self._last >= _SECONDS
-        rest = run.resting if self._path is not None and (due or not run.history) else None
+        rest = run.snapshot if self._path is not None and (due or not run.history) else None
         if rest is None:
             return
         try:
@@ -107,7 +106,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> No
     RecordError
         It cannot be written.
     """
-    rest = checkpoint.rest
+    rest = checkpoint.snapshot
     header = {
         "format": _FORMAT,
         "record": checkpoint.record.to_json(),
@@ -124,7 +123,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> No
     if rest.best is not None:
         arrays["best"] = rest.best
     try:
-        with _whole_file(Path(os.path.realpath(path))) as file, zipfile.ZipFile(file, "w") as out:
+        with whole_file(path) as file, zipfile.ZipFile(file, "w") as out:
             for name, array in arrays.items():
                 with out.open(f"{name}.npy", "w", force_zip64=True) as entry:
                     little = np.asarray(array, array.dtype.newbyteorder("<"))
@@ -132,21 +131,6 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> No
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise RecordError(f"checkpoint {shown(path)}: cannot be written: {reason}") from error
-
-
-@contextmanager
-def _whole_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is complete, and vanishes if it never is."""
-    temporary = target.with_name(f".pynst-{os.urandom(6).hex()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -192,7 +176,7 @@ def _checkpoint(container: Container) -> Checkpoint:
     scale = float(header["gradient_scale"])
     if not 2.0**-60 <= scale <= 2.0**60 or math.frexp(scale)[0] != 0.5:
         raise RecordError("damaged: the gradient scale is no power of two")
-    rest = Rest(state, histories[-1], best, min(totals, default=math.inf), at_level, scale)
+    rest = Snapshot(state, histories[-1], best, min(totals, default=math.inf), at_level, scale)
     seconds = float(header["seconds"])
     return Checkpoint(record, len(histories) - 1, tuple(histories[:-1]), before, seconds, rest)
 

@@ -9,7 +9,7 @@ rounding, and the value is summed in float64: a line search tolerates nothing el
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,29 +21,12 @@ from pynst.backends.cuda import CudaBackend
 from pynst.errors import ImageError, OptionError
 from pynst.formulas import FORMULAS, Formula
 from pynst.images import ImageLike, read_picture, resize, size_to_long_side
-from pynst.networks import Network, open_network
+from pynst.inputs import matched, read_styles
+from pynst.losses.terms import LossTerms
+from pynst.networks.network import Network, open_network
 from pynst.options import TransferOptions, with_changes
-from pynst.styles import matched, read_styles
 
 __all__ = ["InPlace", "LossTerms", "Objective"]
-
-
-@dataclass(frozen=True)
-class LossTerms:
-    """One evaluation, split into its terms; each with its weight, so that they add up to `total`.
-
-    Attributes
-    ----------
-    total, content, style, tv : float
-    layers : dict of str to float
-        Share of each layer: ``{"content relu4_2": ..., "style relu1_1": ...}``.
-    """
-
-    total: float
-    content: float
-    style: float
-    tv: float
-    layers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

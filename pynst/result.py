@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.files import FORMATS
 from pynst.images import save_image, to_png, to_uint8
-from pynst.objective import LossTerms
+from pynst.images.files import FORMATS
+from pynst.losses.terms import LossTerms
 from pynst.options import TransferOptions
 from pynst.record import Record
 

@@ -22,19 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.checkpoint import Checkpoint, Checkpoints, read_checkpoint
-from pynst.color import luminance_of_result
 from pynst.errors import BackendError, Interrupted, OptionError, PyNSTError, RecordError
+from pynst.forecast import TimeForecast, check_memory
 from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side, to_uint8
-from pynst.networks import Network, open_network
+from pynst.images.color import luminance_of_result
+from pynst.inputs import matched, read_styles
+from pynst.levels import level_sizes
+from pynst.machine import peak_memory
+from pynst.networks.network import Network, open_network
 from pynst.objective import Objective
-from pynst.optimizers import OPTIMIZERS
+from pynst.optimizers.descent import Descent, Snapshot, Stop, StopReason
+from pynst.optimizers.table import OPTIMIZERS
 from pynst.options import TransferOptions, with_changes
-from pynst.pyramid import level_sizes
 from pynst.record import PictureUsed, Record, finished, pixels_sha256, versions
-from pynst.resources import TimeForecast, check_memory, peak_memory
 from pynst.result import Progress, TransferResult
-from pynst.run import Rest, Run, Stop
-from pynst.styles import matched, read_styles
 
 __all__ = ["Transfer", "stylize"]
 
@@ -187,11 +188,11 @@ class Transfer:
 
         self.x: NDArray[np.float64] | None = None
         self.histories = [list(history) for history in earlier.histories] if earlier else []
-        self.rest = earlier.rest if earlier else None
+        self.rest = earlier.snapshot if earlier else None
         self.restarts = earlier.restarts if earlier else 0
         self.stopped_early = ""
         self.final_level = len(again.evaluations if again else self.sizes) - 1
-        self._run: Run | None = None
+        self._run: Descent | None = None
         self._time = TimeForecast()
         self._checkpoints = Checkpoints(checkpoint)
 
@@ -248,13 +249,13 @@ class Transfer:
         )
         x, rest = self._first_image(objective)
         minutes = self.options.minutes
-        self._run = run = Run(
+        self._run = run = Descent(
             objective,
             self.budgets[level],
             deadline=math.inf if minutes is None else self.started + 60 * minutes,
             tolerance=self.options.tolerance,
             on_evaluation=self._report,
-            on_rest=lambda run: self._checkpoints.offer(run, self._here),
+            on_step=lambda run: self._checkpoints.offer(run, self._here),
             resume=rest,
         )
         self.histories.append(run.history)
@@ -262,14 +263,14 @@ class Transfer:
             OPTIMIZERS[self.options.optimizer](run, x, rest.state if rest else None)
         except Stop as stop:
             self._run, self.restarts = None, self.restarts + run.restarts
-            return str(stop)
+            return str(stop.reason)
         finally:
             best = run.best
             if best is not None:
                 self.x = np.clip(best, 0, 1)
         raise AssertionError("an optimiser ends by Stop")
 
-    def _first_image(self, objective: Objective) -> tuple[NDArray[np.float64], Rest | None]:
+    def _first_image(self, objective: Objective) -> tuple[NDArray[np.float64], Snapshot | None]:
         """The start of a level, or where an earlier run stood in it."""
         H, W = objective.shape[:2]
         if self.rest is not None:
@@ -288,7 +289,7 @@ class Transfer:
             return resize(self.styles[0], H, W), None
         return objective.content, None
 
-    def _report(self, run: Run) -> None:
+    def _report(self, run: Descent) -> None:
         """Tell the callback where the run stands."""
         if self.callback is None:
             return
@@ -313,9 +314,9 @@ class Transfer:
         try:
             self.callback(progress)
         except StopIteration:
-            raise Stop("callback") from None
+            raise Stop(StopReason.CALLBACK) from None
 
-    def _here(self, rest: Rest) -> Checkpoint:
+    def _here(self, rest: Snapshot) -> Checkpoint:
         """The run between two steps of its optimiser."""
         before = tuple(tuple(history) for history in self.histories[:-1])
         seconds = time.monotonic() - self.started
@@ -323,7 +324,7 @@ class Transfer:
 
     def _keep_checkpoint(self) -> None:
         """On the way out: a last checkpoint, if the optimiser stood still."""
-        rest = self._run.resting if self._run is not None else None
+        rest = self._run.snapshot if self._run is not None else None
         if rest is not None and rest.history:
             with suppress(PyNSTError, MemoryError):  # the one before is still there
                 self._checkpoints.write(self._here(rest))

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 
 from pynst.backends.reference import ReferenceBackend
 from pynst.errors import BackendError
-from pynst.gabor import Gabor
-from pynst.vgg19 import VGG19
+from pynst.networks.gabor import Gabor
+from pynst.networks.vgg19 import VGG19
 
 # Machines differ in speed: no example is judged by the time it takes.
 settings.register_profile(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pynst.gabor import filter_bank
+from pynst.networks.gabor import filter_bank
 
 Outputs = dict[str, np.ndarray]
 

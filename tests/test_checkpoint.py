@@ -101,20 +101,20 @@ def test_writing_checkpoints_changes_nothing(tmp_path, always):
 
 
 def test_the_tiny_vgg_resumes_too(tmp_path, monkeypatch):
-    import pynst.networks
+    import pynst.networks.network
     from pynst.weights import VGG19Weights
 
     weights = VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks, "find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.network, "find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: weights)
     options = {"network": "vgg19", "image_size": 64, "iterations": 8, "levels": 1}
     whole = stylize(CONTENT, STYLE, **options)
     broken_off(tmp_path / "run.npz", 1, 5, **options)
     other = VGG19Weights(convolutions=tiny_convolutions(1), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: other)
+    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: other)
     with pytest.raises(RecordError, match="weights: the record has"):
         stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
-    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: weights)
     resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
 

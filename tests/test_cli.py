@@ -180,7 +180,7 @@ def test_a_signal_saves_the_best_image_and_the_run_can_go_on(number, code, pictu
     assert "Traceback" not in error
     assert out.strip() == str(output)
     assert pynst.load_image(output).shape == (72, 96, 3)
-    before = len(pynst.checkpoint.read_checkpoint(checkpoint).rest.history)
+    before = len(pynst.checkpoint.read_checkpoint(checkpoint).snapshot.history)
     assert before > 1, "the work since the first checkpoint is kept"
 
     second = tmp_path / "second.png"
@@ -304,7 +304,7 @@ def test_sixteen_bits_and_transparency_reach_the_file(tmp_path):
     assert main([str(content), str(style), "-o", str(output), "--bits", "16", *FAST]) == 0
     data = output.read_bytes()
     assert data[24:26] == bytes([16, 6]), "16 bits, RGB with alpha"
-    assert pynst.images.read_picture(output, "image").alpha is not None
+    assert pynst.images.pictures.read_picture(output, "image").alpha is not None
 
 
 def test_what_was_done_to_a_picture_is_said_once(pictures, tmp_path, capsys):
@@ -379,7 +379,7 @@ def test_demo_downloads_nothing(tmp_path, monkeypatch, capsys):
     def download(**settings):
         raise AssertionError("the demo downloads")
 
-    monkeypatch.setattr(pynst.networks, "fetch_weights", download)
+    monkeypatch.setattr(pynst.weights.cache, "fetch_weights", download)
     assert main(["demo", "-o", str(tmp_path / "demo.png"), "--image-size", "64"]) == 0
     assert "pynst weights fetch" in capsys.readouterr().err
 

@@ -16,7 +16,7 @@ from conftest import picture
 from weights_files import tiny_table  # noqa: F401
 
 import pynst
-import pynst.networks
+import pynst.networks.network
 from pynst import WeightsError, stylize
 from pynst.cli import main
 from pynst.weights import VGG19Weights, cache_directory, load_weights
@@ -36,7 +36,7 @@ def caffe_file(tmp_path, tiny_table):  # noqa: F811
 def test_list_names_every_source_and_what_is_in_use(capsys):
     assert main(["weights", "list"]) == 0
     text = capsys.readouterr().out
-    for source in pynst.weights.list_sources():
+    for source in pynst.weights.vgg19_file.list_sources():
         assert f"{source.name}: {source.title}" in text
         assert source.licence in text
         assert all(url in text for url in source.urls)
@@ -168,7 +168,7 @@ def online(monkeypatch):
         tried.append(progress)
         raise WeightsError("VGG-19 could not be downloaded (example.org: no answer)")
 
-    monkeypatch.setattr(pynst.networks, "fetch_weights", fetch)
+    monkeypatch.setattr(pynst.weights.cache, "fetch_weights", fetch)
     return tried
 
 
@@ -179,7 +179,7 @@ def test_auto_downloads_and_says_so(monkeypatch, caplog, caffe_file):
         progress("Keras VGG-19", 40_000_000, 80_000_000)
         return caffe_file
 
-    monkeypatch.setattr(pynst.networks, "fetch_weights", fetch)
+    monkeypatch.setattr(pynst.weights.cache, "fetch_weights", fetch)
     with caplog.at_level(logging.INFO, "pynst"):
         assert stylize(CONTENT, STYLE, **FAST).network == "vgg19"
     assert [record.getMessage() for record in caplog.records] == [
@@ -251,7 +251,7 @@ def test_weights_of_the_user_are_recorded_with_their_source(tmp_path, tiny_table
         convolutions, (123.68, 116.779, 103.939), source="mine", training="torchvision"
     )
     path = tmp_path / "mine.npz"
-    pynst.weights.save_weights(weights, path)
+    pynst.weights.vgg19_file.save_weights(weights, path)
     result = stylize(CONTENT, STYLE, weights=str(path), **FAST)
     assert result.weights_source == "mine, training: torchvision"
     assert result.record.options.weights == str(path)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from weights_files import assert_tiny, tiny_table
 
 from pynst.errors import WeightsError
-from pynst.formats import convert_file
 from pynst.weights import VGG19Weights, save_weights
+from pynst.weights.layouts import convert_file
 
 __all__ = ["tiny_table"]
 

@@ -13,8 +13,8 @@ import weights_files as files
 from weights_files import assert_tiny, mat_element, mat_file, mat_matrix, tiny_table
 
 from pynst.errors import WeightsError
-from pynst.formats import convert_file
 from pynst.formats.mat import read_mat
+from pynst.weights.layouts import convert_file
 
 __all__ = ["tiny_table"]
 

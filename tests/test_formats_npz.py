@@ -12,7 +12,7 @@ import weights_files as files
 from weights_files import assert_tiny, tiny_table
 
 from pynst.errors import WeightsError
-from pynst.formats import convert_file
+from pynst.weights.layouts import convert_file
 
 __all__ = ["tiny_table"]
 

@@ -17,8 +17,8 @@ import weights_files as files
 from weights_files import assert_tiny, group, name_of, number, storage, tensor, text, tiny_table
 
 from pynst.errors import WeightsError
-from pynst.formats import convert_file
 from pynst.formats.pickles import parse_pickle
+from pynst.weights.layouts import convert_file
 
 __all__ = ["tiny_table"]
 

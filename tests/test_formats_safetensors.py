@@ -13,7 +13,7 @@ import weights_files as files
 from weights_files import assert_tiny, tiny_table, with_header
 
 from pynst.errors import WeightsError
-from pynst.formats import convert_file
+from pynst.weights.layouts import convert_file
 
 __all__ = ["tiny_table"]
 

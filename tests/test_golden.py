@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 import pynst.formulas
 from pynst import BackendError, LossTerms, Objective, TransferOptions
 from pynst.backends import open_backend
-from pynst.gabor import Gabor
-from pynst.networks import Network, open_network
-from pynst.vgg19 import VGG19
+from pynst.networks.gabor import Gabor
+from pynst.networks.network import Network, open_network
+from pynst.networks.vgg19 import VGG19
 
 VALUES = json.loads((Path(__file__).parent / "golden" / "values.json").read_text(encoding="utf-8"))
 MEAN_RGB = (123.68, 116.779, 103.939)
@@ -40,7 +40,7 @@ more: one of 95040 maxima in the first pooling moved the gradient of the real ne
 
 
 def tiny_network(case: Case, backend: str) -> Network:
-    """The case's network; its formula says how, as in `pynst.networks.open_network`."""
+    """The case's network; its formula says how, as in `pynst.networks.network.open_network`."""
     opened = open_backend(backend, threads=1)
     if case.network == "builtin":
         return Gabor(opened)

@@ -1,4 +1,4 @@
-"""Whole runs end with the bits that they had before the code was rearranged; see ``golden/runs.py``.
+"""Whole runs end with the bits that are stored; ``golden/runs.py`` says what they are.
 
 Where NumPy, SciPy, Pillow or the processor are others than those of the stored values, bits cannot
 be expected; there the losses and the mean of the pictures are compared.

@@ -12,8 +12,8 @@ import pynst
 from pynst import ImageError, Objective, OptionError
 from pynst.backends import open_backend
 from pynst.backends.reference import ReferenceBackend, _correlate, _quads
-from pynst.gabor import Gabor
-from pynst.vgg19 import VGG19
+from pynst.networks.gabor import Gabor
+from pynst.networks.vgg19 import VGG19
 
 SCALES = {
     layer: np.random.default_rng(9).uniform(0.5, 2, N)

@@ -78,22 +78,22 @@ def test_arrays_have_to_be_given_again(tmp_path):
 
 
 def test_the_weights_are_recorded_and_compared(paths, tmp_path, monkeypatch):
-    import pynst.networks
+    import pynst.networks.network
     from pynst.weights import VGG19Weights
 
     weights = [
         VGG19Weights(convolutions=tiny_convolutions(seed), mean=MEAN, source=f"random {seed}")
         for seed in (0, 1)
     ]
-    monkeypatch.setattr(pynst.networks, "find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights[0])
+    monkeypatch.setattr(pynst.networks.network, "find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: weights[0])
     result = stylize(*paths, image_size=64, iterations=3, levels=1)
     assert (result.network, result.weights_source) == ("vgg19", "random 0, training: unknown")
     assert result.weights_sha256 == weights[0].sha256
     record = read_record(result.save(tmp_path / "out.png"))
     assert record.weights_sha256 == weights[0].sha256
     assert replay(record).same
-    monkeypatch.setattr(pynst.networks, "load_weights", lambda path: weights[1])
+    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: weights[1])
     with pytest.raises(RecordError, match="weights: the record has"):
         replay(record)
 
@@ -152,9 +152,9 @@ def test_transparency_is_kept_where_the_format_has_it(tmp_path):
     result = stylize(rgba, STYLE, **FAST)
     assert result.alpha.shape == (70, 90)
     for suffix in (".png", ".webp", ".tif"):
-        loaded = pynst.images.read_picture(result.save(tmp_path / f"out{suffix}"), "image")
+        loaded = pynst.images.pictures.read_picture(result.save(tmp_path / f"out{suffix}"), "image")
         np.testing.assert_allclose(loaded.alpha, alpha, atol=0.01)
-    opaque = pynst.images.read_picture(result.save(tmp_path / "out.jpg"), "image")
+    opaque = pynst.images.pictures.read_picture(result.save(tmp_path / "out.jpg"), "image")
     assert opaque.alpha is None
     assert stylize(rgba, STYLE, keep_alpha=False, **FAST).alpha is None
     assert stylize(CONTENT, STYLE, **FAST).alpha is None
@@ -162,7 +162,7 @@ def test_transparency_is_kept_where_the_format_has_it(tmp_path):
 
 @pytest.mark.parametrize("method", ["cholesky", "symmetric"])
 def test_the_style_is_matched_to_the_colours_of_the_content(method):
-    from pynst.color import match_color
+    from pynst.images.color import match_color
 
     matched = stylize(CONTENT, STYLE, match_color=method, **FAST)
     by_hand = stylize(CONTENT, match_color(STYLE, CONTENT, method), **FAST)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from conftest import CHANNELS, tiny_convolutions
 
-from pynst.formats import layouts
+from pynst.weights import layouts
 
 TINY_TABLE = {
     name: (len(bias), weight.shape[1]) for name, (weight, bias) in tiny_convolutions().items()

@@ -7,9 +7,7 @@ zeros. One bit per ReLU and two per maximum are packed likewise. Images are plan
 from __future__ import annotations
 
 import importlib
-import os
-from math import ceil, prod
-from pathlib import Path
+from math import prod
 from threading import Lock
 from typing import Any, NamedTuple, cast
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Evaluate, Kind, Padding, Plainly, Pooling, Shape
 from pynst.errors import BackendError
+from pynst.machine import default_threads
 
 __all__ = ["CpuBackend"]
 
@@ -316,27 +315,6 @@ class CpuBackend:
             self._scratch = None  # let go of the old one first
             self._scratch = self.allocate(needed)
         return cast("NDArray[np.uint8]", self._scratch)
-
-
-def default_threads() -> int:
-    """Threads of a `CpuBackend` by default: ``OMP_NUM_THREADS``, else what this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
-    if hasattr(os, "sched_getaffinity"):
-        processors = len(os.sched_getaffinity(0))
-    else:
-        processors = os.cpu_count() or 1
-    return min(processors, _quota())
-
-
-def _quota() -> int:
-    """Processors that the control group of a Linux container grants; very many if not limited."""
-    try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, ceil(int(limit) / int(period)))
-    except (OSError, ValueError):  # no such file; or "max": no limit
-        return 1024
 
 
 def _load_module() -> Any:

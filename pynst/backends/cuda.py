@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pynst.backends.base import Array, Evaluate, Kind, Padding, Pooling, Precision, Shape
 from pynst.backends.device import CupyDevice, Device, DeviceArray
 from pynst.backends.evaluation import Evaluation, Report
+from pynst.backends.planes import from_planes, to_planes
 from pynst.errors import BackendError
-from pynst.planes import from_planes, to_planes
 
 __all__ = ["CudaBackend"]
 

@@ -116,8 +116,8 @@ def _normalise(file: str | None, folder: str | None) -> None:
     import numpy as np
 
     from pynst.backends import open_backend
-    from pynst.calibration import calibration_pictures, clamped, mean_activations
-    from pynst.vgg19 import VGG19
+    from pynst.networks.calibration import calibration_pictures, clamped, mean_activations
+    from pynst.networks.vgg19 import VGG19
     from pynst.weights import load_weights
 
     weights = load_weights(_found(file))

@@ -1,37 +1,25 @@
-"""Readers of weights files, one per format; none needs its framework, none runs what a file holds.
+"""Readers of files of arrays, one per format; none needs its framework, none runs what it reads.
 
-`convert_file` recognises a format by the first bytes of a file, whatever its name, lists its arrays
-from their headers (`npz`, `pth`, `keras_h5`, `mat`, `safetensors`) and brings those of VGG-19 to
-PyNST's convention (`layouts`). Only `WeightsError` leaves it, however damaged or hostile the file
-is.
+`open_container` recognises a format by the first bytes of a file, whatever its name, and lists its
+arrays from their headers (`npz`, `pth`, `keras_h5`, `mat`, `safetensors`). Which of them are
+VGG-19, `pynst.weights.layouts` knows.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import BinaryIO
 
-import numpy as np
-
 from pynst.errors import WeightsError
-from pynst.formats.common import DAMAGE, Container, show
+from pynst.formats.common import Container
 from pynst.formats.keras_h5 import SIGNATURE, read_keras_h5
-from pynst.formats.layouts import Converted, convert
 from pynst.formats.mat import is_mat, read_mat
 from pynst.formats.npz import read_npz
 from pynst.formats.pth import LEGACY_MAGIC, is_pth, read_legacy_pth, read_pth
 from pynst.formats.safetensors import read_safetensors
 from pynst.formats.zipped import Archive
 
-__all__ = ["convert_file"]
+__all__ = ["open_container"]
 
-_KNOWN_FILES = {
-    "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44": "torchvision",
-    "d01eb7cb": "oxford",
-}
-"""SHA-256, or its published beginning, of files with torchvision's layer names -> training."""
-
-_LARGEST_KNOWN = 1 << 30
 
 _STRANGERS = {
     b"\x93NUMPY": "a single NumPy array (.npy); pickled ones are never read",
@@ -41,17 +29,8 @@ _STRANGERS = {
 }
 
 
-def convert_file(file: BinaryIO, training: str | None) -> Converted:
-    """Read VGG-19 from an open file of any known format and layout."""
-    try:
-        with np.errstate(all="ignore"):  # what is not finite is refused by VGG19Weights
-            return convert(_container(file), training, lambda: _known(file))
-    except DAMAGE as error:
-        kind = type(error).__name__
-        raise WeightsError(f"damaged or truncated ({kind}: {show(str(error))})") from error
-
-
-def _container(file: BinaryIO) -> Container:
+def open_container(file: BinaryIO) -> Container:
+    """Recognise a file's format by its first bytes, and list its arrays from their headers."""
     head = file.read(512)
     if not head:
         raise WeightsError("is empty")
@@ -81,17 +60,3 @@ def _stranger(head: bytes) -> str:
         "is in no format that PyNST reads (PyNST's own .npz, NumPy .npz, PyTorch .pth, Keras .h5,"
         " MatConvNet .mat, safetensors)"
     )
-
-
-def _known(file: BinaryIO) -> str | None:
-    """Training of a published file, by its checksum."""
-    if file.seek(0, 2) > _LARGEST_KNOWN:
-        return None
-    file.seek(0)
-    digest = hashlib.sha256()
-    while piece := file.read(1 << 20):
-        digest.update(piece)
-    for known, training in _KNOWN_FILES.items():
-        if digest.hexdigest().startswith(known):
-            return training
-    return None

@@ -139,12 +139,12 @@ def main() -> None:
                 resumed = _described(_resumed(styles, settings, checkpoint))
                 assert resumed == results[name], f"{name}: the resumed run has other bits"
     json.dump({"environment": environment(), "runs": results}, sys.stdout, indent=1)
-    print()
+    sys.stdout.write("\n")
 
 
 def _weights(path: Path) -> str:
     """Write the tiny network as a weights file, and let the reader expect its channels."""
-    import pynst.formats.layouts as layouts
+    import pynst.weights.layouts as layouts
     from pynst.weights import VGG19Weights, save_weights
 
     table = {name: weight.shape[:2] for name, (weight, _) in convolutions().items()}

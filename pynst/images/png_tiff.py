@@ -1,0 +1,164 @@
+"""PNG and TIFF as bytes, with 8 or 16 bits per channel.
+
+Pillow cannot write colour of 16 bits per channel, so PyNST encodes these two formats itself, at
+either depth. They need no more than NumPy and zlib.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.images.arrays import Samples
+
+__all__ = ["encode_png", "encode_tiff"]
+
+_BAND = 1 << 20  # bytes of samples that are filtered and compressed at a time
+
+# ---------------------------------------------------------------------------------------------- PNG
+
+
+def encode_png(samples: Samples, description: str = "") -> bytes:
+    """Encode samples as PNG, tagged as sRGB.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (H, W, 3) or (H, W, 4)
+        uint8 or uint16.
+    description : str
+        ASCII, stored as iTXt under the keyword "pynst" unless empty.
+    """
+    height, width, channels = samples.shape
+    bits = 8 * samples.itemsize
+    colour_type = {3: 2, 4: 6}[channels]
+    parts = [
+        b"\x89PNG\r\n\x1a\n",
+        _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)),
+        _chunk(b"sRGB", b"\x00"),  # rendering intent: perceptual
+        _chunk(b"gAMA", struct.pack(">I", 45455)),  # for readers that do not know sRGB
+    ]
+    if description:
+        parts.append(_chunk(b"iTXt", b"pynst\0\0\0\0\0" + description.encode("ascii")))
+    parts.extend(_chunk(b"IDAT", data) for data in _png_data(samples))
+    parts.append(_chunk(b"IEND", b""))
+    return b"".join(parts)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _png_data(samples: Samples) -> Iterator[bytes]:
+    """Filter and compress band by band."""
+    height, width, channels = samples.shape
+    pixel_bytes = channels * samples.itemsize
+    rows = max(1, _BAND // (width * pixel_bytes))
+    compressor = zlib.compressobj(6)
+    above = np.zeros((1, width * pixel_bytes), np.uint8)
+    for row in range(0, height, rows):
+        band = samples[row : row + rows].astype(samples.dtype.newbyteorder(">"), order="C")
+        band_bytes = band.view(np.uint8).reshape(len(band), -1)
+        filtered = _png_filtered(band_bytes, np.vstack([above, band_bytes[:-1]]), pixel_bytes)
+        if data := compressor.compress(filtered.tobytes()):
+            yield data
+        above = band_bytes[-1:]
+    yield compressor.flush()
+
+
+def _png_filtered(
+    x: NDArray[np.uint8], above: NDArray[np.uint8], pixel_bytes: int
+) -> NDArray[np.uint8]:
+    """Put the filter of PNG before each row that leaves the smallest differences.
+
+    The five filters predict a byte from its neighbours: nothing, left (a), above (b), their mean,
+    and Paeth's choice of a, b or above left (c), whichever is nearest to a + b - c.
+    """
+    b = above.astype(np.int16)
+    a, c = np.zeros_like(b), np.zeros_like(b)
+    a[:, pixel_bytes:], c[:, pixel_bytes:] = x[:, :-pixel_bytes], above[:, :-pixel_bytes]
+    to_a, to_b, to_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+    paeth = np.where((to_a <= to_b) & (to_a <= to_c), a, np.where(to_b <= to_c, b, c))
+    candidates = [x - p.astype(np.uint8) for p in (np.zeros_like(b), a, b, (a + b) >> 1, paeth)]
+    costs = [
+        np.abs(d.view(np.int8).astype(np.int16)).sum(axis=1, dtype=np.int64) for d in candidates
+    ]
+    best = np.argmin(costs, axis=0).astype(np.uint8)
+    chosen = np.choose(best[:, None], candidates)
+    return np.hstack([best[:, None], chosen])
+
+
+# --------------------------------------------------------------------------------------------- TIFF
+
+
+def encode_tiff(samples: Samples, description: str, profile: bytes) -> bytes:
+    """Encode samples as a little-endian baseline TIFF: strips, horizontal differences, Deflate.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (H, W, 3) or (H, W, 4)
+        uint8 or uint16.
+    description : str
+        ASCII, stored as ImageDescription unless empty.
+    profile : bytes
+        ICC profile.
+    """
+    height, width, channels = samples.shape
+    rows = max(1, _BAND // (width * channels * samples.itemsize))
+    strips = [_tiff_strip(samples[row : row + rows]) for row in range(0, height, rows)]
+    sizes = [len(strip) for strip in strips]
+    offsets = np.cumsum([8, *sizes])  # the header has 8 bytes; the directory follows the strips
+    tags = [
+        (256, "I", [width]),
+        (257, "I", [height]),
+        (258, "H", [8 * samples.itemsize] * channels),
+        (259, "H", [8]),  # compression: Deflate
+        (262, "H", [2]),  # photometric interpretation: RGB
+        *([(270, "s", description.encode("ascii") + b"\0")] if description else []),
+        (273, "I", offsets[:-1].tolist()),
+        (277, "H", [channels]),
+        (278, "I", [rows]),
+        (279, "I", sizes),
+        (282, "II", [72, 1]),  # resolution, which the standard demands: 72 pixels per inch
+        (283, "II", [72, 1]),
+        (284, "H", [1]),  # samples of a pixel lie side by side
+        (296, "H", [2]),
+        (305, "s", b"PyNST\0"),
+        (317, "H", [2]),  # predictor: horizontal differences
+        *([(338, "H", [2])] if channels == 4 else []),  # the extra sample: alpha, not premultiplied
+        *([(34675, "B", profile)] if profile else []),
+    ]
+    directory_at = int(offsets[-1]) + int(offsets[-1]) % 2  # on an even byte
+    header = struct.pack("<2sHI", b"II", 42, directory_at)
+    body = b"".join([header, *strips]).ljust(directory_at, b"\0")
+    return body + _tiff_directory(tags, directory_at)
+
+
+def _tiff_strip(strip: Samples) -> bytes:
+    little = strip.astype(strip.dtype.newbyteorder("<"), order="C")
+    little[:, 1:] -= strip[:, :-1]  # modulo 2**bits, as the standard has it
+    return zlib.compress(little.tobytes(), 6)
+
+
+def _tiff_directory(tags: list[tuple[int, str, list[int] | bytes]], start: int) -> bytes:
+    """Entries of 12 bytes; what does not fit in the last four lies behind them."""
+    types = {"B": (7, 1), "s": (2, 1), "H": (3, 2), "I": (4, 4), "II": (5, 8)}
+    entries, extra = [struct.pack("<H", len(tags))], b""
+    extra_at = start + 2 + 12 * len(tags) + 4
+    for tag, kind, values in tags:
+        code, size = types[kind]
+        data = (
+            values
+            if isinstance(values, bytes)
+            else struct.pack(f"<{len(values)}{kind[0]}", *values)
+        )
+        entries.append(struct.pack("<HHI", tag, code, len(data) // size))
+        if len(data) <= 4:
+            entries.append(data.ljust(4, b"\0"))
+        else:
+            entries.append(struct.pack("<I", extra_at + len(extra)))
+            extra += data + b"\0" * (len(data) % 2)
+    return b"".join([*entries, struct.pack("<I", 0), extra])

@@ -1,0 +1,176 @@
+"""What this machine offers to this process: memory, processors, instruction sets, GPUs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from pynst.errors import OptionError
+
+__all__ = [
+    "available_memory",
+    "default_threads",
+    "gpus",
+    "peak_memory",
+    "processor",
+    "resident_memory",
+]
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_FEATURES = (
+    "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "amx_bf16",
+    "asimd",
+)  # fmt: skip
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take; None where the system does not tell.
+
+    PYNST_MEMORY is the limit where it is set ("4G", "500M"; for the process as a whole), else the
+    least of what the system has and what its control groups allow.
+    """
+    limit = os.environ.get("PYNST_MEMORY")
+    if limit:
+        match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(?:i?b)?", limit.strip().lower())
+        if not match:
+            raise OptionError(f"PYNST_MEMORY must be like 4G or 500M, got {limit!r}")
+        return int(float(match[1]) * _UNITS[match[2]]) - resident_memory()
+    rooms = [room for room in (_system_room(), *_group_rooms()) if room is not None]
+    return min(rooms, default=None)
+
+
+def resident_memory() -> int:
+    """Bytes that this process holds now; where the system does not tell, that it ever held."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_memory() or 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory() -> int | None:
+    """Largest resident memory of this process so far; None where the system does not tell."""
+    try:  # what getrusage says begins, on Linux, with what the parent held when it forked
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def default_threads() -> int:
+    """Threads of a `CpuBackend` by default: ``OMP_NUM_THREADS``, else what this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return min(_usable(), _quota())
+
+
+def _usable() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor() -> dict[str, Any]:
+    """Name, instruction sets that matter here, and processors that this process may use."""
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() in ("flags", "Features"):
+                flags = set(value.split())
+    except OSError:  # not Linux
+        pass
+    features = " ".join(feature for feature in _FEATURES if feature in flags)
+    return {"name": name, "features": features or None, "usable": _usable(), "all": os.cpu_count()}
+
+
+def gpus() -> str:
+    """Name, driver and memory of each GPU, as nvidia-smi says, or why it does not."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return "nvidia-smi is not installed: no NVIDIA driver"
+    query = ["--query-gpu=name,driver_version,memory.total,memory.free,compute_cap"]
+    try:
+        answer = subprocess.run(
+            [program, *query, "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"nvidia-smi fails: {error}"
+    lines = (answer.stdout if answer.returncode == 0 else answer.stdout + answer.stderr).split("\n")
+    text = "; ".join(line.strip() for line in lines if line.strip())
+    return text if answer.returncode == 0 else f"nvidia-smi fails: {text[:300]}"
+
+
+def _system_room() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - resident_memory()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _group_rooms(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """What is left of the memory limit of each control group that this process is in."""
+    names = [("memory.max", "memory.current", "inactive_file")]
+    names += [("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")]
+    folders = {root, root / "memory"}
+    try:
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            base = root / "memory" if "memory" in kinds else root
+            own = base / path.strip("/")
+            folders |= {own, *(up for up in own.parents if up.is_relative_to(root))}
+    except (OSError, ValueError):
+        pass
+    return [
+        room
+        for folder in folders
+        for limit, usage, cache in names
+        if (room := _group_room(folder / limit, folder / usage, cache)) is not None
+    ]
+
+
+def _group_room(limit: Path, usage: Path, cache: str) -> int | None:
+    """Limit minus usage; pages of files that the system would give back are no usage."""
+    try:
+        free = int(limit.read_text()) - int(usage.read_text())
+    except (OSError, ValueError):  # no such group, or no limit: "max"
+        return None
+    try:
+        stat = (usage.parent / "memory.stat").read_text()
+        free += next(int(line.split()[1]) for line in stat.splitlines() if line.startswith(cache))
+    except (OSError, ValueError, StopIteration, IndexError):
+        pass
+    return free
+
+
+def _quota() -> int:
+    """Processors that the control group of a Linux container grants; very many if not limited."""
+    try:
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, ceil(int(limit) / int(period)))
+    except (OSError, ValueError):  # no such file; or "max": no limit
+        return 1024

@@ -1,0 +1,233 @@
+"""VGG-19's convolutions: the layer table, the memory plan, the forward and the backward walk.
+
+The walk is written once, over a `Backend`. Nothing is kept for the way back but the features that a
+loss reads, one bit per ReLU and two per max-pooled value: average pooling needs nothing, and since
+the weights are fixed no weight gradient exists.
+
+K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+2014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.backends.base import AddLoss, Array, Backend, Padding, Pooling, Shape
+from pynst.errors import OptionError
+from pynst.networks.plan import Buffer, Plan, Workspace
+
+__all__ = ["LAYERS", "VGG19"]
+
+_CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
+
+LAYERS = tuple(
+    f"relu{block}_{index}"
+    for block, count in enumerate(_CONVOLUTIONS_PER_BLOCK, 1)
+    for index in range(1, count + 1)
+)
+"""relu1_1 ... relu5_4: the rectified response of each convolution; the paper writes conv1_1."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the walk: a convolution with its ReLU, a pooling, or both at once.
+
+    Attributes
+    ----------
+    source, output : str
+        Names of the buffers it reads and writes.
+    layer : str
+        The ReLU's layer, ``"relu1_1"``; empty for a pooling alone.
+    shape, shape_out : Shape
+        Of the ReLU's response (of the input, for a pooling alone), and of the output.
+    """
+
+    source: str
+    output: str
+    layer: str
+    shape: Shape
+    shape_out: Shape
+
+    @property
+    def pools(self) -> bool:
+        """Whether it ends in a pooling."""
+        return self.output != self.layer
+
+
+class VGG19:
+    """VGG-19 up to the deepest layer that is asked for.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where to compute.
+    convolutions : mapping of str to (weight, bias)
+        ``"conv1_1"`` ... to float32 arrays (N, C, 3, 3) and (N,); for input in RGB order on the
+        scale 0..255 with `mean` subtracted.
+    mean : tuple of float
+        Mean of the training images, RGB, on the scale 0..255.
+    pooling : {"max", "average"}
+        2 x 2 pooling; the network was trained with the maximum, the paper uses the average.
+    padding : {"replicate", "zero"}
+        Border of the first convolution; all others pad with zeros, as trained.
+    scales : mapping of str to ndarray, optional
+        Per layer, factors (N,) that the losses apply to its features: one over each filter's mean
+        activation makes the paper's normalised network, since ReLU and pooling are homogeneous.
+    """
+
+    name = "vgg19"
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    input_axes = np.eye(3)
+    """Rows: the network's input planes in terms of R, G, B."""
+    weights_source = weights_sha256 = ""
+    tv_share = 1.0
+    coarsest = 128
+    """Long side of the coarsest level, pixels; below this the content is weak."""
+    finest_share = 0.0
+    """Least evaluations of any level, as a share of the coarsest's: the quality's table holds."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        convolutions: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
+        mean: tuple[float, float, float],
+        *,
+        pooling: Pooling = "max",
+        padding: Padding = "replicate",
+        scales: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> None:
+        self.backend = backend
+        self.mean = np.asarray(mean, np.float64)
+        self.pooling: Pooling = pooling
+        self.padding: Padding = padding
+        self.scales = dict(scales or {})
+        self._arrays = dict(convolutions)
+        self._packed: dict[str, Any] = {}
+        self._channels = {
+            name.replace("conv", "relu"): len(bias) for name, (_, bias) in convolutions.items()
+        }
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers whose features can be read, first to last."""
+        return tuple(layer for layer in LAYERS if layer in self._channels)
+
+    def shape(self, layer: str, H: int, W: int) -> Shape:
+        """Shape (N, h, w) of a layer's features for an image of H x W pixels."""
+        halvings = int(layer[4]) - 1
+        return self._channels[layer], H >> halvings, W >> halvings
+
+    def smallest_side(self, layers: Collection[str]) -> int:
+        """Shortest image side, in pixels, at which each of the layers still has a pixel."""
+        return 1 << max(int(layer[4]) - 1 for layer in layers)
+
+    def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
+        """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
+        return Workspace(self.plan(H, W, layers, gradient=gradient), self.backend)
+
+    def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
+        """Say which buffers a run over H x W pixels needs, and when.
+
+        Step i of the way forward is at time i, of the way back at time 2 n - 1 - i.
+        """
+        steps = self._steps(H, W, layers)
+        n = len(steps)
+        buffers = [Buffer("x", "image", (3, H, W), 0, 2 * n)]
+        for i, step in enumerate(steps):
+            back = 2 * n - 1 - i
+            kept_until = (back if gradient else n) if step.output in layers else i + 1
+            buffers.append(Buffer(step.output, "features", step.shape_out, i, kept_until))
+            if gradient:
+                since = back if step is steps[-1] else back - 1
+                buffers.append(Buffer(f"d {step.output}", "features", step.shape_out, since, back))
+                if step.layer:
+                    buffers.append(Buffer(f"bits {step.layer}", "bits", step.shape, i, back))
+                if step.pools and self.pooling == "max":
+                    choices = f"choices {step.output}"
+                    buffers.append(Buffer(choices, "choices", step.shape_out, i, back))
+        if gradient:
+            buffers.append(Buffer("d x", "image", (3, H, W), 2 * n - 1, 2 * n))
+        return Plan.of(buffers, self.backend)
+
+    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
+        _, H, W = workspace.plan.buffers["x"].shape
+        for step in self._steps(H, W, layers):
+            x, y = workspace[step.source], workspace[step.output]
+            bits = workspace.get(f"bits {step.layer}")
+            choices = workspace.get(f"choices {step.output}")
+            if not step.layer:
+                self.backend.pool2x2(x, self.pooling, y, choices)
+                continue
+            weights = self._weights(step.layer)
+            if step.pools:
+                self.backend.conv3x3_relu_pool(x, weights, self.pooling, y, bits, choices)
+            elif step.source == "x":
+                self.backend.image_conv3x3_relu(x, weights, self.padding, y, bits)
+            else:
+                self.backend.conv3x3_relu(x, weights, y, bits)
+
+    def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
+        """Walk back to the image after `forward`; returns ``workspace["d x"]``.
+
+        `add_loss` is called at each of the layers, deepest first, and adds the gradient of the
+        losses at this layer to what came from above.
+        """
+        _, H, W = workspace.plan.buffers["x"].shape
+        steps = self._steps(H, W, layers)
+        self.backend.zero(workspace[f"d {steps[-1].output}"])
+        for step in reversed(steps):
+            dy, dx = workspace[f"d {step.output}"], workspace[f"d {step.source}"]
+            choices = workspace.get(f"choices {step.output}")
+            if not step.layer:
+                self.backend.pool2x2_backward(dy, self.pooling, choices, dx)
+                continue
+            weights, bits = self._weights(step.layer), workspace[f"bits {step.layer}"]
+            if step.pools:
+                self.backend.conv3x3_relu_pool_backward(
+                    dy, bits, self.pooling, choices, weights, dx
+                )
+                continue
+            if step.layer in layers:
+                add_loss(step.layer, workspace[step.layer], dy)
+            if step.source == "x":
+                self.backend.image_conv3x3_relu_backward(dy, bits, weights, self.padding, dx)
+            else:
+                self.backend.conv3x3_relu_backward(dy, bits, weights, dx)
+        return workspace["d x"]
+
+    def _steps(self, H: int, W: int, layers: Collection[str]) -> list[Step]:
+        """The walk up to the deepest of the layers."""
+        missing = [layer for layer in layers if layer not in self._channels]
+        if missing:
+            raise OptionError(
+                f"unknown layer {missing[0]!r}: this network has {', '.join(self.layers)}"
+            )
+        walk = self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]
+        steps: list[Step] = []
+        source, shape = "x", (3, H, W)
+        for layer, following in zip(walk, [*walk[1:], ""], strict=True):
+            shape = (self._channels[layer], *shape[1:])
+            pool = f"pool{layer[4]}" if following and following[4] != layer[4] else ""
+            pooled = (shape[0], shape[1] // 2, shape[2] // 2)
+            if pool and layer not in layers and source != "x":
+                steps.append(Step(source, pool, layer, shape, pooled))
+            else:
+                steps.append(Step(source, layer, layer, shape, shape))
+                if pool:
+                    steps.append(Step(layer, pool, "", shape, pooled))
+            source, shape = (pool, pooled) if pool else (layer, shape)
+        return steps
+
+    def _weights(self, layer: str) -> Any:
+        """Packed weights of the convolution before a ReLU; packed, and so replaced, when needed."""
+        if layer not in self._packed:
+            arrays = self._arrays.pop(layer.replace("relu", "conv"))
+            self._packed[layer] = self.backend.conv3x3_weights(*arrays)
+        return self._packed[layer]

@@ -1,0 +1,47 @@
+"""The optimisers by name, and what a checkpoint holds of each.
+
+Each takes a `Descent`, the loss with its bookkeeping, and a start x; it evaluates until the budget,
+time or patience of the descent is over, which the descent says by raising `Stop`. The descent keeps
+the best image, so no way of ending loses it. Between two steps an optimiser says how its state can
+be fetched (`Descent.between_steps`); given that state, it goes on as if it had never ended, to the
+same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from pynst.optimizers.adam import MOMENTS, adam
+from pynst.optimizers.lbfgs import PAIRS, lbfgs
+from pynst.optimizers.pairs import Pairs
+from pynst.optimizers.scipy_lbfgs import lbfgs_scipy
+
+__all__ = ["OPTIMIZERS", "state_shapes"]
+
+OPTIMIZERS: dict[str, Callable[..., None]] = {"lbfgs": lbfgs, "scipy": lbfgs_scipy, "adam": adam}
+"""By the name of the option ``optimizer``; each ends by raising `Stop`."""
+
+
+def state_shapes(optimizer: str, shape: tuple[int, ...]) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Types and shapes of the arrays of an optimiser's state, for x of a shape.
+
+    At the start of a level there is ``"x"`` alone.
+    """
+    image, number = (np.float64, shape), (np.float64, ())
+    if optimizer == "adam":
+        return {"x": image, "t": (np.int64, ()), **dict.fromkeys(MOMENTS, image)}
+    if optimizer == "scipy":
+        return {"x": image}
+    rows = 2 * Pairs(PAIRS).rows
+    return {
+        "x": image,
+        "value": number,
+        "g": image,
+        "g_g": number,
+        "with_g": (np.float64, (rows,)),
+        "pairs": (np.float32, (rows, math.prod(shape))),
+        **Pairs.shapes(PAIRS),
+    }

@@ -1,0 +1,417 @@
+"""The CUDA backend: its kernels, its Python, and whole runs of it.
+
+Everything runs twice: on any machine, compiled with g++ on a stand-in for CUDA (`cuda_on_cpu`);
+and, marked `gpu`, on a CUDA device where there is one.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import MEAN, picture, tiny_convolutions, tiny_vgg19
+from cuda_on_cpu.build import load
+from cuda_on_cpu.host_device import HostDevice
+from op_cases import OP_CASES, Bench, noise
+from test_backends import relative_error
+from test_objective import Recorder, errors_with_equal_masks
+
+import pynst
+from pynst import BackendError, Objective, stylize
+from pynst.backends import available_backends, open_backend
+from pynst.backends.cuda import CudaBackend
+from pynst.backends.device import CupyDevice, DeviceArray
+from pynst.backends.reference import ReferenceBackend
+from pynst.networks.calibration import powers_of_two, rescaled
+from pynst.networks.gabor import Gabor
+from pynst.networks.vgg19 import VGG19
+
+MODES = [("accurate", "tensor"), ("accurate", "simt"), ("fast", "tensor")]
+ROUNDED = 5e-4  # a half that is rounded once is off by at most 2^-11
+# Outputs of the fast backend that are not halves
+WIDE = {"G", "loss", "image_conv3x3_relu_backward", "filter7x7_backward", "total_variation",
+        "binomial_down", "binomial_down_backward", "image_input", "image_input_backward",
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def module():
+    return load()
+
+
+@pytest.fixture(params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
+def device(request):
+    """A device to compute on."""
+    if request.param == "stand-in":
+        return HostDevice(request.getfixturevalue("module"))
+    try:
+        return CupyDevice()
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=MODES, ids=" ".join)
+def cuda(request, device):
+    """A backend in each of its modes."""
+    return CudaBackend(*request.param, device)
+
+
+class Rounded(ReferenceBackend):
+    """The oracle on operands that were rounded to halves, as those of the fast backend are."""
+
+    def upload(self, values, kind, out):
+        out[...] = values.astype(np.float16) if kind == "features" else values
+
+    def conv3x3_weights(self, weight, bias):
+        rounded = weight if weight.shape[1] == 3 else weight.astype(np.float16)
+        return super().conv3x3_weights(rounded, bias)
+
+    def image_conv3x3_relu_backward(self, dy, bits, weights, padding, dx):
+        rounded = weights._replace(weight=weights.weight.astype(np.float16))
+        super().image_conv3x3_relu_backward(dy, bits, rounded, padding, dx)
+
+
+# ---- ops -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", OP_CASES, ids=str)
+def test_every_op_agrees_with_float64(case, cuda):
+    long = case.op.startswith("conv3x3") and case.sizes["H"] > 1000
+    if long and isinstance(cuda.device, HostDevice):
+        pytest.skip("the long convolutions take the stand-in minutes: a device runs them")
+    fast = "fast" in cuda.name
+    wanted = case.outputs(Rounded() if fast else ReferenceBackend())
+    for name, found in case.outputs(cuda).items():
+        tolerance = ROUNDED if fast and not {name, case.op} & WIDE else case.tolerance
+        assert found.shape == wanted[name].shape
+        assert relative_error(found, wanted[name]) <= tolerance, name
+
+
+def test_equal_inputs_give_equal_bits(cuda):
+    for case in OP_CASES:
+        if case.flops < 1e6:
+            first, again = case.outputs(cuda), case.outputs(cuda)
+            for name in first:
+                np.testing.assert_array_equal(first[name], again[name])
+
+
+def test_what_is_uploaded_comes_back(cuda):
+    rng, shape = np.random.default_rng(0), (13, 5, 7)
+    b = Bench(cuda)
+    for kind, values in {
+        "features": rng.standard_normal(shape).astype(np.float16),
+        "bits": rng.random(shape) < 0.5,
+        "choices": rng.integers(0, 4, shape).astype(np.uint8),
+    }.items():
+        found = b.read(b.new(kind, shape, values), kind, shape)
+        np.testing.assert_array_equal(found, values)
+    image = rng.standard_normal((3, 5, 7)).astype(np.float32)
+    np.testing.assert_array_equal(b.read(b.new("image", image.shape, image), "image", ()), image)
+
+
+# ---- the objective -------------------------------------------------------------------------------
+
+
+class CudaRecorder(Recorder):
+    """Copies masks within the device."""
+
+    def copy(self, array):
+        return self._backend._put(self._backend._fetch(array))
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_the_objective_agrees_with_float64_when_masks_are_equal(cuda, pooling):
+    cuda.device.record = lambda work: work  # masks cannot be read while a graph is recorded
+    value_error, gradient_error = errors_with_equal_masks(
+        lambda backend: tiny_vgg19(backend, pooling=pooling), CudaRecorder(cuda), 48
+    )
+    fast = "fast" in cuda.name
+    assert value_error < (1e-3 if fast else 1e-6)
+    assert gradient_error < (2e-2 if fast else 1e-5)
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_the_objective_agrees_with_float64_on_the_real_weights(cuda, real_weights):
+    cuda.device.record = lambda work: work
+    weights = pynst.load_weights(real_weights)
+    powers = powers_of_two(weights.convolutions, weights.mean, "max")
+
+    def make_network(backend):
+        network = VGG19(backend, rescaled(weights.convolutions, powers), weights.mean)
+        network.scales = scales_of(network, powers)
+        return network
+
+    value_error, gradient_error = errors_with_equal_masks(make_network, CudaRecorder(cuda), 48)
+    fast = "fast" in cuda.name
+    assert value_error < (1e-3 if fast else 1e-6)
+    assert gradient_error < (2e-2 if fast else 1e-5)
+
+
+def scales_of(network, powers):
+    return {layer: np.full(network.shape(layer, 1, 1)[0], 2.0**e) for layer, e in powers.items()}
+
+
+def test_the_builtin_network_is_near_the_oracle(cuda):
+    """Loose, since masks may differ: a wrong kernel is off by far more."""
+    found = []
+    for backend in (ReferenceBackend(), cuda):
+        objective = Objective(
+            picture(0, 40, 33), picture(1, 36, 40), image_size=40, network=Gabor(backend),
+            style_layers=["level1", "level2", "level3"], content_layers="level2",
+        )  # fmt: skip
+        found.append(objective(picture(2, *objective.shape[:2])))
+    (wanted, wanted_gradient), (value, gradient) = found
+    assert value == pytest.approx(wanted, rel=1e-3 if "fast" in cuda.name else 1e-5)
+    assert relative_error(gradient, wanted_gradient) < 2e-2
+
+
+def tiny_objective(backend, size=32, **options):
+    return Objective(
+        picture(0, size, size - 5), picture(1, size, size), image_size=size,
+        network=tiny_vgg19(backend), **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("weight", [2.0**-40, 2.0**40])
+def test_the_gradient_scale_follows_the_weights_of_the_terms(cuda, weight):
+    usual = tiny_objective(cuda, content_weight=1, style_weight=1, tv_weight=0)
+    x = picture(2, *usual.shape[:2])
+    value, gradient = usual(x)
+    other = tiny_objective(cuda, content_weight=weight, style_weight=weight, tv_weight=0)
+    for _ in range(3):  # as it is written, recorded, replayed
+        other_value, other_gradient = other(x)
+        assert other_value == pytest.approx(weight * value, rel=1e-9)
+        assert relative_error(other_gradient, weight * gradient) < 1e-3
+
+
+def test_a_lost_gradient_is_computed_again_and_only_then(module):
+    device = HostDevice(module)
+    objective = tiny_objective(CudaBackend(device=device), content_weight=1e9, style_weight=1e9)
+    x = picture(2, *objective.shape[:2])
+
+    def walks():
+        before = len(device.launches)
+        objective(x)
+        return device.launches[before:].count("gradient_scale_begin")
+
+    assert walks() > 1, "at the scale one, so strong a gradient overflows"
+    assert [walks(), walks()] == [1, 1]
+
+
+def test_gradients_beyond_any_scale_are_an_error_that_says_so(module, monkeypatch):
+    monkeypatch.setattr("pynst.backends.evaluation._TRIES", 2)
+    objective = tiny_objective(
+        CudaBackend(device=HostDevice(module)), content_weight=1e12, style_weight=1e12
+    )
+    with pytest.raises(BackendError, match="gradients leave the range of float16 in 2 tries"):
+        objective(picture(2, *objective.shape[:2]))
+
+
+def test_an_image_that_is_not_finite_is_not_tried_again(cuda):
+    objective = tiny_objective(cuda)
+    value, _ = objective(np.full(objective.shape, np.nan))
+    assert np.isnan(value)
+
+
+# ---- graphs and memory ---------------------------------------------------------------------------
+
+
+def test_a_replayed_evaluation_gives_the_same_bits(cuda):
+    objective = tiny_objective(cuda)
+    images = [picture(seed, *objective.shape[:2]) for seed in (2, 3, 2, 3, 2)]
+    found = [objective(x) for x in images]
+    for i, j in ((1, 3), (2, 4)):  # the first may have had another gradient scale
+        assert found[i][0] == found[j][0]
+        np.testing.assert_array_equal(found[i][1], found[j][1])
+    assert relative_error(found[0][1], found[2][1]) < 1e-3
+
+
+def test_a_replay_launches_nothing_from_python_and_outlives_the_scratch(cuda, monkeypatch):
+    objective = tiny_objective(cuda)
+    x = picture(2, *objective.shape[:2])
+    wanted = [objective(x) for _ in range(2)][-1]
+    tiny_objective(cuda, size=90)(picture(2, 90, 85))  # takes a larger scratch instead
+    monkeypatch.setattr(CudaBackend, "launch", lambda *arguments: pytest.fail("launched"))
+    value, gradient = objective(x)
+    assert value == wanted[0]
+    np.testing.assert_array_equal(gradient, wanted[1])
+
+
+def test_the_stand_in_finds_a_graph_that_outlives_its_memory(module):
+    device = HostDevice(module)
+    arrays = [device.allocate(64)]
+    replay = device.record(lambda: device.zero(*arrays))
+    replay()
+    arrays.clear()
+    with pytest.raises(AssertionError, match="in no living block"):
+        replay()
+
+
+def test_an_objective_gives_its_memory_back_at_once(module):
+    device = HostDevice(module)
+    backend = CudaBackend(device=device)
+    before = len(device._blocks)
+    objective = tiny_objective(backend)
+    for _ in range(3):
+        objective(picture(2, *objective.shape[:2]))
+    assert len(device._blocks) > before
+    del objective
+    assert len(device._blocks) == before, "without waiting for the garbage collector"
+
+
+# ---- the range of halves -------------------------------------------------------------------------
+
+
+def test_a_rescaled_network_is_the_same_network():
+    convolutions = tiny_convolutions()
+    powers = powers_of_two(convolutions, MEAN, "max")
+    assert max(powers.values()) > 3, "else nothing is tested"
+    found = []
+    for scales, layers in (({}, convolutions), (powers, rescaled(convolutions, powers))):
+        network = VGG19(ReferenceBackend(), layers, MEAN)
+        network.scales = scales_of(network, scales)
+        objective = Objective(
+            picture(0, 40, 33), picture(1, 36, 40), image_size=40, network=network
+        )
+        found.append(objective(picture(2, *objective.shape[:2])))
+    (value, gradient), (other_value, other_gradient) = found
+    assert other_value == pytest.approx(value, rel=1e-12)
+    assert relative_error(other_gradient, gradient) < 1e-12
+
+
+def test_features_of_the_rescaled_network_are_near_one():
+    convolutions = tiny_convolutions()
+    powers = powers_of_two(convolutions, MEAN, "max")
+    assert set(powers_of_two(rescaled(convolutions, powers), MEAN, "max").values()) <= {0}
+
+
+# ---- whole runs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(device, monkeypatch):
+    """Make the device the one that `backend="cuda"` finds, and the tiny network that of VGG-19."""
+    weights = pynst.weights.vgg19_file.VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN)
+    monkeypatch.setattr("pynst.networks.network.find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr("pynst.networks.network.load_weights", lambda path: weights)
+    monkeypatch.setattr("pynst.backends.cuda.CupyDevice", lambda: device)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("precision", ["fast", "accurate"])
+@pytest.mark.parametrize("network", ["vgg19", "builtin"])
+def test_stylize_paints(opened, network, precision, optimizer):
+    options = {"network": network, "image_size": 32, "iterations": 12, "optimizer": optimizer}
+    if network == "builtin":
+        options |= {"style_layers": ["level1", "level2", "level3"], "content_layers": "level2"}
+    content, style = picture(0, 28, 32), picture(1, 32, 30)
+    found = stylize(content, style, backend="cuda", precision=precision, **options)
+    assert found.backend.startswith("cuda (")
+    assert precision in found.backend
+    on_cpu = stylize(content, style, backend="cpu", **options)
+    values = [min(terms.total for terms in result.history[0]) for result in (found, on_cpu)]
+    assert values[0] == pytest.approx(values[1], rel=0.1)
+    assert values[0] < 0.7 * found.history[0][0].total
+
+
+@pytest.mark.parametrize("formula", ["paper", "gatys-normalised", "gatys", "johnson"])
+def test_every_published_formula_runs(opened, formula, tmp_path):
+    pynst.save_image(picture(3, 40, 32), tmp_path / "photograph.png")
+    result = stylize(
+        picture(0, 28, 32), picture(1, 32, 30), image_size=32, iterations=6, levels=1,
+        formula=formula, calibration=str(tmp_path), backend="cuda",
+    )  # fmt: skip
+    assert min(terms.total for terms in result.history[0]) < result.history[0][0].total
+
+
+def test_auto_takes_cuda_where_it_is_and_else_the_cpu(opened, monkeypatch, caplog):
+    assert open_backend().name.startswith("cuda (")
+    assert available_backends()["cuda"].startswith("cuda (")
+
+    def missing():
+        raise BackendError("no such device")
+
+    monkeypatch.setattr("pynst.backends.cuda.CupyDevice", missing)
+    with caplog.at_level(logging.DEBUG, "pynst"):
+        assert open_backend().name.startswith("cpu (")
+    assert "no such device" in caplog.text
+    assert available_backends()["cuda"] == "not available: no such device"
+
+
+# ---- bad arguments -------------------------------------------------------------------------------
+
+
+def test_arrays_of_the_wrong_kind_are_refused_by_name(device):
+    backend = CudaBackend(device=device)
+    b = Bench(backend)
+    rng = np.random.default_rng(0)
+    F, G = b.new("features", (8, 3, 4), noise(rng, 8, 3, 4)), backend.empty_gram(8)
+    image = b.new("image", (3, 4, 5), noise(rng, 3, 4, 5))
+    of_doubles = DeviceArray(F.owner, F.pointer, np.float64, (3, 4, 2))
+    shifted = DeviceArray(F.owner, F.pointer + 2, np.float16, (2, 4, 8))
+    wrong = [
+        (lambda: backend.gram(of_doubles, G),
+         r"gram: F must be float32 or float16 of shape \(H, W, padded C\), got float64 of shape"
+         r" \(3, 4, 2\)"),
+        (lambda: backend.gram(F, backend.empty_gram(9)), r"gram: F must be .*\(H, W, 16\)"),
+        (lambda: backend.gram(shifted, G), "gram: F must lie at a multiple of 16 bytes"),
+        (lambda: backend.pool2x2(F, "median", F, None), "pool2x2: mode must be 'average' or 'max'"),
+        (lambda: backend.pool2x2_backward(F, "max", None, b.new("features", (8, 6, 8))),
+         "pool2x2_backward: choices must be given for mode 'max'"),
+        (lambda: backend.binomial_down(image, image),
+         r"binomial_down: y must be float32 of shape \(3, 2, 3\), got .* of shape \(3, 4, 5\)"),
+        (lambda: backend.launch("binomial_down", [1.0], image),
+         "binomial_down: x must be an array on the device, got list"),
+        (lambda: backend.launch("gram", F, "simt", G, backend.allocate(1)[:0]),
+         "gram: scratch must be"),
+    ]  # fmt: skip
+    for call, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": (256, True)}, "y must be writable, got a read-only array"),
+        ({"strides": (48, 12, 4)}, "y must be C-contiguous, got a strided view"),
+        ({"data": (0, False)}, "y must lie at a multiple of"),
+        ({"shape": (3, 2, 2**33)}, "y must be float32 of shape"),
+    ],
+)
+def test_an_output_has_to_be_writable_and_dense(module, change, message):
+    dense = {"shape": (3, 2, 3), "typestr": "<f4", "data": (256, False), "version": 3}
+    x = HostDevice(module).allocate(240)
+    source = DeviceArray(x.owner, x.pointer, np.float32, (3, 4, 5))
+    with pytest.raises(ValueError, match=f"binomial_down: {message}"):
+        module.binomial_down(source, SimpleNamespace(__cuda_array_interface__=dense | change), 0)
+
+
+def test_arrays_that_speak_dlpack_are_read_and_written_in_place(module):
+    """NumPy's speak it, and on the stand-in their memory is the device's."""
+    x = np.random.default_rng(0).random((3, 5, 8)).astype(np.float32)
+    wanted = np.empty((3, 3, 4))
+    ReferenceBackend().binomial_down(x.astype(float), wanted)
+    y = np.zeros((4, 3, 4), np.float32)
+    module.binomial_down(x, y[1:], 0)
+    np.testing.assert_allclose(y[1:], wanted, rtol=1e-6)
+    assert not y[0].any()
+    for wrong, message in [
+        (x.astype(np.float64), r"x must be float32 of shape \(3, H, W\), got float64 of shape"),
+        (x[:, :, ::2], "x must be C-contiguous"),
+        (x.astype(np.complex64), "x must be float32 .* got type 5 of 64 bits"),
+    ]:
+        with pytest.raises(ValueError, match=f"binomial_down: {message}"):
+            module.binomial_down(wrong, y[1:], 0)
+
+
+def test_slices_of_an_array_share_its_memory():
+    array = DeviceArray(None, 1024, np.float64, (5, 2))
+    rows = array[1:4]
+    assert (rows.pointer, rows.shape, rows.nbytes, len(rows)) == (1040, (3, 2), 48, 3)
+    assert array[3:1].shape == (0, 2)
+    with pytest.raises(ValueError, match="must follow one another"):
+        array[::2]

@@ -1,0 +1,129 @@
+"""Forecasts of memory and time, and the limits of this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import picture, tiny_vgg19
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pynst
+from pynst import BackendError, TransferOptions, stylize
+from pynst.backends.cpu import CpuBackend
+from pynst.forecast import TimeForecast, forecast_memory
+from pynst.machine import resident_memory
+from pynst.networks.gabor import Gabor
+
+MEASURE = """
+import json, pynst, pynst.transfer, pynst.forecast as r, pynst.machine as m
+import numpy as np
+seen = {}
+def spy(network, options, content, styles):
+    sizes = [style.shape[:2] for style in styles]
+    forecast = r.forecast_memory(network, options, content.shape[:2], sizes)
+    seen["forecast"] = m.resident_memory() + forecast.total
+pynst.transfer.check_memory = spy
+rng = np.random.default_rng(0)
+content, style = (rng.integers(0, 256, (480, 640, 3), dtype=np.uint8) for _ in range(2))
+result = pynst.stylize(content, style, network="builtin", image_size=SIZE, iterations=3,
+                       levels=1, threads=1, optimizer="OPTIMIZER")
+print(json.dumps({**seen, "peak": result.peak_bytes}))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is measured on Linux")
+@pytest.mark.parametrize(("size", "optimizer"), [(256, "lbfgs"), (512, "lbfgs"), (384, "scipy")])
+def test_the_forecast_is_within_a_quarter_of_the_peak_of_a_fresh_process(size, optimizer):
+    script = MEASURE.replace("SIZE", str(size)).replace("OPTIMIZER", optimizer)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    measured = json.loads(run.stdout)
+    assert 0.75 < measured["forecast"] / measured["peak"] < 1.25
+
+
+@pytest.mark.parametrize("network", [tiny_vgg19(CpuBackend(1)), Gabor(CpuBackend(1))])
+def test_the_forecast_contains_the_memory_plan_and_grows_with_the_size(network):
+    sizes = [
+        forecast_memory(network, TransferOptions(image_size=size), (300, 400), [(300, 400)])
+        for size in (200, 400, 800)
+    ]
+    layers = {*network.content_layers, *network.style_layers}
+    for size, forecast in zip((200, 400, 800), sizes, strict=True):
+        plan = network.plan(round(size * 3 / 4), size, layers, gradient=True)
+        assert forecast.workspace == plan.nbytes
+    assert sizes[0].total < sizes[1].total < sizes[2].total
+
+
+def test_a_large_style_picture_counts():
+    network = Gabor(CpuBackend(1))
+    small, large = (
+        forecast_memory(
+            network, TransferOptions(image_size=200, style_scale=scale), (200, 200), [(200, 200)]
+        )
+        for scale in (1, 6)
+    )
+    assert large.workspace > 10 * small.workspace
+
+
+def test_a_run_that_would_not_fit_is_refused_with_the_size_that_would(monkeypatch):
+    content, style = picture(0, 60, 80), picture(1, 60, 80)
+    options = {"network": "builtin", "iterations": 1, "levels": 1}
+    monkeypatch.setenv("PYNST_MEMORY", str(resident_memory() + 60_000_000))
+    with pytest.raises(BackendError, match=r"image_size=2000 needs about .* GB more memory, and"
+                       r" \d+ MB are available; image_size=(\d+) would fit") as caught:  # fmt: skip
+        stylize(content, style, image_size=2000, **options)
+    fitting = int(str(caught.value).split("; image_size=")[1].split()[0])
+    assert 64 < fitting < 400
+    assert (
+        stylize(content, style, image_size=fitting // 2, **options).image.shape[1] == fitting // 2
+    )
+
+
+def test_too_little_memory_for_anything_is_said(monkeypatch):
+    monkeypatch.setenv("PYNST_MEMORY", "1M")
+    with pytest.raises(BackendError, match="no image_size would fit"):
+        stylize(picture(0, 60, 80), picture(1, 60, 80), network="builtin", image_size=64)
+
+
+def test_memory_that_runs_out_all_the_same_is_a_backend_error(monkeypatch):
+    def exhausted(self, x):
+        raise MemoryError("Unable to allocate 1 TiB")
+
+    monkeypatch.setattr(pynst.objective.Objective, "__call__", exhausted)
+    with pytest.raises(BackendError, match="out of memory: Unable to allocate 1 TiB"):
+        stylize(picture(0, 40, 40), picture(1, 40, 40), network="builtin", image_size=40)
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=3, max_size=20, unique=True))
+def test_the_time_left_is_never_negative_and_is_told_from_the_third_evaluation_on(fractions):
+    clock = TimeForecast()
+    told = [clock.left(fraction) for fraction in sorted(fractions)]
+    assert told[:2] == [None, None]
+    assert all(left is not None and left >= 0 for left in told[2:])
+    if max(fractions) == 1:
+        assert told[-1] == 0
+
+
+def test_the_time_left_is_about_right_for_a_steady_run(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = TimeForecast()
+    for i in range(1, 101):
+        left = clock.left(i / 100)
+        if i >= 3:
+            assert left == pytest.approx((100 - i) * 0.5)
+        now[0] += 0.5
+
+
+def test_progress_tells_the_time_left():
+    seen = []
+    stylize(picture(0, 50, 60), picture(1, 50, 60), network="builtin", image_size=60,
+            iterations=6, callback=lambda p: seen.append(p.left))  # fmt: skip
+    assert seen[:2] == [None, None]
+    assert np.all(np.array(seen[2:], float) >= 0)
+    assert seen[-1] == 0

@@ -1,0 +1,117 @@
+"""VGG-19's table and walk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import CHANNELS, picture, tiny_convolutions, tiny_vgg19
+
+from pynst import OptionError
+from pynst.networks.vgg19 import LAYERS
+
+
+def features(network, x, layers):
+    H, W = x.shape[:2]
+    workspace = network.workspace(H, W, layers, gradient=False)
+    network.backend.upload(np.moveaxis(x, 2, 0), "image", workspace["x"])
+    network.forward(workspace, layers)
+    return {
+        layer: network.backend.download(workspace[layer], "features", network.shape(layer, H, W))
+        for layer in layers
+    }
+
+
+def test_the_table_has_16_convolutions_in_5_blocks():
+    assert len(LAYERS) == 16
+    assert LAYERS[0] == "relu1_1"
+    assert LAYERS[-1] == "relu5_4"
+    assert [sum(layer.startswith(f"relu{b}") for layer in LAYERS) for b in range(1, 6)] == [
+        2,
+        2,
+        4,
+        4,
+        4,
+    ]
+
+
+def test_shapes_halve_from_block_to_block_and_round_down():
+    network = tiny_vgg19()
+    for block, N in CHANNELS.items():
+        assert network.shape(f"relu{block}_1", 37, 50) == (N, 37 >> (block - 1), 50 >> (block - 1))
+
+
+def test_features_have_the_shapes_and_are_rectified():
+    network = tiny_vgg19()
+    x = 255 * picture(0, 37, 50) - network.mean
+    for layer, F in features(network, x, LAYERS).items():
+        assert F.shape == network.shape(layer, 37, 50)
+        assert F.min() == 0 < F.max()
+
+
+def test_the_walk_ends_at_the_deepest_layer_asked_for():
+    network = tiny_vgg19()
+    plan = network.plan(32, 32, ["relu2_1"], gradient=True)
+    assert "relu2_1" in plan.buffers
+    assert "relu2_2" not in plan.buffers
+
+
+def test_only_what_the_losses_read_is_kept_for_the_way_back():
+    network = tiny_vgg19(pooling="max")
+    plan = network.plan(64, 64, network.style_layers, gradient=True)
+    last = max(buffer.last for buffer in plan.buffers.values())
+    for layer in LAYERS[:13]:
+        assert f"bits {layer}" in plan.buffers
+    for name, buffer in plan.buffers.items():
+        if buffer.kind == "features" and buffer.last - buffer.first > 1:
+            assert name in network.style_layers
+    assert "relu1_2" not in plan.buffers, "pooled at once, never stored"
+    assert plan.buffers["x"].last == last
+    assert sum(name.startswith("choices") for name in plan.buffers) == 4
+
+
+def test_average_pooling_keeps_nothing():
+    network = tiny_vgg19(pooling="average")
+    plan = network.plan(64, 64, network.style_layers, gradient=True)
+    assert not any(name.startswith("choices") for name in plan.buffers)
+
+
+def test_features_of_a_normalised_network_follow_from_those_of_the_original():
+    """Dividing features by constants in the loss is the network with rescaled filters."""
+    original = tiny_vgg19(pooling="average")
+    x = 255 * picture(0, 40, 40) - original.mean
+    F = features(original, x, LAYERS)
+    m = {layer: values.mean((1, 2)) + 0.1 for layer, values in F.items()}
+    rescaled = tiny_vgg19(pooling="average")
+    arrays, previous = {}, np.ones(3)
+    for layer in LAYERS:
+        weight, bias = tiny_convolutions()[layer.replace("relu", "conv")]
+        arrays[layer.replace("relu", "conv")] = (
+            weight * previous[None, :, None, None] / m[layer][:, None, None, None],
+            bias / m[layer],
+        )
+        previous = m[layer]
+    rescaled._arrays = arrays
+    for layer, values in features(rescaled, x, LAYERS).items():
+        np.testing.assert_allclose(
+            values, F[layer] / m[layer][:, None, None], rtol=1e-9, atol=1e-12
+        )
+
+
+def test_unknown_layers_are_refused_by_name():
+    with pytest.raises(OptionError, match="unknown layer 'relu6_1'"):
+        tiny_vgg19().plan(32, 32, ["relu6_1"], gradient=False)
+
+
+@pytest.mark.weights
+def test_the_calibration_photographs_excite_nearly_every_filter(real_weights):
+    """Few filters lie below the floor: the photographs are enough for the means to be means."""
+    import pynst
+    from pynst.backends import open_backend
+    from pynst.networks.calibration import calibration_pictures, mean_activations
+    from pynst.networks.vgg19 import VGG19
+
+    weights = pynst.load_weights(real_weights)
+    network = VGG19(open_backend("cpu"), weights.convolutions, weights.mean, pooling="average")
+    layers = [*network.style_layers, *network.content_layers]
+    for layer, m in mean_activations(network, layers, calibration_pictures()).items():
+        assert np.mean(m < 0.1 * np.median(m)) < 0.02, layer

@@ -1,0 +1,423 @@
+"""L-BFGS whose vectors stay on the device: its kernels, its steps, and what crosses to the host."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+from closures import HostClosure
+from conftest import picture, tiny_vgg19
+from cuda_on_cpu.build import load
+from cuda_on_cpu.host_device import HostDevice
+from scipy.optimize import rosen, rosen_der
+from test_optimizers_pairs import assert_no_interruption_loses_work
+
+import pynst.networks.network
+from pynst import BackendError, DivergedError, Interrupted, Objective, stylize
+from pynst.backends.cpu import CpuBackend
+from pynst.backends.cuda import CudaBackend
+from pynst.backends.device import CupyDevice, DeviceArray
+from pynst.losses.terms import LossTerms
+from pynst.networks.gabor import Gabor
+from pynst.objective import InPlace
+from pynst.optimizers.descent import Descent, Stop
+from pynst.optimizers.table import adam, lbfgs, lbfgs_scipy
+
+
+@pytest.fixture(scope="session")
+def module():
+    return load()
+
+
+@pytest.fixture
+def stand_in(module):
+    return HostDevice(module)
+
+
+@pytest.fixture(params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
+def device(request):
+    """A device to compute on."""
+    if request.param == "stand-in":
+        return HostDevice(request.getfixturevalue("module"))
+    try:
+        return CupyDevice()
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+# ---- kernels -------------------------------------------------------------------------------------
+
+
+def on(device, values):
+    values = np.ascontiguousarray(values)
+    block = device.allocate(values.nbytes)
+    array = DeviceArray(block.owner, block.pointer, values.dtype, values.shape)
+    device.copy_in(values, array)
+    return array
+
+
+def back(device, array):
+    values = np.empty(array.shape, array.dtype)
+    device.copy_out(array, values)
+    device.synchronize()
+    return values
+
+
+def vectors(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+SIZES = [1, 2, 31, 33, 703, 704, 705, 3000]
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("count", [0, 1, 7, 22])
+def test_the_direction_is_the_sum_of_its_rows(device, n, count):
+    rng = np.random.default_rng(n)
+    pairs, g = vectors(rng, 22, n), vectors(rng, n)
+    rows, c = rng.permutation(22)[:count], rng.standard_normal(count + 1)
+    d = on(device, np.full(n, np.nan, np.float32))
+    arguments = on(device, pairs), rows.tolist(), c[1:].tolist(), c[0], on(device, g), d
+    device.core.lbfgs_direction(*arguments, device.stream)
+    wanted = c[1:] @ pairs[rows].astype(np.float64) + c[0] * g
+    np.testing.assert_allclose(back(device, d), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_step_is_kept_as_it_is_and_seen_clipped(device, n):
+    rng = np.random.default_rng(n)
+    x, d = vectors(rng, n), vectors(rng, n)
+    x[n // 2] = np.nan
+    following, seen = (on(device, np.zeros(n, np.float32)) for _ in range(2))
+    device.core.lbfgs_step(on(device, x), on(device, d), 0.3, following, seen, device.stream)
+    wanted = (x + 0.3 * d.astype(np.float64)).astype(np.float32)
+    np.testing.assert_array_equal(back(device, following), wanted)
+    np.testing.assert_array_equal(back(device, seen), np.clip(wanted, 0, 1))
+
+
+def arrived(device, n, rows, spare, seed=0):
+    """What `lbfgs_arrive` gives (g', pairs, sums), and the same by NumPy in float64."""
+    rng = np.random.default_rng(seed)
+    x, g, d, gradient = (vectors(rng, n) for _ in range(4))
+    following, pull = (0.5 + vectors(rng, n)).astype(np.float32), 3.0
+    pairs = vectors(rng, 2 * rows, n)
+    kept = on(device, pairs)
+    next_g, sums = on(device, np.zeros(n, np.float32)), on(device, np.zeros(3 + 6 * rows))
+    scratch = device.allocate(device.core.lbfgs_arrive_scratch(rows, n))
+    device.core.lbfgs_arrive(
+        *(on(device, each) for each in (x, g, d, following, gradient)), pull, kept, spare,
+        next_g, sums, scratch, device.stream,
+    )  # fmt: skip
+    beyond = following.astype(np.float64) - np.clip(following, 0, 1)
+    wanted_g = (np.where(beyond, 0, gradient) + 2 * pull * beyond).astype(np.float32)
+    pairs[[spare, rows + spare]] = following - x, wanted_g - g
+    wide = pairs.astype(np.float64)
+    others = [wanted_g.astype(np.float64), wide[spare], wide[rows + spare]]
+    own = [beyond @ beyond, others[0] @ d, others[0] @ others[0]]
+    wanted = [wanted_g, pairs, np.concatenate([own, *(wide @ other for other in others)])]
+    return [back(device, each) for each in (next_g, kept, sums)], wanted
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize(("rows", "spare"), [(11, 0), (11, 10), (4, 2), (1, 0)])
+def test_all_products_are_those_of_float64(device, n, rows, spare):
+    (g, pairs, sums), (wanted_g, wanted_pairs, wanted) = arrived(device, n, rows, spare)
+    np.testing.assert_array_equal(g, wanted_g)
+    np.testing.assert_array_equal(pairs, wanted_pairs)
+    np.testing.assert_allclose(sums, wanted, rtol=1e-12, atol=1e-12 * n)
+
+
+def test_more_tiles_than_blocks_and_equal_bits(device):
+    n = 704 * 384 + 1000
+    (_, _, sums), (_, _, wanted) = arrived(device, n, 2, 1)
+    np.testing.assert_allclose(sums, wanted, rtol=1e-11, atol=1e-11 * n)
+    np.testing.assert_array_equal(arrived(device, n, 2, 1)[0][2], sums)
+
+
+# ---- steps ---------------------------------------------------------------------------------------
+
+
+START = np.full((6, 5, 3), 0.5)
+
+
+class Function:
+    """A function of an image in the stand-in's memory, in place of a network."""
+
+    def __init__(self, backend, shape, function):
+        self.backend, self.shape, self.function = backend, shape, function
+        self.gradient_scale = 1.0
+        self.terms, self.calls = None, []
+
+    def in_place(self, sums):
+        backend, device = self.backend, self.backend.device
+        report = backend.empty_losses(1 + sums)
+        image, gradient = (backend.empty(np.float32, self.shape) for _ in range(2))
+        run = backend.record(report[:1])
+
+        def compute(image, gradient, loss):
+            x = device._bytes(image).view(np.float32).reshape(self.shape)
+            self.calls.append(x.astype(np.float64))
+            value, slope = self.function(self.calls[-1])
+            device._bytes(gradient).view(np.float32)[:] = slope.ravel()
+            device._bytes(loss).view(np.float64)[:] = value
+
+        def evaluate(after):
+            report.owner.arrived = False
+            run(lambda: device._do(compute, image, gradient, report[:1]), after)
+            values = backend.download_losses(report)
+            self.terms = LossTerms(values[0], values[0], 0.0, 0.0)
+            return self.terms, values[1:]
+
+        return InPlace(backend, image, gradient, report[1:], evaluate)
+
+
+def function_on(device, function, shape=START.shape):
+    return Function(CudaBackend("accurate", "simt", device), shape, function)
+
+
+class OnHost(HostClosure):
+    """The same function for the host's drivers."""
+
+    def __init__(self, function):
+        self.function, self.terms, self.calls = function, None, []
+
+    def __call__(self, x):
+        self.calls.append(x.copy())
+        value, gradient = self.function(x)
+        self.terms = LossTerms(value, value, 0.0, 0.0)
+        return value, gradient
+
+
+def quadratic(shape, seed=0, reach=0.3):
+    rng = np.random.default_rng(seed)
+    target, weight = 0.5 + reach * (rng.random(shape) - 0.5), 10 ** rng.uniform(-1, 2, shape)
+
+    def function(x):
+        return float(np.sum(weight * (x - target) ** 2)), 2 * weight * (x - target)
+
+    return function
+
+
+def rosenbrock(x):
+    return float(rosen(x.ravel())), rosen_der(x.ravel()).reshape(x.shape)
+
+
+def run_to_the_end(optimizer, objective, budget, x, **settings):
+    run = Descent(objective, budget, **settings)
+    with pytest.raises(Stop) as stop:
+        optimizer(run, x)
+    return run, str(stop.value)
+
+
+CASES = {
+    "quadratic": (quadratic((6, 5, 3)), np.full((6, 5, 3), 0.5), 25, 2e-5),
+    "larger": (quadratic((20, 20, 3), 1), np.full((20, 20, 3), 0.5), 25, 2e-5),
+    "rosenbrock": (rosenbrock, np.zeros((1, 20, 3)), 20, 2e-3),
+    "beyond the bounds": (quadratic((6, 5, 3), 2, reach=3), np.full((6, 5, 3), 0.5), 12, 1e-4),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("oracle", [lbfgs_scipy, lbfgs], ids=["scipy", "host"])
+def test_the_device_goes_where_scipys_and_the_hosts_go(name, oracle, stand_in):
+    function, start, evaluations, tolerance = CASES[name]
+    ours = function_on(stand_in, function, start.shape)
+    theirs = OnHost(function)
+    run_to_the_end(lbfgs, ours, evaluations, start)
+    run_to_the_end(oracle, theirs, evaluations, start)
+    np.testing.assert_allclose(ours.calls, theirs.calls, atol=tolerance)
+
+
+def test_it_finds_the_minimum_and_its_best_iterate(stand_in):
+    objective = function_on(stand_in, quadratic(START.shape))
+    run, _ = run_to_the_end(lbfgs, objective, 150, START)
+    values = [terms.total for terms in run.history]
+    assert run.best_value == min(values) < 1e-8
+    np.testing.assert_array_equal(run.best, objective.calls[int(np.argmin(values))])
+
+
+def test_what_was_the_best_image_stays_as_it_was(stand_in):
+    objective, kept = function_on(stand_in, quadratic(START.shape)), []
+    run, _ = run_to_the_end(
+        lbfgs, objective, 20, START, on_evaluation=lambda run: kept.append(run.best_image)
+    )
+    values = [terms.total for terms in run.history]
+    for i, image in enumerate(kept):
+        np.testing.assert_array_equal(image(), objective.calls[int(np.argmin(values[: i + 1]))])
+
+
+def test_whoever_keeps_a_preview_keeps_nothing_else(stand_in):
+    run, _ = run_to_the_end(lbfgs, function_on(stand_in, quadratic(START.shape)), 20, START)
+    image = run.best_image
+    del run
+    gc.collect()
+    assert [block.values.nbytes for block in stand_in._blocks.values()] == [4 * START.size]
+    assert image().shape == START.shape
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_ends_the_run_and_keeps_the_best(stand_in, poison):
+    plain = quadratic((6, 5, 3))
+
+    def poisoned(x):
+        value, gradient = plain(x)
+        if len(objective.calls) == 5:
+            gradient[2, 3, 1] = poison
+        return value, gradient
+
+    objective = function_on(stand_in, poisoned)
+    run = Descent(objective, 50)
+    with pytest.raises(DivergedError, match="not finite at evaluation 5"):
+        lbfgs(run, START)
+    assert np.isfinite(run.best).all()
+
+
+def test_an_interruption_at_any_line_keeps_all_work_but_the_step_under_way(stand_in):
+    function = quadratic((4, 5, 3), 5, reach=1.5)
+
+    def make():
+        return function_on(stand_in, function, (4, 5, 3))
+
+    assert_no_interruption_loses_work(lbfgs, make, 14, stride=23)
+
+
+# ---- with a network ------------------------------------------------------------------------------
+
+CONTENT, STYLE = picture(0, 24, 34), picture(1, 30, 28)
+
+
+MODES = [("accurate", "simt"), ("fast", "tensor")]
+
+
+def small(backend, network=tiny_vgg19, **options):
+    return Objective(CONTENT, STYLE, network=network(backend), image_size=34, **options)
+
+
+def counted(device, monkeypatch):
+    """Sizes of the copies from the device, and to it, as they happen."""
+    out, into = [], []
+    copy_out, copy_in = device.copy_out, device.copy_in
+    monkeypatch.setattr(device, "copy_out", lambda a, to: (out.append(a.nbytes), copy_out(a, to)))
+    monkeypatch.setattr(device, "copy_in", lambda v, to: (into.append(v.nbytes), copy_in(v, to)))
+    return out, into
+
+
+@pytest.mark.parametrize("mode", MODES, ids=" ".join)
+def test_an_evaluation_brings_one_small_copy_to_the_host(module, monkeypatch, mode):
+    device = HostDevice(module)
+    objective = small(CudaBackend(*mode, device), Gabor)
+    seen = []
+
+    def watch(run):
+        if len(run.history) == 2:
+            seen.append(counted(device, monkeypatch))
+
+    run, _ = run_to_the_end(lbfgs, objective, 12, objective.content, on_evaluation=watch)
+    out, into = seen[0]
+    assert len(out) == 10, "evaluations since the second one"
+    assert max(out) < 1000, "bytes"
+    assert into == []
+    assert run.best_value < run.history[0].total
+
+
+def test_the_device_and_the_host_go_the_same_way_with_a_network(device):
+    """To float32 rounding, which both backends have, each its own."""
+    ours = small(CudaBackend("accurate", "simt", device))
+    theirs = small(CpuBackend(1))
+    found, _ = run_to_the_end(lbfgs, ours, 15, ours.content)
+    wanted, _ = run_to_the_end(lbfgs, theirs, 15, theirs.content)
+    totals = [[terms.total for terms in run.history] for run in (found, wanted)]
+    np.testing.assert_allclose(*totals, rtol=2e-3)
+    np.testing.assert_allclose(totals[0][:6], totals[1][:6], rtol=1e-5)
+    assert np.sqrt(np.mean((found.best - wanted.best) ** 2)) < 1 / 255
+
+
+@pytest.mark.parametrize("mode", MODES, ids=" ".join)
+def test_equal_runs_give_equal_bits(device, mode):
+    runs = [
+        run_to_the_end(lbfgs, small(CudaBackend(*mode, device), Gabor), 12, CONTENT)[0]
+        for _ in range(2)
+    ]
+    assert runs[0].history == runs[1].history
+    np.testing.assert_array_equal(runs[0].best, runs[1].best)
+
+
+def test_the_objective_can_still_be_called_from_the_host(stand_in):
+    objective = small(CudaBackend("accurate", "simt", stand_in), Gabor)
+    before = [objective(objective.content) for _ in range(3)]
+    run_to_the_end(lbfgs, objective, 5, objective.content)
+    value, gradient = objective(objective.content)
+    assert value == before[-1][0]
+    np.testing.assert_array_equal(gradient, before[-1][1])
+
+
+@pytest.mark.parametrize("optimizer", [lbfgs, adam])
+def test_halves_go_on_with_the_gradient_scale_that_was_found(device, optimizer):
+    """Which numbers fall below the range of halves depends on it, and so do the bits."""
+
+    def objective():
+        # so that the scale one would do, and a larger one is better
+        weights = {"content_weight": 2.0**12, "style_weight": 2.0**12, "tv_weight": 0}
+        return small(CudaBackend("fast", "tensor", device), Gabor, **weights)
+
+    def end(run):
+        if len(run.history) == 5:
+            raise KeyboardInterrupt
+
+    whole, _ = run_to_the_end(optimizer, objective(), 9, CONTENT)
+    broken = Descent(objective(), 9, on_evaluation=end)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer(broken, CONTENT)
+    rest = broken.snapshot
+    assert rest.gradient_scale > 1
+    resumed = Descent(objective(), 9, resume=rest)
+    with pytest.raises(Stop):
+        optimizer(resumed, rest.state["x"], rest.state)
+    assert resumed.history == whole.history
+    np.testing.assert_array_equal(resumed.best, whole.best)
+
+
+@pytest.fixture(params=MODES, ids=" ".join)
+def opened(monkeypatch, device, request):
+    """`stylize(backend="cuda")` computes on the device of the test."""
+    monkeypatch.setattr(
+        pynst.networks.network,
+        "open_backend",
+        lambda name, **settings: CudaBackend(*request.param, device),
+    )
+    return device
+
+
+FAST = {"network": "builtin", "image_size": 34, "iterations": 14, "levels": 1}
+
+
+def test_a_run_that_was_broken_off_goes_on_to_the_same_bits(opened, tmp_path):
+    whole = stylize(CONTENT, STYLE, **FAST)
+    for where in (1, 2, 13):
+
+        def end(progress, where=where):
+            if progress.iteration == where:
+                raise KeyboardInterrupt
+
+        with pytest.raises(Interrupted) as caught:
+            stylize(CONTENT, STYLE, checkpoint=tmp_path / "run.npz", callback=end, **FAST)
+        assert caught.value.result.pixels.shape == whole.pixels.shape
+        resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+        assert resumed.history == whole.history
+        np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+
+
+def test_a_preview_is_fetched_only_when_it_is_asked_for(opened, monkeypatch):
+    out, _ = counted(opened, monkeypatch)
+    images = []
+
+    def watch(progress):
+        if progress.iteration == 1:
+            del out[:]  # what the content picture was needed for
+        if progress.iteration == 4:
+            images.append(progress.image())
+
+    result = stylize(CONTENT, STYLE, callback=watch, **FAST)
+    assert len([nbytes for nbytes in out if nbytes > 1000]) == 2, "the preview, and the result"
+    assert images[0].shape == result.pixels.shape
