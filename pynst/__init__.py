@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pynst.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pynst.backends import available_backends
     from pynst.errors import (
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from pynst.transfer import stylize
     from pynst.weights import load_weights
 
-__version__ = "0.1.0"
 
 __all__ = [
     "BackendError",

@@ -14,15 +14,15 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.errors import RecordError, WeightsError
+from pynst.errors import OptionError, RecordError, WeightsError
 from pynst.files import shown, whole_file
 from pynst.formats.common import DAMAGE, Container, StoredArray
 from pynst.formats.npz import read_npz
@@ -30,6 +30,7 @@ from pynst.formats.zipped import Archive
 from pynst.losses.terms import LossTerms
 from pynst.optimizers.descent import Descent, Snapshot
 from pynst.optimizers.table import state_shapes
+from pynst.options import TransferOptions, with_changes
 from pynst.record import Record
 
 __all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
@@ -37,6 +38,7 @@ __all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
 _LOG = logging.getLogger("pynst")
 _FORMAT = 2
 _SECONDS = 60.0  # between two checkpoints
+_FREE_TO_CHANGE = ("minutes", "threads", "weights")  # they change no bit of the result
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,24 @@ class Checkpoint:
     seconds: float
     snapshot: Snapshot
 
+    def options_to_go_on(
+        self, options: TransferOptions | None, changes: Mapping[str, Any]
+    ) -> TransferOptions:
+        """The settings of the run that goes on, with the network that it has found.
+
+        Raises
+        ------
+        OptionError
+            A setting was given that would change the bits of the result.
+        """
+        wrong = [name for name in changes if name not in _FREE_TO_CHANGE]
+        if options is not None or wrong:
+            raise OptionError(
+                f"{wrong[0] if wrong else 'options'} cannot be given with resume: the run goes on"
+                f" with its own settings; {', '.join(_FREE_TO_CHANGE)} may change"
+            )
+        return with_changes(replace(self.record.options, network=self.record.network), changes)
+
 
 class Checkpoints:
     """Writes the checkpoints of a run: at the start of each level, and every minute.
@@ -74,7 +94,7 @@ class Checkpoints:
         Where; without one, nothing is written.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._path = path
         self._last: float | None = None
 

@@ -1,4 +1,4 @@
-"""Memory and time: how much a run will take, how much there is, and what would fit.
+"""Memory and time: how much a run will take, and what would fit.
 
 The memory plans say to the byte what a network needs; the optimiser's vectors and the copies on the
 way between image and network are counted. A run that would not fit is refused before it begins,
@@ -7,21 +7,23 @@ instead of being killed by the system when it is nearly done.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynst.backends.base import OpSize
 from pynst.errors import BackendError
 from pynst.images import size_to_long_side
+from pynst.inputs import Inputs
 from pynst.machine import available_memory
-from pynst.networks.network import Network
+from pynst.networks import Network
+from pynst.networks.layers import LayerChoice, content_choice, style_choice, style_long_side
 from pynst.options import TransferOptions
 
-__all__ = ["TimeForecast", "check_memory", "forecast_memory"]
+__all__ = ["TimeForecast", "check_memory", "forecast_memory", "in_bytes"]
 
 _BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 100}
 """Of the optimiser and the closure per value of the image: the kept pairs (20 of float32; in SciPy
@@ -58,7 +60,7 @@ class Forecast:
 
 
 def forecast_memory(
-    network: Network, options: TransferOptions, content: Size, styles: Sequence[Size]
+    network: Network, options: TransferOptions, content: Size | None, styles: Sequence[Size]
 ) -> Forecast:
     """Say what the finest level of a run will take.
 
@@ -68,43 +70,37 @@ def forecast_memory(
         Open; its weights are counted as far as they are not packed yet.
     options : TransferOptions
         The ``image_size`` and what else matters.
-    content : tuple of int
-        Height and width of the content picture as given.
+    content : tuple of int or None
+        Height and width of the content picture as given; None where there is none.
     styles : sequence of tuple of int
         The same of each style picture.
     """
-    H, W = size_to_long_side(*content, options.image_size)
-    content_layers = dict(options.content_layers or dict.fromkeys(network.content_layers))
-    style_layers = dict(options.style_layers or dict.fromkeys(network.style_layers))
-    fits = [
-        layer
-        for layer in {*content_layers, *style_layers} & set(network.layers)
-        if min(H, W) >= network.smallest_side([layer])
-    ] or list(network.layers[:1])
+    H, W = size_to_long_side(*(content or styles[0]), options.image_size)
     backend = network.backend
-    style_side = max(1, round(max(H, W) * options.style_scale))
-    plans = [network.plan(H, W, fits, gradient=True).nbytes]
+    content_layers = _fitting(content_choice(options, network), network, H, W) if content else []
+    style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []
+    layers = dict.fromkeys([*content_layers, *style_layers])
+    plans = [network.plan(H, W, layers, gradient=True).nbytes]
     for style in styles:
-        h, w = size_to_long_side(*style, style_side)
-        deep = [layer for layer in fits if min(h, w) >= network.smallest_side([layer])]
+        h, w = size_to_long_side(*style, style_long_side(H, W, options.style_scale))
+        deep = [layer for layer in style_layers if min(h, w) >= network.smallest_side([layer])]
         plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
-    targets = sum(
-        backend.nbytes("features", network.shape(layer, H, W))
-        for layer in content_layers
-        if layer in fits
-    ) + sum(3 * 8 * network.shape(layer, H, W)[0] ** 2 for layer in style_layers if layer in fits)
+    shapes = {layer: network.shape(layer, H, W) for layer in layers}
+    targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
+    targets += sum(3 * 8 * shapes[layer][0] ** 2 for layer in style_layers)
+    ops = network.ops(H, W, layers)
+    for N, h, w in shapes.values():
+        ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
     return Forecast(
         workspace=max(plans),
         targets=targets,
-        weights=_packed_weights(network, fits),
-        scratch=_scratch(network, fits, H, W),
+        weights=network.weights_nbytes(layers),
+        scratch=max(backend.scratch_nbytes(*op) for op in ops),
         optimizer=3 * H * W * _BYTES_PER_VALUE[options.optimizer],
     )
 
 
-def check_memory(
-    network: Network, options: TransferOptions, content: Pixels, styles: Sequence[Pixels]
-) -> None:
+def check_memory(network: Network, options: TransferOptions, inputs: Inputs) -> None:
     """Refuse a run over these pictures that would not fit into memory.
 
     Raises
@@ -118,12 +114,12 @@ def check_memory(
     room = available_memory() if on_device is None else on_device
     if room is None:
         return
-
-    sizes = [_size(picture) for picture in styles]
+    content = None if inputs.content is None else _size(inputs.content.pixels)
+    styles = [_size(style.pixels) for style in inputs.styles]
 
     def needed(image_size: int) -> int:
         smaller = replace(options, image_size=image_size)
-        return forecast_memory(network, smaller, _size(content), sizes).total
+        return forecast_memory(network, smaller, content, styles).total
 
     needs = needed(options.image_size)
     if needs <= room:
@@ -136,9 +132,15 @@ def check_memory(
     hint = " (the variable PYNST_MEMORY sets the limit of the whole process)"
     where = "available" if on_device is None else f"free on {network.backend.name}"
     raise BackendError(
-        f"image_size={options.image_size} needs about {_shown(needs)} more memory,"
-        f" and {_shown(max(0, room))} are {where}; {advice}{hint if on_device is None else ''}"
+        f"image_size={options.image_size} needs about {in_bytes(needs)} more memory,"
+        f" and {in_bytes(max(0, room))} are {where}; {advice}{hint if on_device is None else ''}"
     )
+
+
+def _fitting(choice: LayerChoice, network: Network, H: int, W: int) -> list[str]:
+    """The layers of a term for which the image is large enough; at least the network's first."""
+    names = [name for name in choice.names() if min(H, W) >= network.smallest_side([name])]
+    return names or list(network.layers[:1])
 
 
 class TimeForecast:
@@ -164,35 +166,10 @@ class TimeForecast:
         return (now - start) * (1 - fraction) / (fraction - done)
 
 
-def _packed_weights(network: Network, layers: Collection[str]) -> int:
-    """Of VGG-19 up to the deepest of the layers, in the form in which the backend keeps them."""
-    if network.name != "vgg19":
-        return 0
-    total, C = 0, 3
-    for layer in network.layers[: 1 + max(network.layers.index(layer) for layer in layers)]:
-        N = network.shape(layer, 1, 1)[0]
-        total, C = total + 4 * 9 * 16 * 16 * math.ceil(N / 16) * math.ceil(C / 16), N
-    return total
-
-
-def _scratch(network: Network, layers: Collection[str], H: int, W: int) -> int:
-    """The largest of what the ops need."""
-    backend = network.backend
-    deepest = max(network.layers.index(layer) for layer in layers)
-    convolution = "conv3x3_relu" if network.name == "vgg19" else "filter7x7"
-    sizes, C = [0], 3
-    for layer in network.layers[: deepest + 1]:
-        N, h, w = network.shape(layer, H, W)
-        ops = [convolution] if C != 3 or network.name != "vgg19" else ["image_conv3x3_relu"]
-        ops += ["gram", "style_loss", "content_loss"] if layer in layers else []
-        sizes += [backend.scratch_nbytes(op, C, N, h, w) for op in ops]
-        C = N
-    return max(sizes)
-
-
 def _size(picture: Pixels) -> Size:
     return picture.shape[0], picture.shape[1]
 
 
-def _shown(nbytes: int) -> str:
+def in_bytes(nbytes: int) -> str:
+    """Spell a number of bytes for people: ``"1.2 GB"``."""
     return f"{nbytes / 1e9:.1f} GB" if nbytes >= 10**9 else f"{nbytes / 1e6:.0f} MB"

@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -19,9 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import OptionError, RecordError
+from pynst.inputs import Inputs
+from pynst.levels import Level
+from pynst.networks import Network
 from pynst.options import TransferOptions, with_changes
+from pynst.version import __version__
 
-__all__ = ["PictureUsed", "Record", "pixels_sha256", "versions"]
+__all__ = ["PictureUsed", "Record", "finished", "pixels_sha256", "record_of", "versions"]
 
 _NOT_A_FILE = ("array", "PIL image")
 
@@ -33,7 +37,7 @@ class PictureUsed:
     Attributes
     ----------
     name : str
-        ``"content"``, ``"style"``, ``"style 2"``, ``"init"``.
+        ``"content"``, ``"style"`` or ``"style 1"``, ``"style 2"``, ..., ``"init"``.
     source : str
         Its path, ``"array"`` or ``"PIL image"``.
     sha256 : str
@@ -94,8 +98,10 @@ class Record:
         """Raise `RecordError` where another run has other pictures or weights than this one."""
         for used in self.pictures:
             found = other.picture(used.name)
+            if found is None and used.name == "init":
+                continue  # a resumed run has its start behind it
             if found is None:
-                continue  # the start, which a resumed run has behind it
+                raise RecordError(f"{used.name}: the record has {used.source}, this run has none")
             if found.sha256 != used.sha256:
                 raise RecordError(
                     f"{used.name}: {found.source} is not the picture of the record, {used.source}"
@@ -113,6 +119,14 @@ class Record:
             raise RecordError(
                 f"the record is of {len(evaluations)} levels, its settings make {levels}"
             )
+
+    def levels_done(self, levels: Sequence[Level]) -> tuple[Level, ...]:
+        """Those of the planned levels that the run had, with as many evaluations as it made."""
+        self.check_levels(self.evaluations, len(levels))
+        return tuple(
+            replace(level, evaluations=count)
+            for level, count in zip(levels, self.evaluations, strict=False)
+        )
 
     def other_programs(self, other: Record) -> tuple[str, ...]:
         """What may make the bits of another run differ: backend and versions, in sentences."""
@@ -172,6 +186,22 @@ class Record:
         return cls.from_json(values)
 
 
+def record_of(options: TransferOptions, inputs: Inputs, network: Network) -> Record:
+    """What a run is made from, before it has a result."""
+    return Record(
+        options=options,
+        pictures=tuple(
+            PictureUsed(name, picture.source, pixels_sha256(picture.pixels), picture.notes)
+            for name, picture in inputs.pictures.items()
+        ),
+        network=network.name,
+        weights_source=network.weights_source,
+        weights_sha256=network.weights_sha256,
+        backend=network.backend.name,
+        versions=versions(),
+    )
+
+
 def pixels_sha256(pixels: NDArray[np.float64]) -> str:
     """SHA-256 of the shape and the float64 values of an image."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
@@ -180,11 +210,9 @@ def pixels_sha256(pixels: NDArray[np.float64]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what the bits of a result may depend on."""
-    import pynst
-
+    """Versions of the programs on which the bits of a result may depend."""
     others = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "pillow")}
-    return {"pynst": pynst.__version__, **others}
+    return {"pynst": __version__, **others}
 
 
 def _options_to_json(options: TransferOptions) -> dict[str, Any]:

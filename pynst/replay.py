@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 
 from pynst.errors import DivergedError, RecordError
 from pynst.images import ImageLike, read_metadata
+from pynst.inputs import read_inputs
+from pynst.levels import plan_levels
+from pynst.networks import open_network
 from pynst.record import Record
 from pynst.result import Progress, TransferResult
-from pynst.transfer import Transfer
+from pynst.run import Run
+from pynst.transfer import minimise_levels
 
 __all__ = ["Replay", "read_record", "replay"]
 
@@ -72,19 +76,24 @@ def replay(
     PyNSTError
         As for `pynst.stylize`.
     """
-    content = _path(record, "content") if content is None else content
+    names = [used.name for used in record.pictures]
+    if content is None and "content" in names:
+        content = _path(record, "content")
     if style is None:
-        names = [used.name for used in record.pictures if used.name.startswith("style")]
-        style = [_path(record, name) for name in names]
+        style = [_path(record, name) for name in names if name.startswith("style")] or None
     options = replace(record.options, network=record.network, minutes=None)
     # os.path, as pathlib does not take every string that a file may hold
     if options.weights is not None and not os.path.exists(options.weights):  # noqa: PTH110
         options = replace(options, weights=None)
     if record.picture("init") is not None:
         options = replace(options, init=_path(record, "init") if init is None else init)
-    transfer = Transfer(content, style, options, callback, again=record)
+    inputs = read_inputs(content, style, options)
+    network = open_network(options)
+    levels = record.levels_done(plan_levels(options, network, inputs))
+    run = Run(options, inputs, network, levels, callback)
+    record.check_same_input(run.record)
     try:
-        result = transfer.run()
+        result = minimise_levels(run)
     except DivergedError as error:
         if error.result is None:
             raise

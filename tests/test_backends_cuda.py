@@ -123,7 +123,7 @@ class CudaRecorder(Recorder):
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_the_objective_agrees_with_float64_when_masks_are_equal(cuda, pooling):
-    cuda.device.record = lambda work: work  # masks cannot be read while a graph is recorded
+    cuda.device.capture = lambda work: work  # masks cannot be read while a graph is recorded
     value_error, gradient_error = errors_with_equal_masks(
         lambda backend: tiny_vgg19(backend, pooling=pooling), CudaRecorder(cuda), 48
     )
@@ -135,7 +135,7 @@ def test_the_objective_agrees_with_float64_when_masks_are_equal(cuda, pooling):
 @pytest.mark.weights
 @pytest.mark.slow
 def test_the_objective_agrees_with_float64_on_the_real_weights(cuda, real_weights):
-    cuda.device.record = lambda work: work
+    cuda.device.capture = lambda work: work
     weights = pynst.load_weights(real_weights)
     powers = powers_of_two(weights.convolutions, weights.mean, "max")
 
@@ -243,7 +243,7 @@ def test_a_replay_launches_nothing_from_python_and_outlives_the_scratch(cuda, mo
 def test_the_stand_in_finds_a_graph_that_outlives_its_memory(module):
     device = HostDevice(module)
     arrays = [device.allocate(64)]
-    replay = device.record(lambda: device.zero(*arrays))
+    replay = device.capture(lambda: device.zero(*arrays))
     replay()
     arrays.clear()
     with pytest.raises(AssertionError, match="in no living block"):
@@ -295,8 +295,8 @@ def test_features_of_the_rescaled_network_are_near_one():
 def opened(device, monkeypatch):
     """Make the device the one that `backend="cuda"` finds, and the tiny network that of VGG-19."""
     weights = pynst.weights.vgg19_file.VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN)
-    monkeypatch.setattr("pynst.networks.network.find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr("pynst.networks.network.load_weights", lambda path: weights)
+    monkeypatch.setattr("pynst.networks.open.find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr("pynst.networks.open.load_weights", lambda path: weights)
     monkeypatch.setattr("pynst.backends.cuda.CupyDevice", lambda: device)
 
 

@@ -160,8 +160,8 @@ def test_an_objective_runs_eagerly_recorded_and_replayed_through_cupy(machine):
     cupy = machine()
     device = CupyDevice()
     recorded = []
-    record = device.record
-    device.record = lambda work: recorded.append(record(work)) or recorded[-1]
+    record = device.capture
+    device.capture = lambda work: recorded.append(record(work)) or recorded[-1]
     objective = Objective(
         picture(0, 32, 27), picture(1, 32, 32), image_size=32,
         network=tiny_vgg19(CudaBackend("accurate", device=device)),
@@ -183,7 +183,7 @@ def test_an_error_while_recording_ends_the_recording(machine):
     cupy = machine()
     device = CupyDevice()
     with pytest.raises(BackendError, match="an op failed on NVIDIA X: operation not permitted"):
-        device.record(device.synchronize)
+        device.capture(device.synchronize)
     assert cupy.graph is None
     assert cupy.current == NULL_STREAM
     device.synchronize()

@@ -84,7 +84,7 @@ def test_a_run_may_be_broken_off_again_and_again(tmp_path, always):
 def test_a_killed_run_goes_on_from_the_last_step_that_was_written(tmp_path, always, monkeypatch):
     """As after a power cut: nothing is written on the way out."""
     whole = stylize(CONTENT, STYLE, **FAST)
-    monkeypatch.setattr(pynst.transfer.Transfer, "_keep_checkpoint", lambda self: None)
+    monkeypatch.setattr(pynst.run.Run, "_keep_checkpoint", lambda self: None)
     broken_off(tmp_path / "run.npz", 2, 6, **FAST)
     resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
@@ -101,20 +101,20 @@ def test_writing_checkpoints_changes_nothing(tmp_path, always):
 
 
 def test_the_tiny_vgg_resumes_too(tmp_path, monkeypatch):
-    import pynst.networks.network
+    import pynst.networks.open
     from pynst.weights import VGG19Weights
 
     weights = VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks.network, "find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.open, "find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights)
     options = {"network": "vgg19", "image_size": 64, "iterations": 8, "levels": 1}
     whole = stylize(CONTENT, STYLE, **options)
     broken_off(tmp_path / "run.npz", 1, 5, **options)
     other = VGG19Weights(convolutions=tiny_convolutions(1), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: other)
+    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: other)
     with pytest.raises(RecordError, match="weights: the record has"):
         stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
-    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights)
     resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
 

@@ -283,12 +283,12 @@ def test_a_diverged_run_saves_the_image_before(pictures, tmp_path, capsys, monke
         value, gradient = real(self, x)
         return (float("nan") if len(calls) == 3 else value), gradient
 
-    monkeypatch.setattr(pynst.objective.Objective, "__call__", poisoned)
+    monkeypatch.setattr(pynst.objective.TotalLoss, "__call__", poisoned)
     output = tmp_path / "r.png"
     assert main([*pictures, "-o", str(output), *FAST]) == 1
     assert "not finite at evaluation 3" in capsys.readouterr().err
     assert output.exists()
-    monkeypatch.setattr(pynst.objective.Objective, "__call__", real)
+    monkeypatch.setattr(pynst.objective.TotalLoss, "__call__", real)
     assert main(["replay", str(output), "--quiet"]) == 0
 
 

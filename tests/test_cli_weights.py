@@ -16,7 +16,7 @@ from conftest import picture
 from weights_files import tiny_table  # noqa: F401
 
 import pynst
-import pynst.networks.network
+import pynst.networks.open
 from pynst import WeightsError, stylize
 from pynst.cli import main
 from pynst.weights import VGG19Weights, cache_directory, load_weights

@@ -24,9 +24,9 @@ MEASURE = """
 import json, pynst, pynst.transfer, pynst.forecast as r, pynst.machine as m
 import numpy as np
 seen = {}
-def spy(network, options, content, styles):
-    sizes = [style.shape[:2] for style in styles]
-    forecast = r.forecast_memory(network, options, content.shape[:2], sizes)
+def spy(network, options, inputs):
+    sizes = [style.pixels.shape[:2] for style in inputs.styles]
+    forecast = r.forecast_memory(network, options, inputs.content.pixels.shape[:2], sizes)
     seen["forecast"] = m.resident_memory() + forecast.total
 pynst.transfer.check_memory = spy
 rng = np.random.default_rng(0)
@@ -94,7 +94,7 @@ def test_memory_that_runs_out_all_the_same_is_a_backend_error(monkeypatch):
     def exhausted(self, x):
         raise MemoryError("Unable to allocate 1 TiB")
 
-    monkeypatch.setattr(pynst.objective.Objective, "__call__", exhausted)
+    monkeypatch.setattr(pynst.objective.TotalLoss, "__call__", exhausted)
     with pytest.raises(BackendError, match="out of memory: Unable to allocate 1 TiB"):
         stylize(picture(0, 40, 40), picture(1, 40, 40), network="builtin", image_size=40)
 

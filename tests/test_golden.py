@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 import pynst.formulas
 from pynst import BackendError, LossTerms, Objective, TransferOptions
 from pynst.backends import open_backend
+from pynst.networks import Network, open_network
 from pynst.networks.gabor import Gabor
-from pynst.networks.network import Network, open_network
 from pynst.networks.vgg19 import VGG19
 
 VALUES = json.loads((Path(__file__).parent / "golden" / "values.json").read_text(encoding="utf-8"))

@@ -95,7 +95,7 @@ def test_blended_styles_have_the_blend_of_their_gram_matrices():
 
     def target(style, **options):
         objective = Objective(picture(0, 37, 30), style, image_size=37, network=network, **options)
-        return objective._style_terms["relu2_1"].target, objective
+        return objective._targets["style"]._targets["relu2_1"].A, objective
 
     single = [target(style)[0] for style in styles]
     blended, objective = target(styles, style_blend=(3, 1))

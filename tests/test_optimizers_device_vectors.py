@@ -13,14 +13,13 @@ from cuda_on_cpu.host_device import HostDevice
 from scipy.optimize import rosen, rosen_der
 from test_optimizers_pairs import assert_no_interruption_loses_work
 
-import pynst.networks.network
+import pynst.networks.open
 from pynst import BackendError, DivergedError, Interrupted, Objective, stylize
 from pynst.backends.cpu import CpuBackend
 from pynst.backends.cuda import CudaBackend
 from pynst.backends.device import CupyDevice, DeviceArray
-from pynst.losses.terms import LossTerms
+from pynst.losses.terms import InPlace, LossTerms
 from pynst.networks.gabor import Gabor
-from pynst.objective import InPlace
 from pynst.optimizers.descent import Descent, Stop
 from pynst.optimizers.table import adam, lbfgs, lbfgs_scipy
 
@@ -152,8 +151,8 @@ class Function:
     def in_place(self, sums):
         backend, device = self.backend, self.backend.device
         report = backend.empty_losses(1 + sums)
-        image, gradient = (backend.empty(np.float32, self.shape) for _ in range(2))
-        run = backend.record(report[:1])
+        images = backend.device_images(self.shape)
+        run = backend.repeated(report[:1])
 
         def compute(image, gradient, loss):
             x = device._bytes(image).view(np.float32).reshape(self.shape)
@@ -164,12 +163,12 @@ class Function:
 
         def evaluate(after):
             report.owner.arrived = False
-            run(lambda: device._do(compute, image, gradient, report[:1]), after)
+            run(lambda: device._do(compute, images.image, images.gradient, report[:1]), after)
             values = backend.download_losses(report)
             self.terms = LossTerms(values[0], values[0], 0.0, 0.0)
             return self.terms, values[1:]
 
-        return InPlace(backend, image, gradient, report[1:], evaluate)
+        return InPlace(images, report[1:], evaluate)
 
 
 def function_on(device, function, shape=START.shape):
@@ -382,7 +381,7 @@ def test_halves_go_on_with_the_gradient_scale_that_was_found(device, optimizer):
 def opened(monkeypatch, device, request):
     """`stylize(backend="cuda")` computes on the device of the test."""
     monkeypatch.setattr(
-        pynst.networks.network,
+        pynst.networks.open,
         "open_backend",
         lambda name, **settings: CudaBackend(*request.param, device),
     )

@@ -152,12 +152,12 @@ def test_no_improvement_is_a_limit():
 @pytest.fixture
 def tiny_weights(monkeypatch):
     """Make the tiny network the one that is found."""
-    import pynst.networks.network
+    import pynst.networks.open
     from pynst.weights import VGG19Weights
 
     weights = VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks.network, "find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr(pynst.networks.network, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.open, "find_weights", lambda explicit: explicit or "tiny")
+    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights)
 
 
 def test_auto_says_that_it_uses_the_builtin_filters_and_why(caplog):

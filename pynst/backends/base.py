@@ -17,19 +17,22 @@ Rules that every op keeps:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pynst.backends.device import DeviceImages
 
 __all__ = [
     "AddLoss",
     "Array",
     "Backend",
-    "Evaluate",
+    "EagerEvaluation",
+    "Evaluation",
     "Kind",
+    "OpSize",
     "Padding",
-    "Plainly",
     "Pooling",
     "Precision",
     "Shape",
@@ -66,21 +69,32 @@ Kind: TypeAlias = Literal["image", "features", "bits", "choices"]
 """
 
 
-class Evaluate(Protocol):
-    """Does an evaluation; see `Backend.record`."""
+class OpSize(NamedTuple):
+    """One call of an op: its name, and the sizes by which `Backend.scratch_nbytes` asks."""
 
-    scale: float
-    """What the next evaluation's gradients are kept times, as earlier ones have found it; with the
-    same one, equal images give equal bits."""
+    op: str
+    C: int
+    N: int
+    H: int
+    W: int
+
+
+class Evaluation(Protocol):
+    """Does the evaluations of one loss; see `Backend.repeated`."""
+
+    gradient_scale: float
+    """The power of two by which the feature gradients of the next evaluation are multiplied while
+    they are stored (the loss scale of mixed precision), chosen from the gradients of the earlier
+    ones. With the same scale, equal images give equal bits."""
 
     def __call__(self, walk: Walk, after: Walk | None = None) -> None:
         """Do the walk, then what `after` does, which may be another thing each time."""
 
 
-class Plainly:
-    """An `Evaluate` that does what it is given, every time anew."""
+class EagerEvaluation:
+    """An `Evaluation` that does what it is given, every time anew."""
 
-    scale = 1.0
+    gradient_scale = 1.0
 
     def __call__(self, walk: Walk, after: Walk | None = None) -> None:
         """Do the walk, then what `after` does."""
@@ -145,12 +159,18 @@ class Backend(Protocol):
     def zero(self, array: Array) -> None:
         """Set an array to zero."""
 
-    def record(self, losses: Array) -> Evaluate:
-        """Return a function that does the evaluations that set `losses`: always the same walk.
+    def repeated(self, losses: Array) -> Evaluation:
+        """Return what does the evaluations that set `losses`: the same walk again and again.
 
         A backend may do the walk itself once and then replay what it saw, on the same arrays; and
         do it again where a gradient was lost to the range of its numbers. The losses are there for
         `download_losses` when it returns.
+        """
+
+    def device_images(self, shape: Shape) -> DeviceImages | None:
+        """Memory for an image (H, W, 3) and its gradient on the device, float32.
+
+        An optimiser computes with them there. None where images lie in the memory of the host.
         """
 
     # ---- the image ---------------------------------------------------------------------------
@@ -173,6 +193,9 @@ class Backend(Protocol):
         """
 
     # ---- VGG-19 --------------------------------------------------------------------------------
+
+    def conv3x3_weights_nbytes(self, C: int, N: int) -> int:
+        """Bytes of the packed weights of a convolution with C input and N output channels."""
 
     def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Any:
         """Pack a convolution's weight (N, C, 3, 3) and bias (N,) once, for both directions.

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Evaluate, Kind, Padding, Plainly, Pooling, Shape
+from pynst.backends.base import Array, EagerEvaluation, Evaluation, Kind, Padding, Pooling, Shape
+from pynst.backends.device import DeviceImages
 from pynst.errors import BackendError
 from pynst.machine import default_threads
 
@@ -170,8 +171,11 @@ class CpuBackend:
     def zero(self, array: Array) -> None:
         array[...] = 0
 
-    def record(self, losses: Array) -> Evaluate:  # noqa: ARG002
-        return Plainly()
+    def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
+        return EagerEvaluation()
+
+    def device_images(self, shape: Shape) -> DeviceImages | None:  # noqa: ARG002
+        return None
 
     # ---- the image ---------------------------------------------------------------------------
 
@@ -184,6 +188,10 @@ class CpuBackend:
         self._cpu.image_input_backward(self._threads, dx, axes, gradient)
 
     # ---- VGG-19 --------------------------------------------------------------------------------
+
+    def conv3x3_weights_nbytes(self, C: int, N: int) -> int:
+        packed = 3 * 9 * LANES if C == 3 else _blocks(C) * 9 * LANES * LANES
+        return 4 * _blocks(N) * (packed + LANES)
 
     def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Any:
         weight = np.ascontiguousarray(weight, np.float32)

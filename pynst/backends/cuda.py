@@ -4,21 +4,22 @@ Features lie pixel by pixel, (H, W, padded C): the channels of a pixel side by s
 multiple of eight, with zeros beyond C. One bit per ReLU and two per maximum are packed likewise.
 Images are planar float32, Gram matrices and losses float64.
 
-Gradients of features are kept times a power of two (`pynst.backends.evaluation`); an op that is
-called by itself has the factor one.
+Feature gradients are stored multiplied by a power of two (`pynst.backends.evaluation`); in an op
+that is called by itself the factor is one.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Evaluate, Kind, Padding, Pooling, Precision, Shape
-from pynst.backends.device import CupyDevice, Device, DeviceArray
-from pynst.backends.evaluation import Evaluation, Report
+from pynst.backends.base import Array, Evaluation, Kind, Padding, Pooling, Precision, Shape, Walk
+from pynst.backends.device import CupyDevice, Device, DeviceArray, DeviceImages
+from pynst.backends.evaluation import GraphEvaluation, Report
 from pynst.backends.planes import from_planes, to_planes
 from pynst.errors import BackendError
 
@@ -194,8 +195,14 @@ class CudaBackend:
     def zero(self, array: Array) -> None:
         self.device.zero(array)
 
-    def record(self, losses: Array) -> Evaluate:
-        return Evaluation(self, losses.owner, len(losses))
+    def repeated(self, losses: Array) -> Evaluation:
+        report: Report = losses.owner
+        scaled = partial(self._scaled, report) if self.narrow else _plainly
+        return GraphEvaluation(self.device, report, len(losses), scaled, lambda: self.scratch)
+
+    def device_images(self, shape: Shape) -> DeviceImages | None:
+        image, gradient = (self.empty(np.float32, shape) for _ in range(2))
+        return DeviceImages(self.device, self.launch, image, gradient)
 
     # ---- the image: on the host, or float32 where an optimiser keeps it on the device ----------
 
@@ -214,6 +221,13 @@ class CudaBackend:
             gradient[...] = from_planes(self._fetch(dx), axes)
 
     # ---- VGG-19 --------------------------------------------------------------------------------
+
+    def conv3x3_weights_nbytes(self, C: int, N: int) -> int:
+        bias = 4 * _padded(N)
+        if C == 3:
+            return 27 * 4 * _padded(N) + bias
+        values = 2 * 9 * _padded(C) * _padded(N)  # for the way forward and for the way back
+        return values * (4 if self._split else self._real.itemsize) + bias
 
     def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Any:
         N, C = weight.shape[:2]
@@ -337,6 +351,16 @@ class CudaBackend:
         except self._core.CudaError as error:
             raise BackendError(f"cuda: {error}") from error
 
+    def _scaled(self, report: Report, walk: Walk) -> None:
+        """Do the walk with gradients multiplied by the scale that the device has found."""
+        self.gradient_scale = report.gradient_scale
+        try:
+            self.launch("gradient_scale_begin", self.gradient_scale)
+            walk()
+            self.launch("gradient_scale_end", self.gradient_scale)
+        finally:
+            self.gradient_scale = None
+
     def _grow(self, op: str, C: int, N: int, H: int, W: int) -> DeviceArray:
         """Return the scratch memory, made larger if `op` needs more."""
         needed = self.scratch_nbytes(op, C, N, H, W)
@@ -384,6 +408,11 @@ class CudaBackend:
 
 
 _CHOICE_SHIFTS = (2 * np.arange(_EIGHT)).astype(np.uint16)
+
+
+def _plainly(walk: Walk) -> None:
+    """Do the walk where no gradient has to be scaled."""
+    walk()
 
 
 def _padded(channels: int) -> int:

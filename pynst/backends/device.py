@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pynst.errors import BackendError
 
-__all__ = ["CupyDevice", "Device", "DeviceArray"]
+__all__ = ["CupyDevice", "Device", "DeviceArray", "DeviceImages"]
 
 _OLDEST = (7, 5)
 
@@ -109,11 +110,29 @@ class Device(Protocol):
     def synchronize(self) -> None:
         """Wait for the current stream; what failed in it raises BackendError."""
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what `work` would do, without doing it, and return a function that does it.
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Capture what `work` would do, without doing it, and return a function that does it.
 
         The memory that it uses has to be kept for as long as that function.
         """
+
+
+@dataclass(frozen=True)
+class DeviceImages:
+    """An image and its gradient on a device, and what an optimiser needs to compute with them.
+
+    Attributes
+    ----------
+    device : Device
+    launch : callable
+        Calls an op of the core by its name, on the current stream.
+    image, gradient : DeviceArray (H, W, 3), float32
+    """
+
+    device: Device
+    launch: Callable[..., None]
+    image: DeviceArray
+    gradient: DeviceArray
 
 
 class CupyDevice:
@@ -178,7 +197,7 @@ class CupyDevice:
         except self._runtime.CUDARuntimeError as error:
             raise BackendError(f"cuda: an op failed on {self.name}: {error}") from error
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         stream = self._cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be recorded
         with stream:
             stream.begin_capture()

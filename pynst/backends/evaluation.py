@@ -1,14 +1,15 @@
-"""Evaluations on a CUDA device: recorded once, replayed, and run again where a gradient was lost.
+"""Evaluations on a CUDA device: captured once, replayed, and run again where a gradient was lost.
 
-Gradients of features are kept times a power of two, the gradient scale, so that halves neither
-overflow nor vanish. It lives on the device: the kernels tell it the largest gradient they meet, and
-it tells the next evaluation a better scale, and the host whether this one has to be run again.
+Feature gradients are stored multiplied by a power of two, the gradient scale (the loss scale of
+mixed precision), so that float16 neither overflows nor underflows. The scale lives on the device:
+the kernels tell it the largest gradient they meet; from that it chooses the scale of the next
+evaluation, and tells the host whether this evaluation has to be run again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,7 @@ from pynst.backends.base import Walk
 from pynst.backends.device import Device, DeviceArray
 from pynst.errors import BackendError
 
-if TYPE_CHECKING:
-    from pynst.backends.cuda import CudaBackend
-
-__all__ = ["Evaluation", "Report"]
+__all__ = ["GraphEvaluation", "Report"]
 
 _TRIES = 24  # a scale that is wrong by 2^100 is mended in a few
 _GRADIENT_SCALE = np.dtype(
@@ -89,16 +87,33 @@ class Report:
         self._device.copy_out(self._block, self._host)
 
 
-class Evaluation:
-    """Runs the same walk again and again: eagerly, then recorded as a graph, then replayed.
+class GraphEvaluation:
+    """Does the same walk again and again: eagerly, then captured as a graph, then replayed.
 
-    The first run finds out how much scratch memory the walk needs, and allocates it.
+    Parameters
+    ----------
+    device : Device
+    report : Report
+    count : int
+        Losses at the head of the report, which must be finite.
+    scaled : callable
+        Does a walk, with gradients multiplied by the report's gradient scale where need be.
+    scratch : callable
+        Returns the backend's scratch memory. The first walk finds out how much of it is needed, and
+        allocates it.
     """
 
-    def __init__(self, backend: CudaBackend, report: Report, count: int) -> None:
-        self._backend, self._report, self._count = backend, report, count
-        self._device = backend.device
-        self._runs = 0
+    def __init__(
+        self,
+        device: Device,
+        report: Report,
+        count: int,
+        scaled: Callable[[Walk], None],
+        scratch: Callable[[], DeviceArray],
+    ) -> None:
+        self._device, self._report, self._count = device, report, count
+        self._scaled, self._find_scratch = scaled, scratch
+        self._walks = 0
         self._replay: Callable[[], None] | None = None
         self._scratch: DeviceArray | None = None
 
@@ -117,39 +132,25 @@ class Evaluation:
         )
 
     @property
-    def scale(self) -> float:
+    def gradient_scale(self) -> float:
         """Factor of the next evaluation's gradients."""
         return self._report.next_scale
 
-    @scale.setter
-    def scale(self, scale: float) -> None:
+    @gradient_scale.setter
+    def gradient_scale(self, scale: float) -> None:
         self._report.next_scale = scale
 
     def _run_once(self, walk: Walk, after: Walk | None) -> None:
-        if self._runs == 1:
-            self._replay = self._device.record(lambda: self._scaled(walk))
-            self._scratch = self._backend.scratch  # its address is in the graph: keep it
+        if self._walks == 1:
+            self._replay = self._device.capture(lambda: self._scaled(walk))
+            self._scratch = self._find_scratch()  # its address is in the graph: keep it
         if self._replay is None:
             self._scaled(walk)
         else:
             self._replay()
-        self._runs += 1
+        self._walks += 1
         if after is not None:
             after()
         self._report.send()
         self._device.synchronize()
         self._report.arrived = True
-
-    def _scaled(self, walk: Walk) -> None:
-        """Do the walk with gradients times the scale that the device has found."""
-        backend = self._backend
-        if not backend.narrow:
-            walk()
-            return
-        backend.gradient_scale = self._report.gradient_scale
-        try:
-            backend.launch("gradient_scale_begin", backend.gradient_scale)
-            walk()
-            backend.launch("gradient_scale_end", backend.gradient_scale)
-        finally:
-            backend.gradient_scale = None

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Evaluate, Kind, Padding, Plainly, Pooling, Shape
+from pynst.backends.base import Array, EagerEvaluation, Evaluation, Kind, Padding, Pooling, Shape
+from pynst.backends.device import DeviceImages
 
 __all__ = ["ReferenceBackend"]
 
@@ -88,8 +89,11 @@ class ReferenceBackend:
     def zero(self, array: Array) -> None:
         array[...] = 0
 
-    def record(self, losses: Array) -> Evaluate:  # noqa: ARG002
-        return Plainly()
+    def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
+        return EagerEvaluation()
+
+    def device_images(self, shape: Shape) -> DeviceImages | None:  # noqa: ARG002
+        return None
 
     # ---- the image ---------------------------------------------------------------------------
 
@@ -102,6 +106,9 @@ class ReferenceBackend:
         gradient[...] = 255.0 * np.einsum("pc,phw->hwc", axes, dx)
 
     # ---- VGG-19 --------------------------------------------------------------------------------
+
+    def conv3x3_weights_nbytes(self, C: int, N: int) -> int:
+        return 8 * N * (9 * C + 1)
 
     def conv3x3_weights(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32]

@@ -9,12 +9,12 @@ network.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array, Backend, Shape
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
 from pynst.errors import OptionError
 from pynst.networks.plan import Buffer, Plan, Workspace
 
@@ -92,7 +92,7 @@ class Gabor:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.mean = np.full(3, 117.0)
-        self.scales: dict[str, NDArray[np.float64]] = {}
+        self.scales: Mapping[str, NDArray[np.float64]] = {}
         weight, plane = filter_bank()
         self._channels = 2 * len(weight)
         self._weights = backend.filter7x7_weights(weight, plane)
@@ -128,6 +128,14 @@ class Gabor:
                     buffers.append(Buffer(f"d {layer}", "features", shape, back, back))
                     buffers.append(Buffer(f"bits {layer}", "bits", shape, i, back))
         return Plan.of(buffers, self.backend)
+
+    def ops(self, H: int, W: int, layers: Collection[str]) -> list[OpSize]:
+        """The filters of a walk with their sizes."""
+        return [OpSize("filter7x7", 3, *self.shape(layer, H, W)) for layer in layers]
+
+    def weights_nbytes(self, layers: Collection[str]) -> int:  # noqa: ARG002
+        """The filters take next to nothing, and are there already."""
+        return 0
 
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
         """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""

@@ -1,30 +1,45 @@
-"""The interface of a network, and which one a run takes."""
+"""The interface of a network, and how an image goes in and features come out."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends import open_backend
-from pynst.backends.base import AddLoss, Array, Backend, Shape
-from pynst.errors import OptionError
-from pynst.formulas import FORMULAS
-from pynst.networks.calibration import feature_scales, powers_of_two, rescaled
-from pynst.networks.gabor import Gabor
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
 from pynst.networks.plan import Plan, Workspace
-from pynst.networks.vgg19 import VGG19
-from pynst.options import TransferOptions
-from pynst.weights import find_weights, load_weights
-from pynst.weights.cache import obtain_weights
 
-__all__ = ["Network", "open_network"]
+__all__ = ["Features", "Network", "read_features", "upload_image", "upload_scale"]
 
 
 class Network(Protocol):
-    """What the objective asks of a network; `VGG19` and `Gabor` have it."""
+    """What the objective asks of a network; `VGG19` and `Gabor` have it.
+
+    Attributes
+    ----------
+    name : str
+        ``"vgg19"`` or ``"builtin"``.
+    backend : Backend
+    mean : ndarray (3,)
+        What is subtracted from the image, R, G, B, on the scale 0..255.
+    input_axes : ndarray (3, 3)
+        Rows: the network's input planes in terms of R, G, B; orthonormal.
+    weights_source, weights_sha256 : str
+        Whose weights they are, and the checksum of their numbers; empty without weights.
+    tv_share : float
+        Share of the formula's total variation that suits this network.
+    coarsest : int
+        Long side of the coarsest level by default, pixels.
+    finest_share : float
+        Least evaluations of any level, as a share of the coarsest's.
+    scales : mapping of str to ndarray (N,)
+        By layer: factors by which the losses multiply the features of each channel; ones where a
+        layer is not named.
+    content_layers, style_layers : tuple of str
+        The layers that are read by default.
+    """
 
     name: str
     backend: Backend
@@ -35,90 +50,92 @@ class Network(Protocol):
     tv_share: float
     coarsest: int
     finest_share: float
-    scales: dict[str, NDArray[np.float64]]
+    scales: Mapping[str, NDArray[np.float64]]
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]
 
     @property
-    def layers(self) -> tuple[str, ...]: ...
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers whose features can be read, first to last."""
 
-    def shape(self, layer: str, H: int, W: int) -> Shape: ...
+    def shape(self, layer: str, H: int, W: int) -> Shape:
+        """Shape (N, h, w) of a layer's features for an image of H x W pixels."""
 
-    def smallest_side(self, layers: Collection[str]) -> int: ...
+    def smallest_side(self, layers: Collection[str]) -> int:
+        """Shortest image side, in pixels, at which each of the layers can be computed."""
 
-    def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan: ...
+    def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
+        """Say which buffers a walk over an image of H x W pixels needs, and when."""
 
-    def workspace(
-        self, H: int, W: int, layers: Collection[str], *, gradient: bool
-    ) -> Workspace: ...
+    def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
+        """Memory of that plan: ``"x"``, ``"d x"``, one buffer per layer asked for."""
 
-    def forward(self, workspace: Workspace, layers: Collection[str]) -> None: ...
+    def ops(self, H: int, W: int, layers: Collection[str]) -> list[OpSize]:
+        """The ops of a walk with their sizes; an op and its gradient need the same scratch."""
 
-    def backward(
-        self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss
-    ) -> Array: ...
+    def weights_nbytes(self, layers: Collection[str]) -> int:
+        """Bytes of the weights up to the deepest of the layers, as the backend packs them."""
+
+    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
+
+    def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
+        """Walk back to the image after `forward`; returns ``workspace["d x"]``.
+
+        `add_loss` is called at each of the layers, deepest first, and adds the gradient of the
+        losses at this layer to what came from above.
+        """
 
 
-def open_network(options: TransferOptions) -> Network:
-    """Open the network that the options ask for.
+def upload_image(network: Network, image: NDArray[np.floating[Any]], x: Array) -> None:
+    """Write an image (H, W, 3), sRGB in [0, 1], as the network's input x (3, H, W)."""
+    # The op reads numbers of these two types where they lie; any other image is copied.
+    dtype = np.float32 if image.dtype == np.float32 else np.float64
+    pixels = np.require(image, dtype, ["C", "A"])
+    network.backend.image_input(pixels, network.input_axes, network.mean, x)
 
-    ``network="auto"`` takes VGG-19 where its weights are at hand or can be downloaded, else the
-    built-in filters; which of them, and why, is logged as one warning when it is not VGG-19.
 
-    Raises
-    ------
-    WeightsError
-        VGG-19 was asked for, by name or by a formula that belongs to it, and cannot be loaded.
-    BackendError
-        The backend is not available.
-    OptionError
-        The options ask for what the built-in network does not have.
-    """
-    formula = FORMULAS[options.formula]
-    vgg_only = [
-        name
-        for name, wanted in (
-            (f"formula={options.formula!r}", options.formula != "balanced"),
-            ("normalised=True", bool(options.normalised)),
-            ("weights", options.weights is not None),
-            ("pooling", options.pooling is not None),
-            ("padding", options.padding is not None),
-            ("calibration", options.calibration is not None),
-        )
-        if wanted
-    ]
-    if options.network == "builtin" and vgg_only:
-        raise OptionError(f"{vgg_only[0]} belongs to VGG-19, got network='builtin'")
-    asked = "network='vgg19'" if options.network == "vgg19" else next(iter(vgg_only), None)
-    path = None if options.network == "builtin" else find_weights(options.weights)
-    if path is None and options.network != "builtin":
-        path = obtain_weights(asked)
-    weights = None if path is None else load_weights(path)
-    backend = open_backend(options.backend, threads=options.threads, precision=options.precision)
-    if weights is None:
-        return Gabor(backend)
-    pooling = options.pooling or formula.pooling
-    convolutions, powers = weights.convolutions, dict[str, int]()
-    if backend.narrow:
-        powers = powers_of_two(convolutions, weights.mean, pooling)
-        convolutions = rescaled(convolutions, powers)
-    network = VGG19(
-        backend,
-        convolutions,
-        weights.mean,
-        pooling=pooling,
-        padding=options.padding or formula.padding,
-    )
-    network.scales = {
-        layer: np.full(network.shape(layer, 1, 1)[0], 2.0**e) for layer, e in powers.items()
-    }
-    network.weights_source = f"{weights.source}, training: {weights.training}"
-    network.weights_sha256 = weights.sha256
-    normalised = formula.normalised if options.normalised is None else options.normalised
-    if normalised:
-        content = dict(options.content_layers or dict.fromkeys(network.content_layers))
-        style = dict(options.style_layers or dict.fromkeys(network.style_layers))
-        network.scales = feature_scales(
-            network, {*content, *style} & set(network.layers), options.calibration
-        )
-    return network
+def upload_scale(network: Network, layer: str) -> Array | None:
+    """The factors of a layer's channels for the loss ops; None where they are ones."""
+    scale = network.scales.get(layer)
+    return None if scale is None else network.backend.upload_scale(scale)
+
+
+class Features:
+    """The features of one image, in memory of their own, without what a way back would need."""
+
+    def __init__(self, network: Network, workspace: Workspace) -> None:
+        self._backend = network.backend
+        self._workspace = workspace
+
+    def download(self, layer: str) -> NDArray[np.floating[Any]]:
+        """Features (N, h, w) of one layer to NumPy."""
+        return self._backend.download(self._workspace[layer], "features", self._shape(layer))
+
+    def copy(self, layer: str) -> Array:
+        """Features of one layer in memory of their own, which outlives these features."""
+        backend, shape = self._backend, self._shape(layer)
+        block = backend.allocate(backend.nbytes("features", shape))
+        copied = backend.view(block, 0, "features", shape)
+        backend.upload(self.download(layer), "features", copied)
+        return copied
+
+    def gram(self, layer: str) -> NDArray[np.float64]:
+        """Gram matrix (N, N) of one layer to NumPy."""
+        G = self._backend.empty_gram(self._shape(layer)[0])
+        self._backend.gram(self._workspace[layer], G)
+        return self._backend.download_gram(G)
+
+    def _shape(self, layer: str) -> Shape:
+        return self._workspace.plan.buffers[layer].shape
+
+
+def read_features(
+    network: Network, image: NDArray[np.floating[Any]], layers: Collection[str]
+) -> Features:
+    """Compute the features of an image (H, W, 3), sRGB in [0, 1], at some layers."""
+    H, W = image.shape[:2]
+    workspace = network.workspace(H, W, layers, gradient=False)
+    upload_image(network, image, workspace["x"])
+    network.forward(workspace, layers)
+    return Features(network, workspace)

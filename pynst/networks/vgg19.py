@@ -11,13 +11,15 @@ K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Ima
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array, Backend, Padding, Pooling, Shape
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, Padding, Pooling, Shape
 from pynst.errors import OptionError
 from pynst.networks.plan import Buffer, Plan, Workspace
 
@@ -78,6 +80,8 @@ class VGG19:
     scales : mapping of str to ndarray, optional
         Per layer, factors (N,) that the losses apply to its features: one over each filter's mean
         activation makes the paper's normalised network, since ReLU and pooling are homogeneous.
+    weights_source, weights_sha256 : str
+        Whose weights they are, for people, and the checksum of their numbers.
     """
 
     name = "vgg19"
@@ -85,7 +89,6 @@ class VGG19:
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     input_axes = np.eye(3)
     """Rows: the network's input planes in terms of R, G, B."""
-    weights_source = weights_sha256 = ""
     tv_share = 1.0
     coarsest = 128
     """Long side of the coarsest level, pixels; below this the content is weak."""
@@ -101,17 +104,27 @@ class VGG19:
         pooling: Pooling = "max",
         padding: Padding = "replicate",
         scales: Mapping[str, NDArray[np.float64]] | None = None,
+        weights_source: str = "",
+        weights_sha256: str = "",
     ) -> None:
         self.backend = backend
         self.mean = np.asarray(mean, np.float64)
         self.pooling: Pooling = pooling
         self.padding: Padding = padding
-        self.scales = dict(scales or {})
+        self.scales: Mapping[str, NDArray[np.float64]] = dict(scales or {})
+        self.weights_source = weights_source
+        self.weights_sha256 = weights_sha256
         self._arrays = dict(convolutions)
         self._packed: dict[str, Any] = {}
         self._channels = {
             name.replace("conv", "relu"): len(bias) for name, (_, bias) in convolutions.items()
         }
+
+    def with_scales(self, scales: Mapping[str, NDArray[np.float64]]) -> VGG19:
+        """The same network, with the same packed weights, whose losses use these factors."""
+        other = copy(self)
+        other.scales = dict(scales)
+        return other
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -154,6 +167,22 @@ class VGG19:
         if gradient:
             buffers.append(Buffer("d x", "image", (3, H, W), 2 * n - 1, 2 * n))
         return Plan.of(buffers, self.backend)
+
+    def ops(self, H: int, W: int, layers: Collection[str]) -> list[OpSize]:
+        """The convolutions of a walk with their sizes."""
+        sizes, C = [], 3
+        for step in self._steps(H, W, layers):
+            if step.layer:
+                op = "image_conv3x3_relu" if step.source == "x" else "conv3x3_relu"
+                sizes.append(OpSize(op, C, *step.shape))
+            C = step.shape_out[0]
+        return sizes
+
+    def weights_nbytes(self, layers: Collection[str]) -> int:
+        """Bytes of the packed weights up to the deepest of the layers."""
+        walk = self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]
+        channels = [3, *(self._channels[layer] for layer in walk)]
+        return sum(self.backend.conv3x3_weights_nbytes(C, N) for C, N in pairwise(channels))
 
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
         """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import DivergedError
-from pynst.losses.terms import LossTerms
-from pynst.objective import InPlace
+from pynst.losses.terms import InPlace, LossTerms
 
 __all__ = ["Closure", "Descent", "Image", "Snapshot", "State", "Stop", "StopReason"]
 

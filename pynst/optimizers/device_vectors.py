@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.device import Device, DeviceArray
-from pynst.objective import InPlace
+from pynst.losses.terms import InPlace
 from pynst.optimizers.descent import Descent, Image
 from pynst.optimizers.vectors import PULL, Point, Vector
 
@@ -41,10 +41,11 @@ class DeviceVectors:
 
     def __init__(self, place: InPlace, rows: int) -> None:
         self._place = place
-        self._device, self._launch = place.backend.device, place.backend.launch
-        self._shape = place.image.shape
+        images = place.images
+        self._device, self._launch = images.device, images.launch
+        self._shape = images.image.shape
         self._n = math.prod(self._shape)
-        self._image, self._gradient = _flat(place.image), _flat(place.gradient)
+        self._image, self._gradient = _flat(images.image), _flat(images.gradient)
         self._rows = rows
         self.pairs = self._empty((2 * rows, self._n))
         self._device.zero(self.pairs)

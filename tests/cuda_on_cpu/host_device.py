@@ -81,7 +81,7 @@ class HostDevice:
     def synchronize(self):
         assert self._graph is None, "a recording stream cannot be waited for"
 
-    def record(self, work):
+    def capture(self, work):
         assert self._graph is None
         self._graph = graph = []
         try:

@@ -1,0 +1,72 @@
+"""The terms of the loss: which there are, and which of them a run has.
+
+Each entry of `TERMS` makes one term from the options, or None where the run does not have it: where
+its weight is 0, or where there is no picture that it could compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pynst.errors import OptionError
+from pynst.formulas import FORMULAS
+from pynst.inputs import Inputs
+from pynst.losses.content import ContentTerm
+from pynst.losses.style import GramTerm
+from pynst.losses.terms import Term
+from pynst.losses.variation import VariationTerm
+from pynst.networks.layers import content_choice, style_choice
+from pynst.networks.network import Network
+from pynst.options import TransferOptions
+
+__all__ = ["TERMS", "loss_terms"]
+
+
+def loss_terms(options: TransferOptions, network: Network, inputs: Inputs) -> tuple[Term, ...]:
+    """Make the terms of a run, in the order in which they are added up.
+
+    Raises
+    ------
+    OptionError
+        A layer is unknown, or nothing would be left to do.
+    """
+    made = (make(options, network, inputs) for make in TERMS.values())
+    terms = tuple(term for term in made if term is not None)
+    if not {"content", "style"} & {term.name for term in terms}:
+        raise OptionError(
+            "content_weight and style_weight must not both be 0, or 0 for the one picture that is"
+            " given: nothing would be left to do"
+        )
+    return terms
+
+
+def _content(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
+    layers = content_choice(options, network)
+    formula = FORMULAS[options.formula]
+    alpha = _default(options.content_weight, formula.content_weight)
+    return ContentTerm(alpha, layers, formula) if inputs.content is not None and alpha else None
+
+
+def _style(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
+    layers = style_choice(options, network)
+    formula = FORMULAS[options.formula]
+    beta = _default(options.style_weight, formula.style_weight)
+    return GramTerm(beta, layers, formula, options.style_scale) if inputs.styles and beta else None
+
+
+def _variation(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:  # noqa: ARG001
+    formula = FORMULAS[options.formula]
+    weight = _default(options.tv_weight, formula.tv_weight * network.tv_share)
+    return VariationTerm(weight) if weight else None
+
+
+def _default(given: float | None, formula: float) -> float:
+    return formula if given is None else given
+
+
+TERMS: dict[str, Callable[[TransferOptions, Network, Inputs], Term | None]] = {
+    "content": _content,
+    "style": _style,
+    "tv": _variation,
+}
+"""By the name of the term, in the order in which they are added up."""

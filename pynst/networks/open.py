@@ -1,0 +1,87 @@
+"""Which network a run takes: VGG-19 where its weights can be had, else the built-in filters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynst.backends import open_backend
+from pynst.backends.base import Backend
+from pynst.errors import OptionError
+from pynst.formulas import FORMULAS
+from pynst.networks.calibration import feature_scales, powers_of_two, rescaled
+from pynst.networks.gabor import Gabor
+from pynst.networks.layers import layers_read
+from pynst.networks.network import Network
+from pynst.networks.vgg19 import VGG19
+from pynst.options import TransferOptions
+from pynst.weights import VGG19Weights, find_weights, load_weights
+from pynst.weights.cache import obtain_weights
+
+__all__ = ["open_network"]
+
+
+def open_network(options: TransferOptions) -> Network:
+    """Open the network that the options ask for.
+
+    ``network="auto"`` takes VGG-19 where its weights are at hand or can be downloaded, else the
+    built-in filters; which of them, and why, is logged as one warning when it is not VGG-19.
+
+    Raises
+    ------
+    WeightsError
+        VGG-19 was asked for, by name or by a formula that belongs to it, and cannot be loaded.
+    BackendError
+        The backend is not available.
+    OptionError
+        The options ask for what the built-in network does not have.
+    """
+    vgg_only = _vgg_only(options)
+    if options.network == "builtin" and vgg_only:
+        raise OptionError(f"{vgg_only[0]} belongs to VGG-19, got network='builtin'")
+    weights = None
+    if options.network != "builtin":
+        asked = "network='vgg19'" if options.network == "vgg19" else next(iter(vgg_only), None)
+        path = find_weights(options.weights) or obtain_weights(asked)
+        weights = None if path is None else load_weights(path)
+    backend = open_backend(options.backend, threads=options.threads, precision=options.precision)
+    return Gabor(backend) if weights is None else _vgg19(weights, backend, options)
+
+
+def _vgg_only(options: TransferOptions) -> list[str]:
+    """The settings that only VGG-19 has, as far as they are set."""
+    asked = {
+        f"formula={options.formula!r}": options.formula != "balanced",
+        "normalised=True": bool(options.normalised),
+        "weights": options.weights is not None,
+        "pooling": options.pooling is not None,
+        "padding": options.padding is not None,
+        "calibration": options.calibration is not None,
+    }
+    return [name for name, wanted in asked.items() if wanted]
+
+
+def _vgg19(weights: VGG19Weights, backend: Backend, options: TransferOptions) -> VGG19:
+    """VGG-19 with pooling, padding and normalisation as the options or the formula say."""
+    formula = FORMULAS[options.formula]
+    pooling = options.pooling or formula.pooling
+    convolutions, powers = weights.convolutions, dict[str, int]()
+    if backend.narrow:
+        powers = powers_of_two(convolutions, weights.mean, pooling)
+        convolutions = rescaled(convolutions, powers)
+    network = VGG19(
+        backend,
+        convolutions,
+        weights.mean,
+        pooling=pooling,
+        padding=options.padding or formula.padding,
+        scales={
+            layer: np.full(len(convolutions[layer.replace("relu", "conv")][1]), 2.0**e)
+            for layer, e in powers.items()
+        },
+        weights_source=f"{weights.source}, training: {weights.training}",
+        weights_sha256=weights.sha256,
+    )
+    if formula.normalised if options.normalised is None else options.normalised:
+        read = layers_read(options, network)
+        return network.with_scales(feature_scales(network, read, options.calibration))
+    return network
