@@ -14,52 +14,83 @@ import pynst
 ROOT = Path(pynst.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py"))
 
-# Arrows only go down: a module may import what stands in a row below its own, not above or beside
-# it.
-LAYERS = [
+# The rooms of the house, top to bottom. Arrows only go down: a module may import what stands in a
+# room below its own, or in its own room, where no circle may arise. A module without a row fails.
+ROOMS = [
     {"__main__"},
     {"cli"},
     {"replay", "info"},
     {"transfer"},
-    {"checkpoint", "resources"},
-    {"result"},
-    {"optimizers"},
-    {"device_vectors"},
-    {"vectors", "lbfgs", "linesearch"},
     {"run"},
-    {"objective"},
+    {"checkpoint"},
+    {"result"},
+    {"record", "forecast", "optimizers", "objective"},
+    {"losses", "levels"},
+    {"inputs"},
     {"networks"},
-    {"calibration"},
-    {"vgg19", "gabor"},
-    {"memory"},
-    {"backends"},
-    {"weights", "images", "color", "pyramid", "demo"},
+    {"weights"},
+    {"formats", "backends", "images"},
+    {"demo", "machine"},
+    {"options"},
+    {"formulas", "files", "errors", "pynst"},
+    {"version"},
 ]
-EVERYWHERE = {"errors", "options", "formulas", "record", "files"}
 ONE_HOME = {
-    "PIL": {"pillow", "result"},
+    "PIL": {"images", "result"},
     "scipy": {"optimizers", "formats"},
     "cupy": {"backends"},
-    "pooch": {"fetch"},
+    "pooch": {"weights"},
 }
+COMPILED = {"_cpu", "_cuda"}
 
 
-def stage(path: Path) -> str:
-    """The top-level name a module belongs to: pynst/backends/cpu.py is of backends."""
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+def name_of(path: Path) -> str:
+    """``"backends.cpu"`` for pynst/backends/cpu.py; a package is named after its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "pynst"
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def run_time_tree(path: Path) -> ast.Module:
+    """The code of a module without what is there for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    return tree
 
 
 def imports(path: Path) -> set[str]:
     """Names of the modules that a module imports when it runs, at its top or in its functions."""
-    found, tree = set(), ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
+    found = set()
+    for node in ast.walk(run_time_tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
+    return found
+
+
+def arrows() -> dict[str, set[str]]:
+    """For each module of the package the others that it imports, ``from pynst import x`` too."""
+    modules = {name_of(path): path for path in MODULES}
+    found: dict[str, set[str]] = {name: set() for name in modules}
+    for name, path in modules.items():
+        for node in ast.walk(run_time_tree(path)):
+            targets = []
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pynst":
+                base = str(node.module)[len("pynst") :].lstrip(".")
+                inner = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+                targets = [each if each in modules else base or "pynst" for each in inner]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+                targets = [
+                    each[len("pynst.") :] or "pynst" for each in names if each[:5] == "pynst"
+                ]
+            found[name] |= set(targets) - {name}
     return found
 
 
@@ -97,26 +128,41 @@ def test_every_module_says_what_it_is_and_its_all_exists(path):
         assert set(names) <= defined
 
 
+def test_every_module_has_a_room():
+    rooms = {name for row in ROOMS for name in row}
+    assert {room_of(name_of(path)) for path in MODULES} == rooms
+
+
 def test_imports_only_go_down():
-    rank = {name: row for row, names in enumerate(LAYERS) for name in names}
-    wrong = []
-    for path in MODULES:
-        name = stage(path)
-        for module in imports(path):
-            if not module.startswith("pynst."):
-                continue
-            other = module.split(".")[1]
-            if other in EVERYWHERE or other == name or name not in rank or other not in rank:
-                continue
-            if rank[other] <= rank[name]:
-                wrong.append(f"{path.relative_to(ROOT)} imports {module}")
+    rank = {name: row for row, names in enumerate(ROOMS) for name in names}
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in arrows().items()
+        for other in others - COMPILED
+        if room_of(other) != room_of(name) and rank[room_of(other)] <= rank[room_of(name)]
+    ]
     assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = arrows()
+
+    def walk(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " imports ".join([*above[above.index(name) :], name])
+        if name not in done:
+            for other in graph.get(name, ()):
+                walk(other, (*above, name))
+            done.add(name)
+
+    done: set[str] = set()
+    for name in graph:
+        walk(name, ())
 
 
 def test_each_third_party_package_enters_through_its_own_module():
     for package, homes in ONE_HOME.items():
         users = {
-            stage(path)
+            room_of(name_of(path))
             for path in MODULES
             if any(m.split(".")[0] == package for m in imports(path))
         }
