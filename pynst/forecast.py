@@ -25,7 +25,10 @@ from pynst.options import TransferOptions
 
 __all__ = ["TimeForecast", "check_memory", "forecast_memory", "in_bytes"]
 
-_BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 100}
+_PROGRAM = {"lbfgs": 5_000_000, "scipy": 50_000_000, "adam": 2_000_000}
+"""Bytes of the program itself that are loaded during a run, by optimiser: SciPy's modules."""
+
+_BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
 """Of the optimiser and the closure per value of the image: the kept pairs (20 of float32; in SciPy
 25 of float64), and about ten vectors of float64 at the same time."""
 
@@ -42,9 +45,9 @@ class Forecast:
     workspace : int
         Activations and gradients of the finest level, or features of a larger style picture.
     targets, weights, scratch : int
-        What the losses compare with; weights as the backend packs them; inside of ops.
+        What the losses compare with; what packing the weights adds; what the ops need inside.
     optimizer : int
-        Its vectors, and copies of the image.
+        Its vectors and copies of the image, and the modules that it loads.
     """
 
     workspace: int
@@ -87,7 +90,7 @@ def forecast_memory(
         plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
-    targets += sum(3 * 8 * shapes[layer][0] ** 2 for layer in style_layers)
+    targets += sum(2 * 8 * shapes[layer][0] ** 2 for layer in style_layers)  # A and G, float64
     ops = network.ops(H, W, layers)
     for N, h, w in shapes.values():
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
@@ -96,7 +99,7 @@ def forecast_memory(
         targets=targets,
         weights=network.weights_nbytes(layers),
         scratch=max(backend.scratch_nbytes(*op) for op in ops),
-        optimizer=3 * H * W * _BYTES_PER_VALUE[options.optimizer],
+        optimizer=3 * H * W * _BYTES_PER_VALUE[options.optimizer] + _PROGRAM[options.optimizer],
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from conftest import picture
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pynst.levels import level_sizes
+from pynst import TransferOptions, stylize
+from pynst.inputs import read_inputs
+from pynst.levels import level_sizes, plan_levels
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,38 @@ def test_the_coarsest_level_is_the_networks():
 
 def test_one_level_is_the_size_itself():
     assert level_sizes(700, 1) == (700,)
+
+
+class Network:
+    """What `plan_levels` asks of a network."""
+
+    content_layers, style_layers = ("relu4_2",), ("relu1_1", "relu5_1")
+    layers = ("relu1_1", "relu4_2", "relu5_1")
+    coarsest, finest_share = 128, 0.0
+
+    def smallest_side(self, layers):
+        return 1 << max(int(layer[4]) - 1 for layer in layers)
+
+
+@pytest.mark.parametrize(
+    ("style", "settings", "coarsest"),
+    [
+        ((60, 80), {}, 128),
+        ((16, 160), {}, 181),  # 10:1, 16 pixels at 160
+        ((160, 16), {}, 181),
+        ((60, 80), {"style_scale": 0.1}, 256),
+        ((16, 160), {"style_layers": "relu1_1"}, 128),
+    ],
+)
+def test_levels_that_are_too_small_for_a_style_are_left_out(style, settings, coarsest):
+    options = TransferOptions(image_size=512, **settings)
+    inputs = read_inputs(picture(0, 60, 80), picture(1, *style), options)
+    levels = plan_levels(options, Network(), inputs)
+    assert (coarsest, 512) == (levels[0].W, levels[-1].W)
+    assert round(coarsest * 60 / 80) == levels[0].H
+
+
+def test_a_long_style_paints_where_one_of_the_levels_is_large_enough():
+    result = stylize(picture(0, 60, 80), picture(1, 40, 400), network="builtin", image_size=360,
+                     levels=2, iterations=1)  # fmt: skip
+    assert len(result.history) == 1

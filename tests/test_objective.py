@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from conftest import MEAN, picture, random_convolutions, tiny_vgg19
@@ -361,3 +363,14 @@ def test_cpu_objective_is_near_the_oracle_at_any_size(H, W, pooling):
 
 def test_public_objective_is_this_one():
     assert pynst.Objective is Objective
+
+
+def test_calls_from_several_threads_give_the_values_of_their_own_images():
+    objective = Objective(picture(0, 48, 64), picture(1, 48, 48), network="builtin", image_size=64)
+    images = [picture(seed, 48, 64) for seed in range(2, 6)]
+    wanted = [objective(x) for x in images]
+    with ThreadPoolExecutor(4) as pool:
+        for found in [pool.map(objective, images) for _ in range(8)]:
+            for (value, gradient), (right, slope) in zip(found, wanted, strict=True):
+                assert value == right
+                np.testing.assert_array_equal(gradient, slope)

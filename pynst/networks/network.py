@@ -74,7 +74,7 @@ class Network(Protocol):
         """The ops of a walk with their sizes; an op and its gradient need the same scratch."""
 
     def weights_nbytes(self, layers: Collection[str]) -> int:
-        """Bytes of the weights up to the deepest of the layers, as the backend packs them."""
+        """Bytes that packing the weights up to the deepest of the layers will add."""
 
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
         """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""

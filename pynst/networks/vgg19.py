@@ -179,7 +179,13 @@ class VGG19:
         return sizes
 
     def weights_nbytes(self, layers: Collection[str]) -> int:
-        """Bytes of the packed weights up to the deepest of the layers."""
+        """Bytes that packing the weights up to the deepest of the layers will add.
+
+        On a device that is all of them; on the host they take the place of the arrays that they
+        are made from.
+        """
+        if self.backend.free_memory() is None:
+            return 0
         walk = self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]
         channels = [3, *(self._channels[layer] for layer in walk)]
         return sum(self.backend.conv3x3_weights_nbytes(C, N) for C, N in pairwise(channels))
