@@ -59,7 +59,7 @@ class LayerChoice:
             layers = {name: weight for name, weight in self.given if weight > 0}
         if not _fits(network, layers, H, W):
             raise ImageError(
-                f"image: {W} x {H} pixels are too few for layer {max(layers)}, which needs"
+                f"content: {W} x {H} pixels are too few for layer {max(layers)}, which needs"
                 f" {network.smallest_side(layers)} on the short side; increase image_size or name"
                 " shallower layers"
             )
