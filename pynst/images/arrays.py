@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pynst.errors import ImageError
 
-__all__ = ["Samples", "from_array", "quantised", "to_unit", "upright"]
+__all__ = ["Samples", "from_array", "peak", "quantised", "to_unit", "upright"]
 
 Samples: TypeAlias = NDArray[Any]
 """uint8 or uint16 over their whole range, or floating point in [0, 1]."""
@@ -60,9 +60,9 @@ def _check_range(array: Samples, name: str) -> None:
         raise ImageError(f"{name}: floating-point values must lie in [0, 1], {given}{hint}")
 
 
-def _peak(dtype: np.dtype[Any]) -> int:
-    """Return the largest value of an integer type."""
-    return (1 << 8 * dtype.itemsize) - 1
+def peak(dtype: np.dtype[Any]) -> int:
+    """Return the sample that means full brightness: the largest integer, or 1 of floats."""
+    return 1 if dtype.kind == "f" else (1 << 8 * dtype.itemsize) - 1
 
 
 def to_unit(samples: Samples) -> NDArray[np.float64]:
@@ -70,7 +70,7 @@ def to_unit(samples: Samples) -> NDArray[np.float64]:
     if samples.dtype.kind == "f":
         pixels = samples.astype(np.float64, order="C")
         return np.clip(pixels, 0.0, 1.0, out=pixels)
-    return np.divide(samples, _peak(samples.dtype), dtype=np.float64, order="C")
+    return np.divide(samples, peak(samples.dtype), dtype=np.float64, order="C")
 
 
 def quantised(samples: Samples, bits: int) -> Samples:
@@ -81,7 +81,7 @@ def quantised(samples: Samples, bits: int) -> Samples:
     result = np.empty(samples.shape, dtype)
     for row in range(0, len(samples), _ROWS):
         band = to_unit(samples[row : row + _ROWS])
-        band *= _peak(dtype)
+        band *= peak(dtype)
         result[row : row + _ROWS] = np.rint(band, out=band)
     return result
 

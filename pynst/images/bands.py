@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.images.arrays import Samples, to_unit, upright
+from pynst.images.arrays import Samples, peak, to_unit, upright
 from pynst.images.pillow import resize_plane
 
 __all__ = ["Stored", "assembled", "reading_size", "size_to_long_side"]
@@ -101,19 +101,21 @@ def assembled(stored: Stored, size: tuple[int, int]) -> tuple[Plane, Plane | Non
         end = min(size[0], row + step)
         colour, opacity = _reduced(stored, row, end, size) if reduced else _band(stored, row, end)
         upright(pixels, as_stored)[row:end] = colour if colour.ndim == 3 else colour[:, :, None]
-        if opacity is not None:
-            alpha = np.empty(turned) if alpha is None else alpha
+        if opacity is not None and (alpha is not None or opacity.min() < 1.0):
+            alpha = np.ones(turned) if alpha is None else alpha
             upright(alpha, as_stored)[row:end] = opacity
-    return pixels, None if alpha is None or alpha.min() == 1.0 else alpha
+    return pixels, alpha
 
 
 def _band(stored: Stored, first: int, last: int) -> tuple[Plane, Plane | None]:
     """Float pixels (rows, W) or (rows, W, 3), composited over white, and the alpha."""
     colour, alpha = stored.rows(first, last)
-    pixels = to_unit(colour)
-    if alpha is None:
-        return pixels, None
-    opacity = to_unit(alpha)
+    return (to_unit(colour), None) if alpha is None else _composited(colour, alpha)
+
+
+def _composited(colour: Samples, alpha: Samples) -> tuple[Plane, Plane]:
+    """Float pixels (rows, W) or (rows, W, 3) over white, and the alpha."""
+    pixels, opacity = to_unit(colour), to_unit(alpha)
     weight = opacity if pixels.ndim == 2 else opacity[:, :, None]
     pixels *= weight
     pixels += 1.0 - weight
@@ -134,14 +136,17 @@ def _reduced(
     last = min(ceil(covered), ceil((end + _MARGIN) * scale) + 1)
     box = (0.0, row * scale - first, right, min(end * scale, covered) - first)
 
-    def resized(plane: Plane) -> NDArray[np.float32]:
-        return np.clip(resize_plane(plane, end - row, size[1], box), 0.0, 1.0)
+    def resized(samples: Samples) -> Plane:
+        planes = samples.reshape(*samples.shape[:2], -1)
+        result = np.empty((end - row, size[1], planes.shape[2]))
+        for c in range(planes.shape[2]):
+            result[:, :, c] = resize_plane(planes[:, :, c], end - row, size[1], box)
+        result /= peak(samples.dtype)
+        np.clip(result, 0.0, 1.0, out=result)
+        return result.reshape(*result.shape[:2], *samples.shape[2:])
 
-    pixels, alpha = _band(stored, first, last)
-    opacity = None if alpha is None else resized(alpha).astype(np.float64)
-    if pixels.ndim == 2:
-        return resized(pixels).astype(np.float64), opacity
-    result = np.empty((end - row, size[1], pixels.shape[2]))
-    for channel in range(pixels.shape[2]):
-        result[:, :, channel] = resized(pixels[:, :, channel])
-    return result, opacity
+    colour, alpha = stored.rows(first, last)
+    if alpha is None:
+        return resized(colour), None
+    pixels, opacity = _composited(colour, alpha)
+    return resized(pixels), resized(opacity)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from pynst.errors import ImageError
 from pynst.files import shown
 from pynst.images.arrays import Samples, from_array
 from pynst.images.bands import Stored, reading_size
-from pynst.images.damage import check_png_data, reason
+from pynst.images.damage import check_png_data, quiet_libtiff, reason
 from pynst.images.files import BinarySource, label
 from pynst.images.memory import check_room
 from pynst.images.pillow import opened, settings
@@ -33,7 +33,7 @@ _ORIENTATION = 274  # TIFF and EXIF tag
 _BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339
 _CORE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # per pixel; others: 4
 _MAYBE_SEVERAL = {"GIF", "PNG", "WEBP", "AVIF", "TIFF", "MPO", "HEIF"}
-_WHOLE_FRAMES = {"WEBP": 17, "AVIF": 16, "HEIF": 16, "JPEG2000": 24}
+_WHOLE_FRAMES = {"WEBP": 13, "AVIF": 16, "HEIF": 16, "JPEG2000": 24}
 """Bytes per pixel, measured, that decoders take which cannot decode row by row."""
 
 
@@ -85,22 +85,37 @@ def decode_image(
         undecoded = _decoding_bytes(image, False, image.height * image.width)
         decoding = undecoded if getattr(image, "tile", None) else 0
         check_room(decoding, (image.height, image.width), long_side, what)
-        _load(image, what)
+        _load(image, what, is_own=False)
         rows, orientation = _managed(_Decoded(image, None, is_grey, name), before, notes)
         return Stored((image.height, image.width), rows, orientation)
 
 
-def _load(image: Image.Image, what: str) -> None:
+def _load(image: Image.Image, what: str, *, is_own: bool = True) -> None:
     """Decode all of an image, or fail; also if it failed before.
 
-    After a failure Pillow takes an image for decoded, with what it has of it.
+    After a failure Pillow takes an image for decoded, with what it has of it. `is_own` says that
+    nobody else will use the image.
     """
     tiles = list(getattr(image, "tile", []))
     try:
-        image.load()
+        if is_own and image.format == "WEBP":
+            _release_webp_decoder(image)
+        with quiet_libtiff() if image.format == "TIFF" else nullcontext():
+            image.load()
     except Exception as error:
         image.tile = tiles  # type: ignore[attr-defined]
         raise ImageError(f"{what}: {shown(reason(error))}") from error
+
+
+def _release_webp_decoder(image: Any) -> None:
+    """Decode the frame of a WebP now and let go of the decoder, which holds two frames more.
+
+    Pillow would keep it while it copies the pixels, and longer: 12 bytes per pixel instead of 4.
+    """
+    if image.tile == [] and getattr(image, "_decoder", None) is not None:
+        frame = image._get_next()
+        image._get_next, image._reset = lambda: frame, lambda: None
+        image._decoder = None
 
 
 def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pynst.errors import ImageError
 from pynst.files import shown
 from pynst.images.arrays import Samples
-from pynst.images.damage import check_png_structure, quiet_libtiff, reason
+from pynst.images.damage import check_png_structure, reason
 from pynst.images.files import BinarySource, binary_input, label
 from pynst.images.profiles import srgb_profile
 
@@ -58,7 +58,7 @@ def settings(max_pixels: int) -> Iterator[None]:
         (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
         (PngImagePlugin, "MAX_TEXT_CHUNK", _LONGEST_TEXT),
     ]
-    with _LOCK, warnings.catch_warnings(), quiet_libtiff():
+    with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = [(module, name, getattr(module, name)) for module, name, _ in wanted]
         try:
