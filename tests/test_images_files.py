@@ -95,7 +95,10 @@ def test_a_file_without_permission_is_an_image_error(tmp_path):
     ("data", "message"),
     [
         (b"", "file is empty"),
-        (b"hello", "not a readable JPEG, PNG, TIFF, WebP, BMP, GIF or PPM file"),
+        (
+            b"hello",
+            "not a readable JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, AVIF, JPEG 2000 or TGA file",
+        ),
         (b"%PDF-1.4 ...", "not a readable"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable"),
         (b"8BPS\0\1", "not a readable"),

@@ -138,7 +138,7 @@ def test_cmyk_is_converted_and_not_inverted(tmp_path, file_format):
     picture = read_picture(saved(image, tmp_path, file_format, **settings), "content")
     np.testing.assert_allclose(picture.pixels[8, 4], [1, 1, 1], atol=0.02)
     np.testing.assert_allclose(picture.pixels[8, 28], [0, 1, 1], atol=0.02)
-    assert picture.notes == ("converted from CMYK",)
+    assert picture.notes == ("converted from CMYK without an ICC profile: colours are approximate",)
 
 
 def test_lab_is_converted(tmp_path):

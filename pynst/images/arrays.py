@@ -1,6 +1,6 @@
 """Arrays of picture samples: checked on the way in, scaled to [0, 1], turned upright, quantised.
 
-No Pillow here: `images` reads and writes, this file says what an array of samples is.
+This file does without Pillow: it says what an array of samples is, not where it comes from.
 """
 
 from __future__ import annotations
@@ -12,21 +12,27 @@ from numpy.typing import NDArray
 
 from pynst.errors import ImageError
 
+__all__ = ["Samples", "from_array", "peak", "quantised", "to_unit", "upright"]
+
 Samples: TypeAlias = NDArray[Any]
 """uint8 or uint16 over their whole range, or floating point in [0, 1]."""
 
-_ROUNDING = 1e-6  # how far beyond [0, 1] a float may lie: what arithmetic leaves behind
+_ROUNDING = 1e-6  # arithmetic on values in [0, 1] may leave them this far outside
 _WANTED = (
     "uint8, uint16 or floating point in [0, 1] of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
 )
+_ROWS = 256  # rows that are converted at a time, so that no second float64 picture is needed
 
 
 def from_array(array: Samples, name: str) -> tuple[Samples, Samples | None]:
-    """Check an array that a caller or a float file brings; see `_WANTED`.
+    """Check an array that comes from a caller or from a float file; see `_WANTED`.
 
-    Returns colour of shape (H, W) or (H, W, 3), and alpha of shape (H, W) or None. Floats are
-    clipped to [0, 1]; integers may be views of `array`.
+    Returns colour of shape (H, W) or (H, W, 3), and alpha of shape (H, W) or None. Both are views
+    of `array`. Floats may lie outside [0, 1] by rounding; `to_unit` clips them.
     """
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        hint = "fill it, e.g. array.filled(0), or give the mask as a fourth channel, alpha"
+        raise ImageError(f"{name}: must have no masked values, got a masked array; {hint}")
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -37,34 +43,34 @@ def from_array(array: Samples, name: str) -> tuple[Samples, Samples | None]:
     if array.size == 0:
         raise ImageError(f"{name}: must have at least one pixel, got shape {array.shape}")
     if is_float:
-        array = _in_range(array, name)
+        _check_range(array, name)
     if array.ndim == 3 and array.shape[2] == 4:
         return array[:, :, :3], array[:, :, 3]
     return array, None
 
 
-def _in_range(array: Samples, name: str) -> Samples:
-    """Clip floats to [0, 1]; more than rounding beyond it is an error."""
-    low, high = float(array.min()), float(array.max())  # NaN, if there is one, comes out of both
+def _check_range(array: Samples, name: str) -> None:
+    """Refuse floats that are not finite, or outside [0, 1] by more than rounding."""
+    low, high = float(array.min()), float(array.max())  # both are NaN if any value is
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ImageError(f"{name}: floating-point values must be finite, got NaN or infinity")
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         given = f"got {low:g} to {high:g}"
         hint = "; is it on a scale of 255?" if 2 < high <= 256 else ""
         raise ImageError(f"{name}: floating-point values must lie in [0, 1], {given}{hint}")
-    return np.clip(array, 0.0, 1.0)
 
 
-def _peak(dtype: np.dtype[Any]) -> int:
-    """Return the largest value of an integer type."""
-    return (1 << 8 * dtype.itemsize) - 1
+def peak(dtype: np.dtype[Any]) -> int:
+    """Return the sample that means full brightness: the largest integer, or 1 of floats."""
+    return 1 if dtype.kind == "f" else (1 << 8 * dtype.itemsize) - 1
 
 
 def to_unit(samples: Samples) -> NDArray[np.float64]:
-    """Float64 in [0, 1], C-contiguous, always a copy."""
+    """Scale samples to float64 in [0, 1]: a C-contiguous copy."""
     if samples.dtype.kind == "f":
-        return samples.astype(np.float64, order="C")
-    return np.divide(samples, _peak(samples.dtype), dtype=np.float64, order="C")
+        pixels = samples.astype(np.float64, order="C")
+        return np.clip(pixels, 0.0, 1.0, out=pixels)
+    return np.divide(samples, peak(samples.dtype), dtype=np.float64, order="C")
 
 
 def quantised(samples: Samples, bits: int) -> Samples:
@@ -73,18 +79,16 @@ def quantised(samples: Samples, bits: int) -> Samples:
     if samples.dtype == dtype:
         return samples
     result = np.empty(samples.shape, dtype)
-    for row in range(
-        0, len(samples), 256
-    ):  # in bands: the float64 between would be the largest array
-        band = to_unit(samples[row : row + 256])
-        band *= _peak(dtype)
-        result[row : row + 256] = np.rint(band, out=band)
+    for row in range(0, len(samples), _ROWS):
+        band = to_unit(samples[row : row + _ROWS])
+        band *= peak(dtype)
+        result[row : row + _ROWS] = np.rint(band, out=band)
     return result
 
 
 def upright(samples: Samples, orientation: int) -> Samples:
-    """Undo an EXIF orientation, 1 to 8; a view."""
-    if orientation > 4:  # 5 to 8 are 1, 4, 3, 2 seen in the mirror of the main diagonal
+    """Return a view in which an EXIF orientation, 1 to 8, is undone."""
+    if orientation > 4:  # 5 to 8 are 1, 4, 3, 2 mirrored at the main diagonal
         samples = samples.swapaxes(0, 1)
         orientation = {5: 1, 6: 2, 7: 3, 8: 4}[orientation]
     rows = slice(None, None, -1 if orientation in (3, 4) else 1)

@@ -8,11 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, TypeAlias, TypeGuard
 
-from pynst.errors import ImageError
+from pynst.errors import ImageError, OptionError
 from pynst.files import shown
 
-__all__ = ["FORMATS", "FileFormat", "check_input", "check_output", "only_image_errors"]
+__all__ = [
+    "FORMATS",
+    "BinarySource",
+    "FileFormat",
+    "binary_input",
+    "check_fit",
+    "check_input",
+    "check_output",
+    "check_writable",
+    "file_format",
+    "is_readable",
+    "label",
+    "only_image_errors",
+    "write_to",
+]
+
+BinarySource: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
+"""A path, or an open binary file that can seek."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +60,74 @@ FORMATS = {
 
 @contextmanager
 def only_image_errors(doing: str) -> Iterator[None]:
-    """Whatever is raised inside leaves as an `ImageError`: decoders raise nearly everything."""
+    """Whatever is raised inside leaves as an `ImageError`: decoders raise nearly everything.
+
+    An `OptionError` passes: it is not the picture that is wrong.
+    """
     try:
         yield
-    except ImageError:
+    except (ImageError, OptionError):
         raise
     except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = "out of memory" if isinstance(error, MemoryError) else reason
-        summary = shown(reason.split("\n")[0][:200] or type(error).__name__)
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        text = "out of memory" if isinstance(error, MemoryError) else text
+        summary = shown(text.split("\n")[0][:200] or type(error).__name__)
         raise ImageError(f"{doing}: {summary}") from error
+
+
+def is_readable(source: object) -> TypeGuard[IO[bytes]]:
+    """Whether this is an open file, rather than a path, an image or an array."""
+    return callable(getattr(source, "read", None))
+
+
+def label(source: object) -> str:
+    """Name a source for a message: a path or the name of an open file, printable."""
+    if isinstance(source, str | os.PathLike):
+        return shown(source)
+    name = getattr(source, "name", None)
+    return f"file {shown(name)}" if isinstance(name, str) and name else "file"
+
+
+@contextmanager
+def binary_input(source: Any, name: str) -> Iterator[IO[bytes]]:
+    """Open a path, or take an open file, which then stays open; refuses what cannot be read."""
+    if isinstance(source, str | os.PathLike):
+        check_input(source, name)
+        with Path(source).open("rb") as file:
+            yield file
+        return
+    wanted = "an open file must be binary and able to seek"
+    missing = [each for each in ("seek", "tell") if not callable(getattr(source, each, None))]
+    if missing:
+        raise ImageError(f"{name}: {wanted}, got {type(source).__name__} without {missing[0]}")
+    with only_image_errors(f"{name}: cannot read {label(source)}: {wanted}"):
+        source.seek(0)
+        head = source.read(1)
+    if not isinstance(head, bytes):
+        raise ImageError(f"{name}: {wanted}, got {type(source).__name__} of {type(head).__name__}")
+    if not head:
+        raise ImageError(f"{name}: file is empty: {label(source)}")
+    yield source
+
+
+def check_writable(file: Any) -> None:
+    """Check that this is an open binary file, before the work of encoding."""
+    if not callable(getattr(file, "write", None)):
+        wanted = "a path or an open binary file"
+        raise ImageError(f"output: must be {wanted}, got {type(file).__name__}")
+    try:
+        file.write(b"")
+    except TypeError:
+        given = f"{type(file).__name__} of text"
+        raise ImageError(f"output: an open file must be binary, got {given}") from None
+
+
+def write_to(file: Any, data: bytes) -> None:
+    """Write all of `data` to an open binary file."""
+    view = memoryview(data)
+    while view:
+        count = file.write(view)
+        view = view[count if isinstance(count, int) else len(view) :]
 
 
 def check_input(path: str | os.PathLike[str], name: str) -> None:
@@ -69,12 +145,37 @@ def check_input(path: str | os.PathLike[str], name: str) -> None:
             raise ImageError(f"{name}: file is empty: {shown(path)}")
 
 
+def file_format(path: object, format_name: str | None = None) -> FileFormat:
+    """Find the format by its name or by the extension of a path or of the name of an open file.
+
+    Raises
+    ------
+    ImageError
+        There is neither, or it is unknown.
+    """
+    known = ", ".join(FORMATS)
+    if format_name is not None:
+        key = f".{str(format_name).lower().removeprefix('.')}"
+        if key not in FORMATS:
+            raise ImageError(f"output: format must be one of {known}, got {format_name!r}")
+        return FORMATS[key]
+    is_path = isinstance(path, str | os.PathLike)
+    name = path if is_path else getattr(path, "name", None)
+    suffix = Path(name).suffix.lower() if isinstance(name, str | os.PathLike) else ""
+    if suffix not in FORMATS and not is_path:
+        raise ImageError(f"output: an open file needs format, one of {known}, got {label(path)}")
+    if suffix not in FORMATS:
+        raise ImageError(f"output: must end in {known}, got {shown(path)}")
+    return FORMATS[suffix]
+
+
 def check_output(
     path: str | os.PathLike[str],
     *,
     bits: int = 8,
     alpha: bool = False,
     size: tuple[int, ...] | None = None,
+    format: str | None = None,
 ) -> None:
     """Check that an image can be written, before the long work that makes it.
 
@@ -88,6 +189,8 @@ def check_output(
         Whether the image has transparency.
     size : tuple of int, optional
         Height and width, as some formats have a limit.
+    format : str, optional
+        Name of the format, e.g. ``"png"``. Default: the extension of `path` names it.
 
     Raises
     ------
@@ -96,19 +199,23 @@ def check_output(
         its directory is missing or not writable.
     """
     with only_image_errors(f"output: cannot write {shown(path)}"):
-        target = Path(path)
-        if target.suffix.lower() not in FORMATS:
-            raise ImageError(f"output: must end in {', '.join(FORMATS)}, got {shown(path)}")
-        _check_place(target)
-    file_format = FORMATS[target.suffix.lower()]
+        found = file_format(path, format)
+        _check_place(Path(path))
+    check_fit(found, path, bits=bits, alpha=alpha, size=size)
+
+
+def check_fit(
+    found: FileFormat, path: object, *, bits: int, alpha: bool, size: tuple[int, ...] | None
+) -> None:
+    """Check that a format can hold an image; see `check_output`."""
     if bits not in (8, 16):
         raise ImageError(f"output: bits must be 8 or 16, got {bits!r}")
-    if bits == 16 and not file_format.sixteen_bits:
-        raise ImageError(f"output: 16 bits per channel need .png or .tif, got {shown(path)}")
-    if alpha and not file_format.alpha:
-        raise ImageError(f"output: transparency needs .png, .webp or .tif, got {shown(path)}")
-    if size is not None and max(size) > file_format.longest_side:
-        limit = f"{file_format.name} holds at most {file_format.longest_side} pixels a side"
+    if bits == 16 and not found.sixteen_bits:
+        raise ImageError(f"output: 16 bits per channel need .png or .tif, got {label(path)}")
+    if alpha and not found.alpha:
+        raise ImageError(f"output: transparency needs .png, .webp or .tif, got {label(path)}")
+    if size is not None and max(size) > found.longest_side:
+        limit = f"{found.name} holds at most {found.longest_side} pixels a side"
         raise ImageError(f"output: {limit}, got {size[0]} x {size[1]}")
 
 

@@ -1,4 +1,4 @@
-"""Pictures in and out: files, PIL images and arrays become sRGB floats, results become files.
+"""Pictures in: files, PIL images and arrays become float pixels in sRGB, and are resized.
 
 Pictures come from outside and may be malformed: every problem with one is reported as an
 `ImageError`.
@@ -6,42 +6,28 @@ Pictures come from outside and may be malformed: every problem with one is repor
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import ImageError
-from pynst.files import shown, write_whole
 from pynst.images import pillow
-from pynst.images.arrays import Samples, from_array, quantised, to_unit
-from pynst.images.files import FORMATS, check_output, only_image_errors
-from pynst.images.png_tiff import encode_png, encode_tiff
+from pynst.images.arrays import from_array
+from pynst.images.bands import Stored, assembled, reading_size
+from pynst.images.decode import decode_file, decode_image
+from pynst.images.files import is_readable, label, only_image_errors
+from pynst.images.memory import check_room
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "MAX_PIXELS",
-    "ImageLike",
-    "Picture",
-    "load_image",
-    "read_metadata",
-    "read_picture",
-    "resize",
-    "save_image",
-    "size_to_long_side",
-    "to_png",
-    "to_uint8",
-]
+__all__ = ["MAX_PIXELS", "ImageLike", "Picture", "load_image", "read_picture", "resize"]
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any]"
-"""What is taken as a picture: a path, a PIL image or an array; see `load_image`."""
+ImageLike: TypeAlias = "str | os.PathLike[str] | IO[bytes] | Image.Image | NDArray[Any]"
+"""What is taken as a picture: a path, an open file, a PIL image or an array; see `load_image`."""
 
 MAX_PIXELS = 200_000_000
 """Default limit of height x width: a larger picture is refused before it is decoded."""
@@ -60,13 +46,17 @@ class Picture:
     notes : tuple of str
         What a user may want to know, e.g. ``"animated: first of 12 frames used"``.
     source : str
-        The path, ``"PIL image"`` or ``"array"``.
+        The path, ``"PIL image"``, ``"array"``, or for an open file ``"file"`` and its name.
+    size : tuple of int
+        Height and width of the whole picture, upright. `pixels` has this size unless the picture
+        was reduced while it was read.
     """
 
     pixels: NDArray[np.float64]
     alpha: NDArray[np.float64] | None
     notes: tuple[str, ...]
     source: str
+    size: tuple[int, int]
 
 
 def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.float64]:
@@ -74,13 +64,14 @@ def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[np
 
     Parameters
     ----------
-    source : str, path, PIL.Image.Image or ndarray
-        A JPEG, PNG, TIFF, WebP, BMP, GIF or PPM file; a PIL image of any mode; or an array of shape
+    source : str, path, binary file, PIL.Image.Image or ndarray
+        A JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, AVIF, JPEG 2000 or TGA file, or HEIC where the
+        package pillow-heif is installed: its path, or an open binary file that can seek, which is
+        read from its beginning and stays open. Or a PIL image of any mode. Or an array of shape
         (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), the fourth channel being alpha: uint8, uint16, or
-        floating point in [0, 1].
+        floating point in [0, 1], without masked values.
     max_pixels : int
-        A larger file or PIL image is refused before it is decoded. Reading takes up to 36 bytes of
-        memory per pixel, however small the file.
+        A larger file or PIL image is refused before it is decoded.
 
     Returns
     -------
@@ -90,24 +81,39 @@ def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[np
     Raises
     ------
     ImageError
-        The file is missing, damaged, too large or of another format, or the array has a wrong
-        shape, type or range. No other exception leaves this function.
+        The file is missing, damaged, too large for the memory at hand, or of another format, or the
+        array has a wrong shape, type or range.
+    OptionError
+        PYNST_MEMORY is not a size of memory.
 
     Notes
     -----
     EXIF orientation is honoured, an ICC profile is converted to sRGB (relative colorimetric, black
     point compensation), transparency is composited over white, and of an animation or a file of
-    several pictures the first is taken.
+    several pictures the first is taken. CMYK without a profile is converted by the plain formula,
+    R = (1 - C)(1 - K) and so on, which is 18 to 32 levels of 255 from what a printing profile
+    gives.
 
     Precision: grey and RGB(A) PNG and TIFF files of 16 bits per channel keep all of them, unless an
     ICC profile other than sRGB has to be converted. All else is read with 8 bits per channel: such
-    conversions, 16-bit CMYK, 16-bit grey with alpha, 16-bit colour PPM, 16-bit premultiplied alpha,
-    and 16-bit RGB that comes as a PIL image, which has no such mode.
+    conversions, 16-bit CMYK, 16-bit grey with alpha, 16-bit colour PPM and JPEG 2000, AVIF of 10
+    and 12 bits, 16-bit premultiplied alpha, and 16-bit RGB that comes as a PIL image, which has no
+    such mode.
+
+    Memory: 24 bytes per pixel for the result and 8 for an alpha, and while decoding up to 12 more
+    (WebP and AVIF 17, JPEG 2000 24, as their decoders keep whole frames). Where less than that is
+    available, the picture is refused before it is decoded.
     """
     return read_picture(source, "image", max_pixels=max_pixels).pixels
 
 
-def read_picture(source: ImageLike, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read_picture(
+    source: ImageLike,
+    name: str,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    long_side: int | None = None,
+) -> Picture:
     """Read a picture with its alpha, and with notes on what was done; see `load_image`.
 
     Parameters
@@ -116,6 +122,11 @@ def read_picture(source: ImageLike, name: str, *, max_pixels: int = MAX_PIXELS) 
         As for `load_image`.
     name : str
         What the picture is, e.g. ``"content"`` or ``"style 2"``: error messages begin with it.
+    long_side : int, optional
+        The most pixels along the longer side that will be needed. A picture of more than 16
+        megapixels that is at least six times larger is then reduced to three times this size while
+        it is read, which is noted; `load_image` says what memory the full picture takes. The pixels
+        depend on nothing but the picture and `long_side`.
 
     Returns
     -------
@@ -123,45 +134,47 @@ def read_picture(source: ImageLike, name: str, *, max_pixels: int = MAX_PIXELS) 
 
     Raises
     ------
-    ImageError
-        And nothing else.
+    ImageError, OptionError
+        See `load_image`.
     """
-    if isinstance(source, str | os.PathLike):
-        label = shown(source)
-    else:
-        label = "array" if isinstance(source, np.ndarray) else "PIL image"
     notes: list[str] = []
-    with only_image_errors(f"{name}: cannot read {label}"):
-        if isinstance(source, np.ndarray):
-            colour, alpha = from_array(source, name)
-        elif isinstance(source, str | os.PathLike):
-            colour, alpha = pillow.decode_file(source, name, max_pixels, notes)
-        elif pillow.is_image(source):
-            colour, alpha = pillow.decode_image(source, name, max_pixels, notes)
-        else:
-            wanted = "a path, a PIL image or a NumPy array"
-            raise ImageError(f"{name}: must be {wanted}, got {type(source).__name__}")
-        pixels, opacity = _over_white(colour, alpha)
-    if opacity is not None:
+    shown_source = _label(source)
+    with only_image_errors(f"{name}: cannot read {shown_source}"):
+        stored = _stored(source, name, max_pixels, long_side, notes)
+        size = reading_size(*stored.size, long_side)
+        pixels, alpha = assembled(stored, size)
+    if size != stored.size:
+        notes.append(f"reduced to {pixels.shape[1]} x {pixels.shape[0]} while reading")
+    if alpha is not None:
         notes.append("alpha composited over white")
-    return Picture(pixels, opacity, tuple(notes), label)
+    whole = stored.size if stored.orientation <= 4 else stored.size[::-1]
+    return Picture(pixels, alpha, tuple(notes), shown_source, whole)
 
 
-def _over_white(
-    colour: Samples, alpha: Samples | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Float pixels (H, W, 3), and the alpha if anything is transparent."""
-    pixels = to_unit(colour)
-    opacity = None if alpha is None else to_unit(alpha)
-    if opacity is not None and opacity.min() == 1.0:
-        opacity = None
-    if opacity is not None:
-        weight = opacity if pixels.ndim == 2 else opacity[:, :, None]
-        pixels *= weight
-        pixels += 1.0 - weight
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    return pixels, opacity
+def _label(source: ImageLike) -> str:
+    """Say what a source is, as `Picture.source` does."""
+    if isinstance(source, np.ndarray):
+        return "array"
+    return "PIL image" if pillow.is_image(source) else label(source)
+
+
+def _stored(
+    source: ImageLike, name: str, max_pixels: int, long_side: int | None, notes: list[str]
+) -> Stored:
+    """Decode a picture, whatever it comes as; adds to `notes`."""
+    if isinstance(source, np.ndarray):
+        colour, alpha = from_array(source, name)
+        check_room(0, colour.shape[:2], long_side, f"{name}: cannot read array")
+        return Stored(
+            colour.shape[:2],
+            lambda first, last: (colour[first:last], None if alpha is None else alpha[first:last]),
+        )
+    if isinstance(source, str | os.PathLike) or is_readable(source):
+        return decode_file(source, name, max_pixels, long_side, notes)
+    if pillow.is_image(source):
+        return decode_image(source, name, max_pixels, long_side, notes)
+    wanted = "a path, a PIL image or a NumPy array"
+    raise ImageError(f"{name}: must be {wanted}, got {type(source).__name__}")
 
 
 def resize(pixels: NDArray[np.floating[Any]], height: int, width: int) -> NDArray[np.float64]:
@@ -196,168 +209,3 @@ def resize(pixels: NDArray[np.floating[Any]], height: int, width: int) -> NDArra
             result[:, :, c] = pillow.resize_plane(planes[:, :, c], height, width)
     np.clip(result, 0.0, 1.0, out=result)
     return result.reshape(height, width, *pixels.shape[2:])
-
-
-def size_to_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
-    """Size of the same aspect whose longer side is `long_side`.
-
-    Parameters
-    ----------
-    height, width, long_side : int
-        Pixels, at least 1.
-
-    Returns
-    -------
-    tuple of int
-        Height and width, rounded half up, at least 1.
-    """
-    longest = max(height, width)
-    h, w = ((2 * side * long_side + longest) // (2 * longest) for side in (height, width))
-    return max(1, h), max(1, w)
-
-
-def save_image(
-    image: NDArray[Any],
-    path: str | os.PathLike[str],
-    *,
-    quality: int = 95,
-    bits: int = 8,
-    metadata: Mapping[str, str] | None = None,
-    alpha: NDArray[Any] | None = None,
-    overwrite: bool = True,
-) -> Path:
-    """Write an image to a file, whole or not at all: on any failure an old file stays as it was.
-
-    Parameters
-    ----------
-    image : ndarray of shape (H, W, 3) or (H, W)
-        sRGB: uint8, uint16, or floating point in [0, 1].
-    path : str or path
-        Its extension names the format: .png, .tif, .tiff, .jpg, .jpeg, .webp or .bmp.
-    quality : int
-        Of JPEG (always without chroma subsampling) and WebP, 1 to 100.
-    bits : {8, 16}
-        Bits per channel; 16 for PNG and TIFF only.
-    metadata : mapping of str to str, optional
-        Stored as JSON under the key "pynst", see `read_metadata`; BMP cannot hold it and goes
-        without.
-    alpha : ndarray of shape (H, W), optional
-        Opacity, of the same types as `image`; for PNG, WebP and TIFF only.
-    overwrite : bool
-        Whether an existing file may be replaced.
-
-    Returns
-    -------
-    Path
-        `path`.
-
-    Raises
-    ------
-    ImageError
-        And nothing else.
-
-    Notes
-    -----
-    Every format but BMP says that its colours are sRGB: PNG by its sRGB chunk, the others by an
-    embedded profile. Equal arguments give equal bytes.
-    """
-    with only_image_errors(f"output: cannot write {shown(path)}"):
-        if quality not in range(1, 101):
-            raise ImageError(f"output: quality must be an integer from 1 to 100, got {quality!r}")
-        colour, fourth = from_array(image, "image")
-        if fourth is not None:
-            raise ImageError(f"image: must have shape (H, W, 3), got {image.shape}; see alpha")
-        check_output(path, bits=bits, alpha=alpha is not None, size=colour.shape[:2])
-        target = Path(path)
-        if not overwrite and target.exists():
-            raise ImageError(f"output: exists already: {shown(path)}")
-        samples = _with_alpha(colour, alpha, bits)
-        format_name = FORMATS[target.suffix.lower()].name
-        data = _encoded(samples, format_name, quality, _description(metadata))
-        try:
-            write_whole(data, target, overwrite=overwrite)
-        except FileExistsError:
-            raise ImageError(f"output: exists already: {shown(path)}") from None
-    return target
-
-
-def to_uint8(pixels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Round floats to 8 bits, clipping to [0, 1].
-
-    Parameters
-    ----------
-    pixels : ndarray
-        Floating point, finite, sRGB in [0, 1].
-
-    Returns
-    -------
-    ndarray of the same shape
-        uint8.
-    """
-    result: NDArray[np.uint8] = quantised(np.clip(pixels, 0.0, 1.0), 8)
-    return result
-
-
-def to_png(pixels: NDArray[np.floating[Any]]) -> bytes:
-    """Encode floats of shape (H, W, 3) in [0, 1] as a PNG of 8 bits per channel, tagged as sRGB."""
-    return encode_png(to_uint8(pixels))
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Get back the metadata that `save_image` stored.
-
-    Parameters
-    ----------
-    path : str or path
-        A PNG, JPEG, WebP or TIFF file; only its header is read.
-
-    Returns
-    -------
-    dict
-        Empty if the file holds none of PyNST's.
-
-    Raises
-    ------
-    ImageError
-        The file is missing or not an image.
-    """
-    with only_image_errors(f"image: cannot read {shown(path)}"):
-        text = pillow.read_description(path, MAX_PIXELS)
-        try:
-            found = json.loads(text)["pynst"]
-            return {str(key): str(value) for key, value in found.items()}
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return {}  # a description that someone else wrote
-
-
-def _description(metadata: Mapping[str, str] | None) -> str:
-    """ASCII JSON of the metadata; empty if there is none."""
-    if not metadata:
-        return ""
-    strings = [text for pair in metadata.items() for text in pair]
-    if not all(isinstance(text, str) for text in strings):
-        raise ImageError("output: metadata must map str to str, got other types")
-    return json.dumps({"pynst": dict(metadata)})
-
-
-def _with_alpha(colour: Samples, alpha: Samples | None, bits: int) -> Samples:
-    """Integer samples (H, W, 3), or (H, W, 4) where there is an alpha."""
-    samples = quantised(colour, bits)
-    if samples.ndim == 2:
-        samples = np.repeat(samples[:, :, None], 3, axis=2)
-    if alpha is None:
-        return samples
-    opacity = from_array(alpha, "alpha")[0]
-    if opacity.shape != samples.shape[:2]:
-        wanted = f"must have the shape of the image, {samples.shape[:2]}"
-        raise ImageError(f"alpha: {wanted}, got {alpha.shape}")
-    return np.dstack([samples, quantised(opacity, bits)])
-
-
-def _encoded(samples: Samples, format_name: str, quality: int, description: str) -> bytes:
-    """Encode in the named format."""
-    if format_name == "PNG":
-        return encode_png(samples, description)
-    if format_name == "TIFF":
-        return encode_tiff(samples, description, pillow.srgb_profile())
-    return pillow.encode(samples, format_name, quality, description)
