@@ -171,7 +171,7 @@ def test_every_wrapper_has_a_twin_and_a_conformance_test():
     for header, twin in (
         ("ptx.cuh", "ptx_on_cpu.h"), ("ptx_sm90a.cuh", "ptx_sm90a_on_cpu.h"),
     ):  # fmt: skip
-        text = (build.CUDA / header).read_text()
+        text = (build.CUDA / "inner" / header).read_text()
         wrappers = re.findall(r"^(?:__device__ __forceinline__|inline) \w+ (\w+)\(", text, re.M)
         assert len(wrappers) >= 6
         twins = "".join((build.HERE / name).read_text() for name in (twin, "ptx_on_cpu.h"))

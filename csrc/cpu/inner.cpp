@@ -15,7 +15,7 @@
 
 namespace pynst {
 
-// The tables, each defined in the inner_*.cpp of its name.
+// The tables; each is defined in the inner/*.cpp of its name.
 #if defined(PYNST_X86)
 #if defined(PYNST_AMX)
 namespace amx {

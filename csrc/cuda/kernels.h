@@ -14,7 +14,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "platform.cuh"
+#include "inner/platform.cuh"
 
 namespace pynst {
 

@@ -17,8 +17,8 @@
 //           25 conversions and 66 multiply-adds of float64 per value: on devices with few of these
 //           units they take longer than the memory, and still far less than the network.
 
-#include "common.cuh"
-#include "reduction.cuh"
+#include "inner/common.cuh"
+#include "inner/reduction.cuh"
 
 namespace pynst {
 namespace {

@@ -4,9 +4,9 @@
 
 #pragma once
 
+#include "inner/ptx.cuh"
+#include "inner/ptx_sm90a.cuh"
 #include "kernels.h"
-#include "ptx.cuh"
-#include "ptx_sm90a.cuh"
 
 namespace pynst {
 namespace {

@@ -1,4 +1,4 @@
-// ptx_on_cpu.h: a twin of every wrapper of csrc/cuda/ptx.cuh, which tells what each one does.
+// ptx_on_cpu.h: a twin of every wrapper of csrc/cuda/inner/ptx.cuh, which tells what each one does.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// ptx_sm90a_on_cpu.h: a twin of every wrapper of csrc/cuda/ptx_sm90a.cuh, which tells what each does.
+// ptx_sm90a_on_cpu.h: a twin of every wrapper of csrc/cuda/inner/ptx_sm90a.cuh, which tells what each does.
 //
 // Bulk copies land at some later time, by CUDA_ON_CPU_SEED; the tile holds NaN until then. Products
 // run when their group is waited for, and d holds NaN until then.

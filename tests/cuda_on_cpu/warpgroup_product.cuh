@@ -14,7 +14,7 @@
 
 #pragma once
 
-#include "ptx_sm90a.cuh"
+#include "inner/ptx_sm90a.cuh"
 
 namespace pynst {
 

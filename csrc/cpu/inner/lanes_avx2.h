@@ -1,4 +1,4 @@
-// lanes_avx2.h: sixteen float32 lanes in two AVX2 registers, with FMA. See lanes_portable.h.
+// lanes_avx2.h: sixteen float32 lanes in two AVX2 registers, with FMA. See lanes_generic.h.
 
 #include <immintrin.h>
 

@@ -1,6 +1,6 @@
 // lanes_avx512.h: sixteen float32 lanes in one AVX-512 register.
 //
-// Every lanes_*.h defines the same names (lanes_portable.h says what each of them means), and each
+// Every lanes_*.h defines the same names (lanes_generic.h says what each of them means), and each
 // is compiled into a namespace of its own.
 
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-// lanes_portable.h: sixteen float32 lanes in four 4-lane vectors of the compiler.
+// lanes_generic.h: sixteen float32 lanes in four 4-lane vectors of the compiler.
 //
 // The readable definition of what every lanes_*.h has to provide, and the one that runs on any
 // processor: SSE2 on an old x86-64, NEON on arm64.

@@ -9,7 +9,7 @@
 
 #pragma once
 
-#include "kernels.h"
+#include "../kernels.h"
 #include "ptx.cuh"
 
 #ifdef PYNST_CUDA_ON_CPU
