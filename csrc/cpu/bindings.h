@@ -21,18 +21,18 @@ void bind_losses(py::module_& m);
 inline Pooling pooling(const Arguments& arguments, const std::string& mode) {
     arguments.require(mode == "average" || mode == "max",
                       "mode must be 'average' or 'max', got '" + mode + "'");
-    return mode == "max" ? Pooling::maximum : Pooling::average;
+    return mode == "max" ? Pooling::max : Pooling::average;
 }
 
-inline Border padding_border(const Arguments& arguments, const std::string& padding) {
+inline Padding padding_of(const Arguments& arguments, const std::string& padding) {
     arguments.require(padding == "zero" || padding == "replicate",
                       "padding must be 'zero' or 'replicate', got '" + padding + "'");
-    return padding == "zero" ? Border::zero : Border::replicate;
+    return padding == "zero" ? Padding::zero : Padding::replicate;
 }
 
 // The choices of a maximum pooling have to be there in the backward pass.
 inline void need_choices(const Arguments& arguments, Pooling mode, const void* choices) {
-    arguments.require(mode != Pooling::maximum || choices != nullptr,
+    arguments.require(mode != Pooling::max || choices != nullptr,
                       "choices must be given for mode 'max', got None");
 }
 

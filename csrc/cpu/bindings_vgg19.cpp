@@ -155,7 +155,7 @@ void bind_image_conv3x3(py::module_& m) {
               const Arguments arguments("image_conv3x3_relu");
               const int blocks = length(weights, 0), H = length(x, 1), W = length(x, 2);
               const ConvShape shape = {3, blocks * kLanes, H, W};
-              const Border border = padding_border(arguments, padding);
+              const Padding border = padding_of(arguments, padding);
               const float* from = arguments.image("x", x, kAny, kAny);
               const float* w =
                   arguments.in<float>("weights", weights, {{"N / 16"}, {"", 3}, {"", 9}, {"", 16}});
@@ -177,7 +177,7 @@ void bind_image_conv3x3(py::module_& m) {
               const Arguments arguments("image_conv3x3_relu_backward");
               const int blocks = length(weights, 0), H = length(dx, 1), W = length(dx, 2);
               const ConvShape shape = {3, blocks * kLanes, H, W};
-              const Border border = padding_border(arguments, padding);
+              const Padding border = padding_of(arguments, padding);
               const float* from = arguments.features("dy", dy, blocks, H, W);
               const uint16_t* mask = arguments.bits(bits, blocks, H, W);
               const float* w =
