@@ -104,7 +104,8 @@ void total_variation(Threads& threads,
         for (int y = first; y < std::min(first + kStrip, H); ++y) {
             float* to = gradient + static_cast<size_t>(y) * W;
             const int below = std::min(y + 1, H - 1);
-            rows[plane * H + y] = squares<true>(row(y), row(below), W, straight, diagonal, to);
+            rows[static_cast<size_t>(plane) * H + y] =
+                squares<true>(row(y), row(below), W, straight, diagonal, to);
             if (y > 0) {
                 squares<false>(row(y - 1), row(y), W, straight, diagonal, to);
             }
@@ -114,7 +115,7 @@ void total_variation(Threads& threads,
         }
     });
     double total = 0.0;
-    for (int i = 0; i < 3 * H; ++i) {
+    for (size_t i = 0; i < static_cast<size_t>(3) * H; ++i) {
         total += rows[i];
     }
     *loss = unit * total;

@@ -13,15 +13,16 @@ inline int planes_of(const PlanarJob& job, int group) {
     return job.planes == nullptr ? kAllPlanes : job.planes[group];
 }
 
-// Which of n pixels stands at place i of a padded line; -1: none, a zero.
-inline int padded_index(int i, int n, Padding border) {
+// The index, among n pixels of a line, of the pixel that stands at place i of the padded line; -1
+// where a zero stands there.
+inline int padded_index(int i, int n, Padding padding) {
     if (i >= 0 && i < n) {
         return i;
     }
-    if (border == Padding::zero) {
+    if (padding == Padding::zero) {
         return -1;
     }
-    if (border == Padding::replicate) {
+    if (padding == Padding::replicate) {
         return i < 0 ? 0 : n - 1;
     }
     return i < 0 ? -1 - i : 2 * n - 1 - i;
