@@ -20,6 +20,8 @@ _Bytes = NDArray[np.uint8]
 _Pooling = Literal["average", "max"]
 _Padding = Literal["zero", "replicate"]
 
+lanes: int
+
 class Threads:
     def __init__(self, count: int) -> None: ...
     @property

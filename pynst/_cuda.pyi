@@ -1,7 +1,7 @@
 """The compiled CUDA core: every function as csrc/cuda/bindings*.cpp define it.
 
 An array is anything with ``__cuda_array_interface__``, C-contiguous, in the layout that
-csrc/cuda/common.cuh tells; ``None`` stands for a null pointer. Ops run on the stream whose handle
+csrc/cuda/inner/common.cuh tells; ``None`` stands for a null pointer. Ops run on the stream whose handle
 is given last. A wrong argument raises ValueError, what CUDA refuses raises CudaError.
 """
 
@@ -14,6 +14,11 @@ _Padding = Literal["zero", "replicate"]
 _Products = Literal["simt", "tensor"]
 
 architectures: str
+lanes: int
+split_scale: float
+scratch_alignment: int
+gradient_scale_bytes: int
+most_pair_rows: int
 
 class CudaError(RuntimeError): ...
 
@@ -164,6 +169,7 @@ def lbfgs_direction(
     stream: int,
 ) -> None: ...
 def lbfgs_step(x: _Array, d: _Array, t: float, next: _Array, seen: _Array, stream: int) -> None: ...
+def lbfgs_arrive_sums(rows: int) -> int: ...
 def lbfgs_arrive_scratch(rows: int, n: int) -> int: ...
 def lbfgs_arrive(
     x: _Array,

@@ -21,12 +21,17 @@ from test_objective import Recorder, errors_with_equal_masks
 import pynst
 from pynst import BackendError, Objective, stylize
 from pynst.backends import available_backends, open_backend
+from pynst.backends import cuda as cuda_backend
 from pynst.backends.cuda import CudaBackend
 from pynst.backends.device import CupyDevice, DeviceArray
 from pynst.backends.reference import ReferenceBackend
+from pynst.networks import plan
 from pynst.networks.calibration import powers_of_two, rescaled
 from pynst.networks.gabor import Gabor
 from pynst.networks.vgg19 import VGG19
+from pynst.optimizers.device_vectors import sums_of
+from pynst.optimizers.lbfgs import PAIRS
+from pynst.optimizers.pairs import Pairs
 
 MODES = [("accurate", "tensor"), ("accurate", "simt"), ("fast", "tensor")]
 ROUNDED = 5e-4  # a half that is rounded once is off by at most 2^-11
@@ -71,6 +76,71 @@ class Rounded(ReferenceBackend):
     def image_conv3x3_relu_backward(self, dy, bits, weights, padding, dx):
         rounded = weights._replace(weight=weights.weight.astype(np.float16))
         super().image_conv3x3_relu_backward(dy, bits, rounded, padding, dx)
+
+
+# ---- numbers and sizes ---------------------------------------------------------------------------
+
+
+def test_python_and_the_core_agree_about_the_numbers_that_both_use(module):
+    assert module.lanes == cuda_backend._EIGHT
+    assert module.split_scale == cuda_backend._SPLIT
+    assert module.scratch_alignment == plan._ALIGNMENT
+    assert module.gradient_scale_bytes == 4 * np.dtype(np.uint32).itemsize
+    rows = Pairs(PAIRS).rows
+    assert rows <= module.most_pair_rows
+    assert module.lbfgs_arrive_sums(rows) == sums_of(rows)
+
+
+SCRATCH = {
+    "conv3x3_relu_scratch": ("C", "N", "H", "W"),
+    "filter7x7_scratch": ("K", "H", "W"),
+    "gram_scratch": ("N", "M"),
+    "style_loss_scratch": ("N", "M"),
+    "content_loss_scratch": ("N", "M"),
+    "total_variation_scratch": ("H", "W"),
+    "lbfgs_arrive_scratch": ("rows", "n"),
+}
+
+
+def scratch(module, op, **sizes):
+    return getattr(module, op)(*(sizes.get(name, 10) for name in SCRATCH[op]))
+
+
+def test_every_function_of_sizes_is_tried(module):
+    assert set(SCRATCH) == {name for name in dir(module) if name.endswith("_scratch")}
+
+
+@pytest.mark.parametrize("op", SCRATCH)
+@pytest.mark.parametrize("wrong", [0, -1, -(2**31), 2**31, 2**32 + 5, 10**12, 2**64, -(10**30)])
+def test_a_size_of_nothing_or_of_too_much_is_refused(op, wrong, module):
+    for name in SCRATCH[op]:
+        with pytest.raises(ValueError, match=rf"^{op}: {name} must be .* got {wrong}$"):
+            scratch(module, op, **{name: wrong})
+
+
+@pytest.mark.parametrize("op", [op for op, names in SCRATCH.items() if {"H", "W"} <= set(names)])
+def test_more_pixels_than_the_core_counts_are_refused(op, module):
+    with pytest.raises(ValueError, match=rf"^{op}: H times W must be below 2\^31, got 65536 x 327"):
+        scratch(module, op, H=65536, W=32768)
+
+
+@pytest.mark.parametrize("op", SCRATCH)
+def test_the_largest_sizes_need_a_plausible_amount_of_scratch(op, module):
+    pixels = 2**31 - 1
+    most = {"C": 65536, "N": 65536, "K": 65536, "H": 2**15, "W": 2**15, "M": pixels}
+    most |= {"rows": module.most_pair_rows, "n": pixels}
+    least = 0 if op == "conv3x3_relu_scratch" else 1  # where pixels are many, nothing is shared
+    assert least <= scratch(module, op, **most) < 2**62
+
+
+@pytest.mark.parametrize("wrong", [0, -8, 65537, 10**12])
+def test_a_convolution_of_no_or_too_many_channels_is_refused(wrong, module):
+    for op in ("conv3x3_relu", "conv3x3_relu_backward"):
+        for name, sizes in (("C", (wrong, 3)), ("N", (3, wrong))):
+            with pytest.raises(ValueError, match=rf"^{op}: {name} must be .* got {wrong}$"):
+                getattr(module, op)(None, None, None, None, *sizes, None, None, None, 0)
+    with pytest.raises(ValueError, match=rf"^image_conv3x3_relu: N must be .* got {wrong}$"):
+        module.image_conv3x3_relu(None, None, None, wrong, "zero", None, None, 0)
 
 
 # ---- ops -----------------------------------------------------------------------------------------

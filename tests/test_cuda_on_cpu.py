@@ -26,10 +26,9 @@ class Bug(NamedTuple):
     """Where a bug is seen; `{line}` is the one marked with its name in planted.cuh or .cu."""
 
     name: str
-    plain: str | None = None  # in every order of threads, unless `orders` says in how many
+    plain: str | None = None  # in every order of threads
     address: str | None = None
     thread: str | None = None
-    orders: int = len(SEEDS)
 
 
 WRONG = r"^wrong$"
@@ -57,10 +56,6 @@ BUGS = [
     Bug("misaligned_ldmatrix", rf"{HERE}: ldmatrix: .* not aligned to 16 bytes"),
     Bug("misaligned_copy", rf"{HERE}: cp.async: .* not aligned to 16 bytes"),
     Bug("too_much_shared", rf"(?s)53248 bytes of dynamic shared memory, 49152 are allowed.*{HERE}"),
-    Bug("mbarrier_deadlock", rf"(?s)deadlock.*threads 0-63 wait in mbarrier_wait at .*{HERE}"),
-    Bug("fetch_without_waiting", r"cuda_on_cpu: .*mbarrier"),
-    Bug("multiply_without_waiting", r"^wrong$|cuda_on_cpu: .*", orders=2),
-    Bug("release_too_early", r"^wrong$|cuda_on_cpu: .*", orders=3),
 ]
 
 
@@ -106,11 +101,10 @@ def test_planted_bugs_are_seen(bug, planted):
         line = line_of(bug.name)
         assert line or "{line}" not in pattern
         pattern = pattern.replace("{line}", str(line))
-        seen = 0
         for seed in SEEDS if mode == "plain" else SEEDS[:1]:
             status, text = run(planted[mode], bug.name, "planted", seed)
-            seen += status != 0 and re.search(pattern, text, re.MULTILINE) is not None
-        assert seen >= (bug.orders if mode == "plain" else 1), f"{mode}: {text}"
+            assert status != 0, f"{mode}: {text}"
+            assert re.search(pattern, text, re.MULTILINE) is not None, f"{mode}: {text}"
 
 
 def test_a_message_names_kernel_launch_block_and_thread(planted):
@@ -129,9 +123,7 @@ def library() -> conformance.Library:
     return conformance.Library(conformance.build_for_cpu())
 
 
-@pytest.mark.parametrize(
-    "check", conformance.PORTABLE + conformance.HOPPER, ids=lambda c: c.__name__
-)
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda c: c.__name__)
 @pytest.mark.parametrize("seed", [0, -1, 5])
 def test_wrappers_conform(check, seed, library, monkeypatch):
     monkeypatch.setenv("CUDA_ON_CPU_SEED", str(seed))
@@ -139,12 +131,8 @@ def test_wrappers_conform(check, seed, library, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(
-    "check", conformance.PORTABLE + conformance.HOPPER, ids=lambda c: c.__name__
-)
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda c: c.__name__)
 def test_wrappers_conform_on_a_device(check, device_library):
-    if check in conformance.HOPPER and "bulk_copy" not in device_library:
-        pytest.skip(f"{device_library.name} is no Hopper")
     check(device_library, np.random.default_rng(0))
 
 
@@ -160,25 +148,21 @@ def device_library(tmp_path_factory) -> conformance.Library:
         pytest.skip("no CUDA device")
     architecture = found[0].replace(".", "")
     folder = tmp_path_factory.mktemp("conformance")
-    path = conformance.build_for_gpu(nvcc, "90a" if architecture == "90" else architecture, folder)
+    path = conformance.build_for_gpu(nvcc, architecture, folder)
     return conformance.Library(path)
 
 
 def test_every_wrapper_has_a_twin_and_a_conformance_test():
-    names = {check.__name__ for check in conformance.PORTABLE + conformance.HOPPER}
-    sources = "".join(path.read_text() for path in build.HERE.glob("conformance*.cu"))
-    sources += (build.HERE / "warpgroup_product.cuh").read_text()
-    for header, twin in (
-        ("ptx.cuh", "ptx_on_cpu.h"), ("ptx_sm90a.cuh", "ptx_sm90a_on_cpu.h"),
-    ):  # fmt: skip
-        text = (build.CUDA / header).read_text()
-        wrappers = re.findall(r"^(?:__device__ __forceinline__|inline) \w+ (\w+)\(", text, re.M)
-        assert len(wrappers) >= 6
-        twins = "".join((build.HERE / name).read_text() for name in (twin, "ptx_on_cpu.h"))
-        for wrapper in wrappers:
-            assert re.search(rf"\b{wrapper}\(", twins), f"{wrapper} has no twin"
-            assert re.search(rf"\b{wrapper}\b", sources) or wrapper == "shared_address", wrapper
-    assert {"mma_m16n8k16", "ldmatrix_x4", "cp_async_16", "tma_load", "wgmma_m64k16"} <= names
+    header = (build.CUDA / "inner" / "ptx.cuh").read_text()
+    wrappers = re.findall(r"^__device__ __forceinline__ \w+ (\w+)\(", header, re.M)
+    twins = (build.HERE / "ptx_on_cpu.h").read_text()
+    tried = (build.HERE / "conformance.cu").read_text()
+    assert len(wrappers) >= 6
+    assert "mma_m16n8k16" in wrappers
+    wrappers.remove("shared_address")  # for the other wrappers alone: kernels do not call it
+    for wrapper in wrappers:
+        assert re.search(rf"\b{wrapper}(<\w+>)?\(", twins), f"{wrapper} has no twin"
+        assert re.search(rf"\b{wrapper}\b", tried), f"{wrapper} has no conformance test"
 
 
 # ---- the build -----------------------------------------------------------------------------------

@@ -7,10 +7,12 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <climits>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
 
+#include "../sizes.h"
 #include "inner.h"
 
 namespace pynst {
@@ -80,10 +82,11 @@ class Arguments {
         bool fits = py::isinstance<py::array_t<T>>(a) && a.ndim() == py::ssize_t(axes.size());
         py::ssize_t i = 0;
         for (const Axis& axis : axes) {
-            fits = fits && (axis.length == kAny ? a.shape(i) >= 1 : a.shape(i) == axis.length);
+            fits = fits && (axis.length == kAny ? a.shape(i) >= 1 && a.shape(i) <= INT_MAX
+                                                : a.shape(i) == axis.length);
             ++i;
         }
-        if (!fits) {  // a message is made where it is needed: it costs more than the check
+        if (!fits) {  // the message is made only where it is needed, as it costs more than the check
             fail(std::string(name) + " must be " + describe(type_name<T>(), axes) + ", got " +
                  describe(a));
         }
@@ -120,13 +123,18 @@ class Arguments {
 
     // Arrays in the core's layout; a length of kAny accepts any.
     const float* features(const char* name, const py::array& a, int blocks, int H, int W) const {
-        return in<float>(name, a, {{"C / 16", blocks}, {"H", H}, {"W", W}, {"16", kLanes}});
+        const float* p =
+            in<float>(name, a, {{"C / 16", blocks}, {"H", H}, {"W", W}, {"16", kLanes}});
+        Sizes(op_).area(static_cast<int>(a.shape(1)), static_cast<int>(a.shape(2)));
+        return p;
     }
     float* features_out(const char* name, py::array& a, int blocks, int H, int W) const {
         return out<float>(name, a, {{"C / 16", blocks}, {"H", H}, {"W", W}, {"16", kLanes}});
     }
     const float* image(const char* name, const py::array& a, int H, int W) const {
-        return in<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
+        const float* p = in<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
+        Sizes(op_).area(static_cast<int>(a.shape(1)), static_cast<int>(a.shape(2)));
+        return p;
     }
     float* image_out(const char* name, py::array& a, int H, int W) const {
         return out<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
@@ -175,8 +183,10 @@ class Arguments {
     const char* op_;
 };
 
+// Length of an axis; 1 where there is none or it is too long, and the check of the shape refuses
+// it.
 inline int length(const py::array& a, py::ssize_t axis) {
-    return axis < a.ndim() ? static_cast<int>(a.shape(axis)) : 1;
+    return axis < a.ndim() && a.shape(axis) <= INT_MAX ? static_cast<int>(a.shape(axis)) : 1;
 }
 
 }  // namespace pynst

@@ -21,9 +21,13 @@ void bind_filters(py::module_& m) {
                 arguments.out<float>("packed", packed, {{"", groups}, {"", 3}, {"", 49}, {"", 16}});
             filter7x7_pack(w, of, K, to, arguments.out<int32_t>("planes", planes, {{"", groups}}));
         });
-    m.def("filter7x7_scratch", [](const Threads& threads, int N, int H, int W) {
-        return filter7x7_scratch(threads, {3, N, H, W});
-    });
+    m.def(
+        "filter7x7_scratch",
+        [](const Threads& threads, const py::object& N, const py::object& H, const py::object& W) {
+            const Sizes sizes("filter7x7_scratch");
+            const ConvShape shape = conv_shape(sizes, py::int_(3), N, H, W);
+            return filter7x7_scratch(threads, shape);
+        });
     m.def("filter7x7",
           [](Threads& threads,
              const py::array& x,

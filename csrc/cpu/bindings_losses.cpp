@@ -6,8 +6,10 @@ namespace pynst {
 namespace {
 
 void bind_gram(py::module_& m) {
-    m.def("gram_scratch",
-          [](const Threads& threads, int N, size_t M) { return gram_scratch(threads, N, M); });
+    m.def("gram_scratch", [](const Threads& threads, const py::object& N, const py::object& M) {
+        const Sizes sizes("gram_scratch");
+        return gram_scratch(threads, sizes.channels("N", N), sizes.pixels("M", M));
+    });
     m.def("gram", [](Threads& threads, const py::array& F, py::array G, py::array scratch) {
         const Arguments arguments("gram");
         const int N = length(G, 0);
@@ -21,7 +23,10 @@ void bind_gram(py::module_& m) {
 }
 
 void bind_terms(py::module_& m) {
-    m.def("content_loss_scratch", [](int N, size_t M) { return content_loss_scratch(N, M); });
+    m.def("content_loss_scratch", [](const py::object& N, const py::object& M) {
+        const Sizes sizes("content_loss_scratch");
+        return content_loss_scratch(sizes.channels("N", N), sizes.pixels("M", M));
+    });
     m.def("content_loss",
           [](Threads& threads,
              const py::array& F,
@@ -45,9 +50,11 @@ void bind_terms(py::module_& m) {
               const Release release;
               content_loss(threads, N, M, f, p, k, s, to, value, memory);
           });
-    m.def("style_loss_scratch", [](const Threads& threads, int N, size_t M) {
-        return style_loss_scratch(threads, N, M);
-    });
+    m.def("style_loss_scratch",
+          [](const Threads& threads, const py::object& N, const py::object& M) {
+              const Sizes sizes("style_loss_scratch");
+              return style_loss_scratch(threads, sizes.channels("N", N), sizes.pixels("M", M));
+          });
     m.def("style_loss",
           [](Threads& threads,
              const py::array& F,
@@ -71,7 +78,10 @@ void bind_terms(py::module_& m) {
               const Release release;
               style_loss(threads, N, M, f, g, a, k, s, to, value, memory);
           });
-    m.def("total_variation_scratch", [](int H) { return total_variation_scratch(H); });
+    m.def("total_variation_scratch", [](const py::object& H) {
+        const Sizes sizes("total_variation_scratch");
+        return total_variation_scratch(sizes.pixels("H", H));
+    });
     m.def("total_variation",
           [](Threads& threads,
              const py::array& x,

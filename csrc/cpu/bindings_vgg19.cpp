@@ -35,9 +35,16 @@ void bind_conv3x3(py::module_& m) {
             {{"", channel_blocks(N)}, {"", channel_blocks(C)}, {"", 16}, {"", 9}, {"", 16}});
         conv3x3_pack(w, C, N, to);
     });
-    m.def("conv3x3_relu_scratch", [](const Threads& threads, int C, int N, int H, int W) {
-        return conv3x3_relu_scratch(threads, {C, N, H, W});
-    });
+    m.def("conv3x3_relu_scratch",
+          [](const Threads& threads,
+             const py::object& C,
+             const py::object& N,
+             const py::object& H,
+             const py::object& W) {
+              const Sizes sizes("conv3x3_relu_scratch");
+              const ConvShape shape = conv_shape(sizes, C, N, H, W);
+              return conv3x3_relu_scratch(threads, shape);
+          });
     m.def("conv3x3_relu",
           [](Threads& threads,
              const py::array& x,
@@ -140,9 +147,13 @@ void bind_image_conv3x3(py::module_& m) {
             arguments.out<float>(
                 "packed", packed, {{"", channel_blocks(N)}, {"", 3}, {"", 9}, {"", 16}}));
     });
-    m.def("image_conv3x3_relu_scratch", [](const Threads& threads, int N, int H, int W) {
-        return image_conv3x3_relu_scratch(threads, {3, N, H, W});
-    });
+    m.def(
+        "image_conv3x3_relu_scratch",
+        [](const Threads& threads, const py::object& N, const py::object& H, const py::object& W) {
+            const Sizes sizes("image_conv3x3_relu_scratch");
+            const ConvShape shape = conv_shape(sizes, py::int_(3), N, H, W);
+            return image_conv3x3_relu_scratch(threads, shape);
+        });
     m.def("image_conv3x3_relu",
           [](Threads& threads,
              const py::array& x,
@@ -155,7 +166,7 @@ void bind_image_conv3x3(py::module_& m) {
               const Arguments arguments("image_conv3x3_relu");
               const int blocks = length(weights, 0), H = length(x, 1), W = length(x, 2);
               const ConvShape shape = {3, blocks * kLanes, H, W};
-              const Border border = padding_border(arguments, padding);
+              const Padding pad = padding_of(arguments, padding);
               const float* from = arguments.image("x", x, kAny, kAny);
               const float* w =
                   arguments.in<float>("weights", weights, {{"N / 16"}, {"", 3}, {"", 9}, {"", 16}});
@@ -164,7 +175,7 @@ void bind_image_conv3x3(py::module_& m) {
               uint16_t* mask = arguments.bits_out(bits, blocks, H, W);
               void* memory = arguments.scratch(scratch, image_conv3x3_relu_scratch(threads, shape));
               const Release release;
-              image_conv3x3_relu(threads, shape, from, w, b, border, to, mask, memory);
+              image_conv3x3_relu(threads, shape, from, w, b, pad, to, mask, memory);
           });
     m.def("image_conv3x3_relu_backward",
           [](Threads& threads,
@@ -177,7 +188,7 @@ void bind_image_conv3x3(py::module_& m) {
               const Arguments arguments("image_conv3x3_relu_backward");
               const int blocks = length(weights, 0), H = length(dx, 1), W = length(dx, 2);
               const ConvShape shape = {3, blocks * kLanes, H, W};
-              const Border border = padding_border(arguments, padding);
+              const Padding pad = padding_of(arguments, padding);
               const float* from = arguments.features("dy", dy, blocks, H, W);
               const uint16_t* mask = arguments.bits(bits, blocks, H, W);
               const float* w =
@@ -185,7 +196,7 @@ void bind_image_conv3x3(py::module_& m) {
               float* to = arguments.image_out("dx", dx, kAny, kAny);
               void* memory = arguments.scratch(scratch, image_conv3x3_relu_scratch(threads, shape));
               const Release release;
-              image_conv3x3_relu_backward(threads, shape, from, mask, w, border, to, memory);
+              image_conv3x3_relu_backward(threads, shape, from, mask, w, pad, to, memory);
           });
 }
 

@@ -17,16 +17,17 @@
 namespace pynst {
 namespace {
 
-constexpr size_t kRun = 4096;
+constexpr size_t kTaskPixels = 4096;  // of one channel block
 
-int runs(size_t M) {
-    return static_cast<int>((M + kRun - 1) / kRun);
+// Tasks that share the M pixels of one channel block.
+int tasks_of_block(size_t M) {
+    return static_cast<int>((M + kTaskPixels - 1) / kTaskPixels);
 }
 
 }  // namespace
 
 size_t content_loss_scratch(int N, size_t M) {
-    return static_cast<size_t>(channel_blocks(N)) * runs(M) * sizeof(double);
+    return static_cast<size_t>(channel_blocks(N)) * tasks_of_block(M) * sizeof(double);
 }
 
 void content_loss(Threads& threads,
@@ -40,11 +41,12 @@ void content_loss(Threads& threads,
                   double* loss,
                   void* scratch) {
     const ContentJob job = {F, P, scale, static_cast<float>(2.0 * k), M, dF};
-    const int tasks = channel_blocks(N) * runs(M);
+    const int tasks = channel_blocks(N) * tasks_of_block(M);
     double* sums = static_cast<double*>(scratch);
     threads.run(tasks, [&](int task, int) {
-        const size_t begin = task % runs(M) * kRun;
-        sums[task] = inner().content(job, task / runs(M), begin, std::min(begin + kRun, M));
+        const size_t begin = task % tasks_of_block(M) * kTaskPixels;
+        sums[task] =
+            inner().content(job, task / tasks_of_block(M), begin, std::min(begin + kTaskPixels, M));
     });
     double total = 0.0;
     for (int task = 0; task < tasks; ++task) {

@@ -8,21 +8,23 @@
 //   out     y (N, H, W), 2x2 pooled in the _pool ops, and one bit per ReLU; backward: dx (C, H, W).
 //   mapping Winograd F(4x4, 3x3): tiles of 6 x 6 inputs give 4 x 4 outputs for 36 instead of 144
 //           multiplications; F(6x6, 3x3) where it pays: 8 x 8 inputs, 6 x 6 outputs, 64
-//           instead of 324. A task has a block of tiles; it transforms them (V), then, for one
-//           panel of output channels after the other, multiplies position by position (M = V U)
-//           and transforms back. U, the transformed weights, is made beforehand where tiles
-//           outnumber channels; otherwise each task makes a panel of it at a time, and panels are
-//           shared out too. Both directions are the same code: backward the weights are read
-//           transposed and reversed. Bias, ReLU and pooling happen on the way out of the registers,
-//           the gates of ReLU and pooling on the way in.
-//   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store what is inside.
-//   order   each sum over C is one chain in the order of C, or several, added in order: one for each
-//           chunk, and of large tiles shorter ones. A matrix unit sums in its own order
-//           (inner/multiply_amx.h). Never a matter of the partition into tasks.
+//           instead of 324. A task has a block of tiles. It transforms them (V); then, for one
+//           panel of output channels after the other, it multiplies them Winograd position by
+//           position (M = V U) and transforms the products back. U, the transformed weights, is
+//           made beforehand where tiles outnumber channels. Otherwise each task makes the U of
+//           one panel at a time, and the panels are shared among tasks, too. Both directions are
+//           the same code: backward, the weights are read transposed and reversed. Bias, ReLU and
+//           pooling are applied on the way out of the registers, the gates of ReLU and pooling on
+//           the way in.
+//   bounds  any C, N, H, W >= 1; tiles at the border read zeros and store only what is inside.
+//   order   each sum over C is made of chains in the order of C, whose sums are added in order: one
+//           chain for each chunk of channels, and shorter ones for large tiles. With AMX the matrix
+//           unit has an order of its own (inner/multiply_amx.h). The order never depends on the
+//           partition into tasks.
 //   cost    2.25 C N multiply-adds per pixel, 1.78 with large tiles. U, 144 or 256 C N bytes, is
-//           made anew in every call: to keep it for both directions of VGG-19 would take over 400 MB, and
-//           to read it from memory takes longer than to make it from the weights, which are a
-//           quarter of its size.
+//           made anew in every call: to keep it for both directions of VGG-19 would take over
+//           400 MB, and to read it from memory takes longer than to make it from the weights,
+//           which are a quarter of its size.
 
 #include <algorithm>
 
@@ -34,28 +36,57 @@ namespace {
 
 constexpr int kTaps = 9;
 
-// Tiles wanted in a task that reads the weights transformed, of 4 x 4 and (in whole groups) of 6 x 6
-// outputs; and in one that transforms them.
-constexpr int kTaskTiles = 64, kLargeTaskTiles = 38, kOwnTaskTiles = 256;
+// ---- tuned numbers ------------------------------------------------------------------------------
+//
+// All of them were set by timing the closure and single convolutions at 128 to 1024 pixels, old
+// against new in alternation, on x86-64 servers with two cores. bench/RESULTS.md, "Convolution by
+// convolution" and "The closure", shows the speed with these values. What half or twice a value
+// would cost is not on record; where a step was measured, its figure stands beside it.
+//
+// A large tile has 6 x 6 outputs, a small one 4 x 4. "L2" is the second-level cache of a core.
 
-// What had better stay in a second-level cache meanwhile, V and M of one panel, in bytes; and up to
-// which size U may be read more often for that.
-constexpr size_t kTaskBytes = 11 << 16, kSmallWeights = 2 << 20;
+// Tiles of one task: small ones, large ones (rounded up to whole groups), and those of a task that
+// transforms its own weights, where more tiles make better use of each transformed weight.
+constexpr int kTaskTiles = 64;
+constexpr int kLargeTaskTiles = 38;
+constexpr int kOwnTaskTiles = 256;
 
-// Input channels of a chunk, and up to which size of M in bytes, or from which size of a task's own U
-// on, there are chunks: what is added to stays in the second-level cache with the chunk's U, or both
-// at least in the third. Short chunks round less, which tells in small images; long ones, of so many
-// channels and tiles, are added less often.
-constexpr int kChunkChannels = 64, kLongChunkChannels = 128;
-constexpr int kLongChunksFromChannels = 256, kLongChunksFromTiles = 32;
-constexpr size_t kChunkedBytes = 5 << 17, kChunkedWeights = 3 << 20;
+// Bytes of V and of one panel's M that a task keeps in L2: 704 KB. Only where all of U is at most
+// kSmallWeights does a task have fewer large tiles for that, because U is then read more often.
+constexpr size_t kTaskBytes = 704 << 10;
+constexpr size_t kSmallWeights = 2 << 20;
 
-// Large tiles amplify what is rounded in the sums. Theirs are made of so many chains, each of so many
-// channels at least: of deep features, random weights, that leaves half the error.
-constexpr int kChains = 4, kChainChannels = 32;
+// Input channels are multiplied in chunks where M of one panel has at most kChunkedBytes, 640 KB,
+// or where a task's own U of one panel has at least kChunkedWeights. Then M stays in L2 together
+// with the U of one chunk, or at least both stay in the third-level cache.
+constexpr size_t kChunkedBytes = 640 << 10;
+constexpr size_t kChunkedWeights = 3 << 20;
 
-// From so many input channels on a panel may be wide: then V is read from far, and M is not in its way.
+// Input channels of a chunk. Short chunks round less, which matters in small images. Long ones add
+// to M less often; they are taken from so many input channels and tiles on.
+constexpr int kChunkChannels = 64;
+constexpr int kLongChunkChannels = 128;
+constexpr int kLongChunksFromChannels = 256;
+constexpr int kLongChunksFromTiles = 32;
+
+// Large tiles amplify the rounding errors of the sums over channels. Each of their sums is
+// therefore made of up to kChains chains, none shorter than kChainChannels input channels. With
+// random weights that took the gradient's error at 256 pixels from 2.0e-5 to 8.7e-6.
+constexpr int kChains = 4;
+constexpr int kChainChannels = 32;
+
+// From this many input channels on, V no longer fits into L2 beside M anyway, so that a wide panel
+// costs nothing.
 constexpr int kWideChannels = 128;
+
+// The cost of transforming the weights of one Winograd position, in units of multiplying one tile
+// by them.
+constexpr int kWeightTiles = 20;
+
+// Large tiles round more than small ones. Below kManyChannels channels they are taken only if they
+// need at most this share of the multiplications; above, they save more time than that count says.
+constexpr int kManyChannels = 512;
+constexpr double kWorthwhile = 0.9;
 
 int tiles_of(const Conv3x3Job& job, int side) {
     return ceil_div(job.H, side) * ceil_div(job.W, side);
@@ -65,55 +96,48 @@ int channels(const Conv3x3Job& job) {
     return std::max(job.blocks_in, job.blocks_out) * kLanes;
 }
 
-// Of a transformed tile.
+// Winograd positions of a transformed tile: 36 or 64.
 int positions(const Conv3x3Job& job) {
     return (job.tile + 2) * (job.tile + 2);
 }
 
-// M of one panel of all tiles.
+// Bytes of M for one panel and all tiles.
 size_t panel_bytes(const Conv3x3Job& job) {
     const size_t lines = static_cast<size_t>(positions(job)) * tiles_of(job, job.tile);
     return lines * kPanelBlocks * kLanes * sizeof(float);
 }
 
-// U of so many blocks of output channels.
+// Bytes of U for so many blocks of output channels.
 size_t weights_bytes(const Conv3x3Job& job, int blocks) {
     const size_t pairs = static_cast<size_t>(job.blocks_in) * blocks * kLanes * kLanes;
     return positions(job) * pairs * sizeof(float);
 }
 
-// Whether each task transforms the weights that it needs, a panel at a time. With few tiles that is
-// done in the second-level cache. Otherwise, with fewer tiles than channels U is larger than V, and
-// a large U had better not pass from thread to thread; the quicker the multiplication, the sooner.
+// Whether each task transforms the weights that it needs, one panel at a time, instead of reading a
+// U that all tasks share. With few tiles a panel's U stays in L2. With more tiles, but fewer than
+// channels, U is larger than V, and passing a large U from thread to thread costs more than making
+// it again. The faster the multiplication, the earlier that holds (own_weights, shared_weights).
 bool transforms_own_weights(const Conv3x3Job& job) {
     return panel_bytes(job) <= kChunkedBytes ||
            (tiles_of(job, job.tile) <= job.inner->own_weights * channels(job) &&
             weights_bytes(job, job.blocks_out) > job.inner->shared_weights);
 }
 
-// Tiles of a task that reads the weights transformed.
+// Tiles of a task that reads the shared U.
 int shared_task_tiles(const Conv3x3Job& job) {
     if (job.tile == 4) {
         return kTaskTiles;
     }
     const size_t line = static_cast<size_t>(positions(job)) * kLanes * sizeof(float);
-    const int group = job.inner->tiles, groups = ceil_div(kLargeTaskTiles, group);
+    const int group = job.inner->group_rows, groups = ceil_div(kLargeTaskTiles, group);
     const int fit = static_cast<int>(kTaskBytes / (line * (job.blocks_in + kPanelBlocks))) / group;
     const bool small = weights_bytes(job, job.blocks_out) <= kSmallWeights;
     return (small && fit > 0 ? std::min(fit, groups) : groups) * group;
 }
 
-// To make a position of U takes as long as to multiply so many tiles by it.
-constexpr int kWeightTiles = 20;
-
-// What else they round is worth a tenth of the multiplications, unless channels are so many that this
-// saves more time than the count says.
-constexpr int kManyChannels = 512;
-constexpr double kWorthwhile = 0.9;
-
-// Tiles of 6 x 6 outputs take a fifth fewer multiplications, if not too much of them is over the
-// border. They pay unless few of them share a U that passes between threads, or the multiplications
-// are too quick for it.
+// Large tiles need a fifth fewer multiplications, unless much of them lies outside the image. They
+// do not pay where few of them share a U that passes between threads, nor where the multiplication
+// is so fast that the transforms take most of the time (large_tiles).
 void choose_tile(Conv3x3Job& job) {
     const double small = 36.0 * (tiles_of(job, 4) + kWeightTiles);
     const double large = 64.0 * (tiles_of(job, 6) + kWeightTiles);
@@ -128,11 +152,11 @@ void choose_tile(Conv3x3Job& job) {
 // Cuts the work of `job`, whose sizes are set, into tasks.
 void partition(const Threads& threads, Conv3x3Job& job) {
     job.inner = tiles_of(job, 4) < inner().few_tiles ? inner().for_few : &inner();
-    const int group = job.inner->tiles, width = job.inner->block_columns;
-    const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();  // tasks
+    const int group = job.inner->group_rows, width = job.inner->block_columns;
+    const int wanted = threads.count() == 1 ? 1 : 2 * threads.count();  // number of tasks
 
-    // 1. panels of output channels; tiles, evened out over the tasks and those over the threads, and
-    // the groups over the tiles
+    // 1. panels of output channels; tiles in tasks of even size, tasks in even numbers for the
+    // threads, and groups of even size
     choose_tile(job);
     const bool own = transforms_own_weights(job);
     const bool chunked = own && (panel_bytes(job) <= kChunkedBytes ||
@@ -157,10 +181,10 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     job.group = ceil_div(ceil_div(job.tiles, ceil_div(job.tiles, group)), step) * step;
     job.rows = ceil_div(job.tiles, step) * step;
 
-    // 2. output channels: shared among tasks only where there are too few blocks of tiles
-    job.parts = std::min(job.panels, ceil_div(wanted, job.tile_blocks));
+    // 2. panels: shared among tasks only where there are too few blocks of tiles
+    job.shares = std::min(job.panels, ceil_div(wanted, job.tile_blocks));
 
-    // 3. input channels
+    // 3. chunks and chains of input channels
     const size_t position = static_cast<size_t>(job.rows) * job.panel_blocks * kLanes;
     const bool long_chunks =
         job.blocks_in * kLanes >= kLongChunksFromChannels && tiles >= kLongChunksFromTiles;
@@ -172,8 +196,9 @@ void partition(const Threads& threads, Conv3x3Job& job) {
         job.chain_blocks = std::max(kChainChannels / kLanes, ceil_div(job.blocks_in, kChains));
     }
 
-    // 4. scratch: one line more than a position takes, since a power of two from position to
-    // position would make the lines of a tile share a few places of the first-level cache
+    // 4. scratch: the stride from one position to the next is one line more than a position needs,
+    // since with a power of two the lines of one tile would share a few places of the first-level
+    // cache
     const size_t rows = static_cast<size_t>(job.group) * ceil_div(job.tiles, job.group);
     const size_t steps = ceil_div(job.chunk_blocks, job.inner->step_blocks);
     job.U = steps * job.inner->step_floats + kLanes;
@@ -181,16 +206,17 @@ void partition(const Threads& threads, Conv3x3Job& job) {
     job.M = position + kLanes;
 }
 
-// Floats of scratch: what all tasks share, and what each has for itself.
+// Floats of scratch.
 struct Scratch {
-    size_t weights, tiles, own;
+    size_t weights, tiles;  // transformed weights and tiles that all tasks share
+    size_t own;             // what each thread has for itself
 
     explicit Scratch(const Conv3x3Job& job) {
         const bool own_weights = transforms_own_weights(job);
         const size_t slab = positions(job) * job.U, V = positions(job) * job.V;
         const int panel_columns = job.panel_blocks / job.inner->block_columns;
         weights = own_weights ? 0 : job.columns * slab;
-        tiles = job.parts > 1 ? job.tile_blocks * V : 0;
+        tiles = job.shares > 1 ? job.tile_blocks * V : 0;
         own = positions(job) * job.M + (own_weights ? panel_columns * slab : 0) +
               (tiles == 0 ? V : 0);
     }
@@ -232,7 +258,7 @@ void run(Threads& threads, Conv3x3Job job, void* memory) {
         threads.run(job.tile_blocks * job.blocks_in,
                     [&](int task, int) { job.inner->conv3x3_tiles(job, task); });
     }
-    threads.run(job.tile_blocks * job.parts, [&](int task, int thread) {
+    threads.run(job.tile_blocks * job.shares, [&](int task, int thread) {
         job.inner->conv3x3(job, task, own + thread * scratch.own);
     });
 }

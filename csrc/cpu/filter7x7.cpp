@@ -27,7 +27,7 @@ PlanarJob make_job(ConvShape s, const float* packed, const int32_t* planes) {
     job.blocks = channel_blocks(s.N);
     job.H = s.H;
     job.W = s.W;
-    job.border = Border::mirror;
+    job.padding = Padding::mirror;
     job.weights = packed;
     job.planes = planes;
     job.strip = kStrip;

@@ -4,8 +4,8 @@
 //
 //   in      F (N, M) in blocks of 16 channels. N = channels, M = height * width.
 //   out     G (N, N) float64, exactly symmetric, overwritten.
-//   mapping tiles of up to 128 x 128 of the upper triangle times strips of pixels. In a tile,
-//           register blocks of rows x columns sum outer products over runs of pixels: the
+//   mapping a task has one tile, up to 128 x 128, of the upper triangle and one strip of pixels. In
+//           a tile, register blocks of rows x columns sum outer products over runs of pixels: the
 //           blocked layout is already the packed form that a matrix multiplication wants.
 //   bounds  any N, M >= 1.
 //   order   float32 over runs of 64 pixels, then over the runs of a strip; float64 over the strips.
@@ -19,17 +19,17 @@
 namespace pynst {
 namespace {
 
-constexpr int kTileBlocks = 8;
-constexpr int kTile = kTileBlocks * kLanes;
-constexpr int kTasks = 32;             // wanted, for an even load
-constexpr size_t kLeastPixels = 1024;  // of a strip: its sums take time, too
-constexpr size_t kMostPixels = 4096;   // and are float32
-constexpr size_t kRun = 64;            // a strip has a multiple of it: the inner kernel's runs
+constexpr int kTileBlocks = 8;         // channel blocks along one side of a tile
+constexpr int kTasks = 32;             // tasks wanted, for an even load
+constexpr size_t kLeastPixels = 1024;  // of a strip, because adding its sums takes time, too
+constexpr size_t kMostPixels = 4096;   // of a strip, because it is summed in float32
 
 struct Partition {
-    int across, tiles, strips;  // tiles along a side of G, on the triangle; strips of pixels
-    size_t strip;               // pixels of a strip
-    size_t sums_of_tile;
+    int across;           // tiles along one side of G
+    int tiles;            // tiles of the upper triangle
+    int strips;           // strips of pixels
+    size_t strip;         // pixels of one strip
+    size_t sums_of_tile;  // floats that the sums of one tile take
 
     Partition(int N, size_t M) {
         across = ceil_div(channel_blocks(N), kTileBlocks);
@@ -38,7 +38,7 @@ struct Partition {
         sums_of_tile = side * side;
         const size_t wanted = M / ceil_div(kTasks, tiles);
         strip = std::min(std::max(wanted, kLeastPixels), kMostPixels);
-        strip = (strip + kRun - 1) / kRun * kRun;
+        strip = (strip + kGramRun - 1) / kGramRun * kGramRun;
         strips = static_cast<int>((M + strip - 1) / strip);
     }
 
@@ -59,8 +59,8 @@ void locate(int across, int tile, int* row, int* column) {
     *column = *row + tile;
 }
 
-// Writes the 16 x 16 block (row, column), in blocks, of G and its mirror image; it belongs to tile
-// `tile`.
+// Writes 16 x 16 elements of G, those of the channel blocks `row` and `column`, and their mirror
+// image. Their sums are in those of tile `tile`.
 void finish_block(
     const Partition& p, void* scratch, int tile, int N, size_t M, int row, int column, double* G) {
     const int first_column = column / kTileBlocks * kTileBlocks;
@@ -70,7 +70,8 @@ void finish_block(
               j_end = std::min(kLanes, N - column * kLanes);
     double* const upper = G + static_cast<size_t>(row) * kLanes * N + column * kLanes;
     double* const lower = G + static_cast<size_t>(column) * kLanes * N + row * kLanes;
-    // Without this each row would wait for its cache lines: G was not used for long.
+    // G has left the caches since it was last used; without these prefetches each row would wait
+    // for its cache lines.
     for (int i = 0; i < i_end; ++i) {
         __builtin_prefetch(upper + static_cast<size_t>(i) * N, 1);
         __builtin_prefetch(upper + static_cast<size_t>(i) * N + j_end - 1, 1);

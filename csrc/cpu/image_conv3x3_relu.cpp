@@ -24,12 +24,12 @@ namespace {
 
 constexpr int kRadius = 1, kTaps = 9, kStrip = 16;
 
-PlanarJob make_job(ConvShape s, const float* packed, Border padding) {
+PlanarJob make_job(ConvShape s, const float* packed, Padding padding) {
     PlanarJob job = {};
     job.blocks = channel_blocks(s.N);
     job.H = s.H;
     job.W = s.W;
-    job.border = padding;
+    job.padding = padding;
     job.weights = packed;
     job.strip = kStrip;
     return job;
@@ -59,7 +59,7 @@ void image_conv3x3_relu(Threads& threads,
                         const float* x,
                         const float* packed,
                         const float* bias,
-                        Border padding,
+                        Padding padding,
                         float* y,
                         uint16_t* bits,
                         void* scratch) {
@@ -80,7 +80,7 @@ void image_conv3x3_relu_backward(Threads& threads,
                                  const float* dy,
                                  const uint16_t* bits,
                                  const float* packed,
-                                 Border padding,
+                                 Padding padding,
                                  float* dx,
                                  void* scratch) {
     PlanarJob job = make_job(s, packed, padding);

@@ -7,15 +7,17 @@
 #include <string>
 #include <vector>
 
-#if defined(PYNST_AMX)
+#if defined(PYNST_X86)
 #include <cpuid.h>
+#endif
+#if defined(PYNST_AMX)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
 namespace pynst {
 
-// The tables, each defined in the inner_*.cpp of its name.
+// The tables; each is defined in the inner/*.cpp of its name.
 #if defined(PYNST_X86)
 #if defined(PYNST_AMX)
 namespace amx {
@@ -41,9 +43,39 @@ extern const Inner kInner;
 
 namespace {
 
+#if defined(PYNST_X86)
+struct Offered {
+    bool avx2 = false;    // with FMA
+    bool avx512 = false;  // F, BW, DQ and VL, with FMA
+};
+
+// What the processor has, by CPUID, and the system saves when it switches threads, by XGETBV.
+// __builtin_cpu_supports would say the same, but reads a table that some compilers' run-time
+// libraries leave empty.
+Offered offered() {
+    constexpr unsigned kFma = 1u << 12, kXgetbv = 1u << 27;                  // leaf 1, ecx
+    constexpr unsigned kAvx2 = 1u << 5;                                      // leaf 7, ebx
+    constexpr unsigned kAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
+    constexpr unsigned kYmm = 0x6, kZmm = 0xe6;  // register files, as XGETBV counts them
+    Offered found;
+    unsigned eax, ebx, ecx, edx, saved, high;
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 ||
+        (ecx & (kFma | kXgetbv)) != (kFma | kXgetbv)) {
+        return found;
+    }
+    asm volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    if ((saved & kYmm) != kYmm || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) {
+        return found;
+    }
+    found.avx2 = (ebx & kAvx2) != 0;
+    found.avx512 = (saved & kZmm) == kZmm && (ebx & kAvx512) == kAvx512;
+    return found;
+}
+#endif
+
 #if defined(PYNST_AMX)
-// Whether the processor multiplies bfloat16 in tiles and the system lets this process use them: the
-// tiles' eight kilobytes of state have to be asked for.
+// Whether the processor multiplies bfloat16 in tiles and the system lets this process use them. A
+// process has to ask for the eight kilobytes of the tiles' state.
 bool has_amx() {
     constexpr long kRequestPermission = 0x1023, kTileData = 18;
     constexpr unsigned kBfloat16 = 1u << 22, kTiles = 1u << 24;
@@ -54,23 +86,20 @@ bool has_amx() {
 }
 #endif
 
-// Those that this processor can run, best first.
+// The tables that this processor can run, best first.
 std::vector<const Inner*> supported() {
     std::vector<const Inner*> tables;
 #if defined(PYNST_X86)
-    __builtin_cpu_init();
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("fma");
+    const Offered processor = offered();
 #if defined(PYNST_AMX)
-    if (avx512 && has_amx()) {
+    if (processor.avx512 && has_amx()) {
         tables.push_back(&amx::kInner);
     }
 #endif
-    if (avx512) {
+    if (processor.avx512) {
         tables.push_back(&avx512::kInner);
     }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (processor.avx2) {
         tables.push_back(&avx2::kInner);
     }
 #endif
@@ -110,7 +139,7 @@ std::vector<const char*> instruction_sets() {
 }
 
 const Inner& inner() {
-    static const Inner& chosen = choose();  // a choice that throws is tried again at the next call
+    static const Inner& chosen = choose();  // where choose() throws, the next call tries again
     return chosen;
 }
 

@@ -92,7 +92,7 @@ void image_conv3x3_relu(Threads&,
                         const float* x,
                         const float* packed,
                         const float* bias,
-                        Border padding,
+                        Padding padding,
                         float* y,
                         uint16_t* bits,
                         void* scratch);
@@ -101,7 +101,7 @@ void image_conv3x3_relu_backward(Threads&,
                                  const float* dy,
                                  const uint16_t* bits,
                                  const float* packed,
-                                 Border padding,
+                                 Padding padding,
                                  float* dx,
                                  void* scratch);
 

@@ -20,8 +20,8 @@ constexpr size_t round_up(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-// Whether blocks of H x W pixels, to be written to `to`, are more than caches hold until the next op
-// reads them. Past the caches they are written without being fetched first.
+// Whether blocks of H x W pixels, to be written to `to`, are more than caches hold until the next
+// op reads them. Past the caches they are written without being fetched first.
 inline bool past_caches(const float* to, int blocks, int H, int W) {
     constexpr size_t kCached = 6 << 20;
     const size_t bytes = static_cast<size_t>(blocks) * H * W * kLanes * sizeof(float);

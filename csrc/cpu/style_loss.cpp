@@ -6,12 +6,13 @@
 //   in      F (N, M) in blocks; G = F F^T / M and A, (N, N) float64, symmetric; k; s (N,) float64
 //           or null for ones.
 //   out     loss, overwritten; dF, added to.
-//   mapping 1. a row of G at a time: its part of the loss, its part of (4 k / M) D, packed for 2.
-//           2. strips of pixels: the matrix multiplication D F with pixels as its rows.
+//   mapping 1. a task is a row of G: its contribution to the loss and its row of (4 k / M) D,
+//           packed for step 2. 2. a task is a strip of pixels: the matrix multiplication D F with
+//           pixels as its rows.
 //   bounds  any N, M >= 1.
 //   order   the loss is summed in float64 along each row, in sixteen sums, then over the rows; each
-//           element of dF + D F is one float32 chain in the order of the channels, or what a matrix
-//           unit makes of it (inner/multiply_amx.h).
+//           element of dF + D F is one float32 chain in the order of the channels, except with AMX
+//           (inner/multiply_amx.h tells its order).
 //   cost    N^2 M multiply-adds.
 
 #include <algorithm>
@@ -22,12 +23,12 @@
 namespace pynst {
 namespace {
 
-// Pixels of a task: whole parts of the inner kernel, which fetches the next one during each, and
-// enough tasks for an even load.
+// Pixels of one task: whole slices of the inner kernel, which fetches the next slice during each
+// one, and few enough that there are about sixteen tasks for an even load.
 size_t task_pixels(size_t M) {
     constexpr size_t most = 512, tasks = 16;
-    const size_t part = 4 * inner().tiles;
-    return std::max(part, std::min(most, M / tasks) / part * part);
+    const size_t slice = inner().slice_pixels;
+    return std::max(slice, std::min(most, M / tasks) / slice * slice);
 }
 
 // D in panels of `width` columns: (panels, 16 * blocks rows, width).
@@ -39,10 +40,11 @@ struct Panels {
     int count() const {
         return ceil_div(channels, width);
     }
-    // Of one panel, as style_row writes it and as the inner kernel multiplies it.
+    // Floats of one panel as style_row writes it.
     size_t floats_of_rows() const {
         return static_cast<size_t>(channels) * width;
     }
+    // Floats of one panel in the order in which the inner kernel multiplies it.
     size_t floats_of_steps() const {
         const size_t steps = ceil_div(channels / kLanes, inner().step_blocks);
         return steps * inner().step_floats;
@@ -52,7 +54,7 @@ struct Panels {
     }
 };
 
-// Row i of D; returns its part of the loss.
+// Writes row i of D and returns its contribution to the loss.
 double style_row(const Panels& panels,
                  int N,
                  int i,
@@ -68,7 +70,7 @@ double style_row(const Panels& panels,
         const int count = i < N ? std::min(kLanes, N - block) : 0;
         const size_t at = static_cast<size_t>(i) * N + block;
         double d[kLanes] = {};
-        if (count == kLanes) {  // apart, for the compiler's sake
+        if (count == kLanes) {  // a case of its own, so that the compiler makes vectors of it
             for (int j = 0; j < kLanes; ++j) {
                 d[j] = G[at + j] - A[at + j];
             }
@@ -93,8 +95,9 @@ double style_row(const Panels& panels,
     return total;
 }
 
+// Floats of scratch of one thread: the pixels of one slice, packed.
 size_t task_floats(int N) {
-    return static_cast<size_t>(channel_blocks(N)) * kLanes * 4 * inner().tiles;
+    return static_cast<size_t>(channel_blocks(N)) * kLanes * inner().slice_pixels;
 }
 
 }  // namespace
@@ -124,7 +127,7 @@ void style_loss(Threads& threads,
     float* weights = D + panels.count() * panels.floats_of_rows();
     float* packed = weights;
 
-    // 1. the loss, and D
+    // 1. the loss and D
     const double factor = 4.0 * k / static_cast<double>(M);
     threads.run(panels.channels, [&](int i, int) {
         const double sum = style_row(panels, N, i, G, A, factor, scale, D);

@@ -1,4 +1,4 @@
-// threads.cpp: workers that wait for a job in a short spin, then asleep.
+// threads.cpp: workers that wait for a job, first in a short spin and then asleep.
 
 #include "threads.h"
 
@@ -7,6 +7,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -18,8 +19,9 @@
 namespace pynst {
 namespace {
 
-constexpr int kSpins =
-    2000;  // some tens of microseconds: the time between two ops of a network walk
+// Turns of a waiting loop before a thread sleeps or yields: some tens of microseconds, which is the
+// time between two ops of a walk through a network.
+constexpr int kSpins = 2000;
 
 long process() {
 #if defined(__unix__) || defined(__APPLE__)
@@ -52,7 +54,7 @@ struct Threads::Pool {
     std::atomic<int> working{0};
     std::atomic<unsigned> ticket{0};
 
-    std::mutex mutex;  // guards ticket and stop for those asleep
+    std::mutex mutex;  // guards ticket and stop for the workers that sleep
     std::condition_variable wake;
     std::atomic<bool> stop{false};
 
@@ -84,9 +86,11 @@ struct Threads::Pool {
             for (int thread = 1; thread < count; ++thread) {
                 workers.emplace_back([this, thread] { work(thread); });
             }
-        } catch (...) {  // the system has no more threads to give
+        } catch (const std::system_error&) {
+            const size_t given = workers.size() + 1;
             finish();
-            throw;
+            throw std::runtime_error("Threads: the system gives " + std::to_string(given) + " of " +
+                                     std::to_string(count) + " threads");
         }
     }
 
@@ -103,9 +107,9 @@ struct Threads::Pool {
 };
 
 Threads::Threads(int count) : count_(count) {
-    if (count < 1 || count > 1024) {
-        throw std::invalid_argument("Threads: count must be in 1..1024, got " +
-                                    std::to_string(count));
+    if (count < 1 || count > kMost) {
+        throw std::invalid_argument("Threads: count must be in 1.." + std::to_string(kMost) +
+                                    ", got " + std::to_string(count));
     }
 }
 
@@ -114,8 +118,8 @@ Threads::~Threads() {
         return;
     }
     if (pool_->owner != process()) {
-        static_cast<void>(
-            pool_.release());  // a fork's copy: its threads do not exist here and cannot be joined
+        // This is a fork's copy: its threads do not exist here and cannot be joined.
+        static_cast<void>(pool_.release());
         return;
     }
     pool_->finish();

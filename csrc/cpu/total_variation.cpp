@@ -8,7 +8,8 @@
 //   in      x (3, H, W), k.
 //   out     loss, overwritten; dx (3, H, W), added to.
 //   mapping a task is a strip of rows of one plane. A row of dx gathers from the squares above and
-//           below it, so that no two tasks write to one row; only those below add to the loss.
+//           below it, so that no two tasks write to one row; only the squares below it are added
+//           to the loss.
 //   bounds  any H, W >= 1.
 //   order   the loss is summed in float32 over 16 squares, those sums in float64 along a row, then
 //           over the rows.
@@ -21,8 +22,8 @@
 namespace pynst {
 namespace {
 
-constexpr int kStrip = 32;
-constexpr int kRun = 256;  // squares whose sums are float32, in kLanes parts
+constexpr int kStrip = 32;     // rows of one task
+constexpr int kSquares = 256;  // squares of a row that are summed together, in kLanes float32 sums
 
 // The squares whose upper row is `upper` and whose lower row is `lower`. Adds to dx the gradient
 // with respect to the pixels of one of the two rows, and returns the unscaled sum of squares. In
@@ -31,12 +32,12 @@ template <bool kToUpper>
 double squares(
     const float* upper, const float* lower, int W, float straight, float diagonal, float* dx) {
     double total = 0.0;
-    float carry = 0.0f;  // what the square to the left gives to its right column
-    for (int begin = 0; begin < W; begin += kRun) {
-        // Each loop by itself is one that compilers turn into vector instructions.
-        const int count = std::min(kRun, W - begin), inside = std::min(count, W - 1 - begin);
+    float carry = 0.0f;  // the gradient that the square to the left gives to its right column
+    for (int begin = 0; begin < W; begin += kSquares) {
+        // The work is cut into simple loops, each of which compilers turn into vector instructions.
+        const int count = std::min(kSquares, W - begin), inside = std::min(count, W - 1 - begin);
         const float *up = upper + begin, *low = lower + begin;
-        float left[kRun], right[kRun + 1], sums[kRun + kLanes] = {};
+        float left[kSquares], right[kSquares + 1], sums[kSquares + kLanes] = {};
         right[0] = carry;
         const auto square = [&](int x, int next) {
             const float a = up[next] - up[x], b = low[x] - up[x];
@@ -103,7 +104,8 @@ void total_variation(Threads& threads,
         for (int y = first; y < std::min(first + kStrip, H); ++y) {
             float* to = gradient + static_cast<size_t>(y) * W;
             const int below = std::min(y + 1, H - 1);
-            rows[plane * H + y] = squares<true>(row(y), row(below), W, straight, diagonal, to);
+            rows[static_cast<size_t>(plane) * H + y] =
+                squares<true>(row(y), row(below), W, straight, diagonal, to);
             if (y > 0) {
                 squares<false>(row(y - 1), row(y), W, straight, diagonal, to);
             }
@@ -113,7 +115,7 @@ void total_variation(Threads& threads,
         }
     });
     double total = 0.0;
-    for (int i = 0; i < 3 * H; ++i) {
+    for (size_t i = 0; i < static_cast<size_t>(3) * H; ++i) {
         total += rows[i];
     }
     *loss = unit * total;

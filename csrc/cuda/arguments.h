@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "../sizes.h"
 #include "dlpack.h"
 #include "kernels.h"
 
@@ -23,10 +24,9 @@ namespace pynst {
 namespace py = pybind11;
 
 constexpr int kAny = -1;
-constexpr uintptr_t kVector = 16;    // bytes that kernels load at a time
-constexpr uintptr_t kScratch = 256;  // alignment of scratch memory
+constexpr uintptr_t kVector = 16;  // bytes that kernels load at a time
 
-// The interface's name of a type, and the one that people know.
+// The name of a type in __cuda_array_interface__, and the name that people know.
 struct TypeName {
     const char* code;
     const char* name;
@@ -98,7 +98,8 @@ inline std::string describe(const std::string& type, std::initializer_list<Axis>
     return type + " of shape (" + shape + (axes.size() == 1 ? ",)" : ")");
 }
 
-// Whether strides are those of values that follow one another; `step` is the last one wanted.
+// Whether the strides are those of values that follow one another; `step` is the stride that the
+// last axis must have.
 inline bool is_dense(const std::vector<py::ssize_t>& shape,
                      const std::vector<py::ssize_t>& strides,
                      py::ssize_t step) {
@@ -201,7 +202,7 @@ class Arguments {
     template <class T>
     const T* features(const char* name, const DeviceArray& a, int H, int W, int C) const {
         const T* p = in<T>(name, a, {{"H", H}, {"W", W}, {"padded C", C}}, kVector);
-        require(a.length(2) % 8 == 0,
+        require(a.length(2) % kLanes == 0,
                 std::string(name) + " must have channels in eights, got " + describe(a));
         return p;
     }
@@ -216,27 +217,28 @@ class Arguments {
         return out<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
     }
     const uint8_t* bits(const py::object& a, int H, int W, int C) const {
-        return in<uint8_t>("bits", a, {{"H", H}, {"W", W}, {"", C / 8}});
+        return in<uint8_t>("bits", a, {{"H", H}, {"W", W}, {"", C / kLanes}});
     }
     uint8_t* bits_out(const py::object& a, int H, int W, int C) const {
-        return out_or_none<uint8_t>("bits", a, {{"H", H}, {"W", W}, {"", C / 8}});
+        return out_or_none<uint8_t>("bits", a, {{"H", H}, {"W", W}, {"", C / kLanes}});
     }
     const uint16_t* choices(Pooling mode, const py::object& a, int h, int w, int C) const {
         require(mode == Pooling::average || !a.is_none(),
                 "choices must be given for mode 'max', got None");
-        return in_or_none<uint16_t>("choices", a, {{"H / 2", h}, {"W / 2", w}, {"", C / 8}});
+        return in_or_none<uint16_t>("choices", a, {{"H / 2", h}, {"W / 2", w}, {"", C / kLanes}});
     }
     uint16_t* choices_out(const py::object& a, int h, int w, int C) const {
-        return out_or_none<uint16_t>("choices", a, {{"H / 2", h}, {"W / 2", w}, {"", C / 8}});
+        return out_or_none<uint16_t>("choices", a, {{"H / 2", h}, {"W / 2", w}, {"", C / kLanes}});
     }
     GradientScale* scale(const py::object& a) const {
+        constexpr int kWords = sizeof(GradientScale) / sizeof(uint32_t);
         return reinterpret_cast<GradientScale*>(
-            out_or_none<uint32_t>("gradient_scale", a, {{"4", 4}}));
+            out_or_none<uint32_t>("gradient_scale", a, {{"4", kWords}}));
     }
 
     void* scratch(const py::object& object, size_t bytes) const {
         const DeviceArray a = array("scratch", object);
-        void* p = out<uint8_t>("scratch", a, {{"bytes"}}, kScratch);
+        void* p = out<uint8_t>("scratch", a, {{"bytes"}}, kScratchAlignment);
         require(static_cast<size_t>(a.shape[0]) >= bytes,
                 "scratch must hold " + std::to_string(bytes) + " bytes, got " +
                     std::to_string(a.shape[0]));

@@ -111,6 +111,13 @@ void bind_image_input(py::module_& m) {
 PYBIND11_MODULE(_cuda, m) {
     m.doc() = "The CUDA core: the ops of pynst.backends.base.Backend over arrays on the device.";
     m.attr("architectures") = PYNST_CUDA_ARCHITECTURES;
+    // Numbers that Python has to agree with; tests/test_backends_cuda.py asserts that it does.
+    m.attr("lanes") = kLanes;
+    m.attr("split_scale") = kSplitScale;
+    m.attr("scratch_alignment") = kScratchAlignment;
+    m.attr("gradient_scale_bytes") = sizeof(GradientScale);
+    m.attr("most_pair_rows") = kMostPairRows;
+    m.def("lbfgs_arrive_sums", lbfgs_arrive_sums, "Scalar products of one step of L-BFGS.");
     py::register_exception<CudaError>(m, "CudaError", PyExc_RuntimeError);
     bind_device(m);
     bind_gradient_scale(m);

@@ -67,7 +67,11 @@ void bind_lbfgs(py::module_& m) {
               float* clipped = arguments.out<float>("seen", seen, {{"n", n}});
               lbfgs_step(p, along, t, n, to, clipped, as_stream(stream));
           });
-    m.def("lbfgs_arrive_scratch", lbfgs_arrive_scratch);
+    m.def("lbfgs_arrive_scratch", [](const py::object& rows, const py::object& n) {
+        const Sizes sizes("lbfgs_arrive_scratch");
+        const int count = sizes.integer("rows", rows, kMostPairRows);
+        return lbfgs_arrive_scratch(count, sizes.pixels("n", n));
+    });
     m.def("lbfgs_arrive",
           [](const py::object& x,
              const py::object& g,
@@ -103,7 +107,7 @@ void bind_lbfgs(py::module_& m) {
               step.spare = spare;
               step.n = n;
               float* to = arguments.out<float>("next_g", next_g, {{"n", n}});
-              double* found = arguments.out<double>("sums", sums, {{"", 3 + 6 * rows}});
+              double* found = arguments.out<double>("sums", sums, {{"", lbfgs_arrive_sums(rows)}});
               void* memory = arguments.scratch(scratch, lbfgs_arrive_scratch(rows, n));
               lbfgs_arrive(step, to, found, memory, as_stream(stream));
           });

@@ -6,7 +6,10 @@ namespace pynst {
 namespace {
 
 void bind_gram(py::module_& m) {
-    m.def("gram_scratch", gram_scratch);
+    m.def("gram_scratch", [](const py::object& N, const py::object& M) {
+        const Sizes sizes("gram_scratch");
+        return gram_scratch(sizes.channels("N", N), sizes.pixels("M", M));
+    });
     m.def("gram",
           [](const py::object& F,
              const std::string& products,
@@ -28,7 +31,10 @@ void bind_gram(py::module_& m) {
 }
 
 void bind_terms(py::module_& m) {
-    m.def("content_loss_scratch", content_loss_scratch);
+    m.def("content_loss_scratch", [](const py::object& N, const py::object& M) {
+        const Sizes sizes("content_loss_scratch");
+        return content_loss_scratch(sizes.channels("N", N), sizes.pixels("M", M));
+    });
     m.def("content_loss",
           [](const py::object& F,
              const py::object& P,
@@ -55,7 +61,10 @@ void bind_terms(py::module_& m) {
                   content_loss(p, q, N, M, k, s, factor, to, value, memory, as_stream(stream));
               });
           });
-    m.def("style_loss_scratch", style_loss_scratch);
+    m.def("style_loss_scratch", [](const py::object& N, const py::object& M) {
+        const Sizes sizes("style_loss_scratch");
+        return style_loss_scratch(sizes.channels("N", N), sizes.pixels("M", M));
+    });
     m.def("style_loss",
           [](const py::object& F,
              const py::object& G,
@@ -87,7 +96,12 @@ void bind_terms(py::module_& m) {
                       p, g, a, N, M, k, s, how, factor, to, value, memory, as_stream(stream));
               });
           });
-    m.def("total_variation_scratch", total_variation_scratch);
+    m.def("total_variation_scratch", [](const py::object& H, const py::object& W) {
+        const Sizes sizes("total_variation_scratch");
+        const int h = sizes.pixels("H", H), w = sizes.pixels("W", W);
+        sizes.area(h, w);
+        return total_variation_scratch(h, w);
+    });
     m.def("total_variation",
           [](const py::object& x,
              double k,

@@ -38,19 +38,27 @@ void with_weights(const Arguments& arguments,
 }
 
 void bind_conv3x3(py::module_& m) {
-    m.def("conv3x3_relu_scratch", conv3x3_relu_scratch);
+    m.def("conv3x3_relu_scratch",
+          [](const py::object& C, const py::object& N, const py::object& H, const py::object& W) {
+              const Sizes sizes("conv3x3_relu_scratch");
+              const int h = sizes.pixels("H", H), w = sizes.pixels("W", W);
+              sizes.area(h, w);
+              return conv3x3_relu_scratch(sizes.channels("C", C), sizes.channels("N", N), h, w);
+          });
     m.def("conv3x3_relu",
           [](const py::object& x,
              const py::object& weights,
              const py::object& low,
              const py::object& bias,
-             int C,
-             int N,
+             const py::object& channels_in,
+             const py::object& channels_out,
              const py::object& y,
              const py::object& bits,
              const py::object& scratch,
              uintptr_t stream) {
               const Arguments arguments("conv3x3_relu");
+              const int C = Sizes("conv3x3_relu").channels("C", channels_in);
+              const int N = Sizes("conv3x3_relu").channels("N", channels_out);
               const DeviceArray from = arguments.array("x", x);
               const int H = from.length(0), W = from.length(1), n = padded(N);
               const float* b = arguments.in<float>("bias", bias, {{"", n}});
@@ -70,13 +78,15 @@ void bind_conv3x3(py::module_& m) {
            const py::object& bits,
            const py::object& weights,
            const py::object& low,
-           int C,
-           int N,
+           const py::object& channels_in,
+           const py::object& channels_out,
            const py::object& gradient_scale,
            const py::object& dx,
            const py::object& scratch,
            uintptr_t stream) {
             const Arguments arguments("conv3x3_relu_backward");
+            const int C = Sizes("conv3x3_relu_backward").channels("C", channels_in);
+            const int N = Sizes("conv3x3_relu_backward").channels("N", channels_out);
             const DeviceArray from = arguments.array("dy", dy);
             const int H = from.length(0), W = from.length(1), n = padded(N);
             const uint8_t* mask = arguments.bits(bits, H, W, n);
@@ -97,8 +107,8 @@ void bind_conv3x3_pool(py::module_& m) {
              const py::object& weights,
              const py::object& low,
              const py::object& bias,
-             int C,
-             int N,
+             const py::object& channels_in,
+             const py::object& channels_out,
              const std::string& mode,
              const py::object& y,
              const py::object& bits,
@@ -106,6 +116,8 @@ void bind_conv3x3_pool(py::module_& m) {
              const py::object& scratch,
              uintptr_t stream) {
               const Arguments arguments("conv3x3_relu_pool");
+              const int C = Sizes("conv3x3_relu_pool").channels("C", channels_in);
+              const int N = Sizes("conv3x3_relu_pool").channels("N", channels_out);
               const DeviceArray from = arguments.array("x", x);
               const int H = from.length(0), W = from.length(1), n = padded(N);
               const Pooling pool = pooling(arguments, mode);
@@ -130,13 +142,15 @@ void bind_conv3x3_pool(py::module_& m) {
            const py::object& choices,
            const py::object& weights,
            const py::object& low,
-           int C,
-           int N,
+           const py::object& channels_in,
+           const py::object& channels_out,
            const py::object& gradient_scale,
            const py::object& dx,
            const py::object& scratch,
            uintptr_t stream) {
             const Arguments arguments("conv3x3_relu_pool_backward");
+            const int C = Sizes("conv3x3_relu_pool_backward").channels("C", channels_in);
+            const int N = Sizes("conv3x3_relu_pool_backward").channels("N", channels_out);
             const DeviceArray from = arguments.array("dy", dy),
                               to_array = arguments.array("dx", dx);
             const int H = to_array.length(0), W = to_array.length(1), n = padded(N);
@@ -162,12 +176,13 @@ void bind_image_conv3x3(py::module_& m) {
           [](const py::object& x,
              const py::object& weights,
              const py::object& bias,
-             int N,
+             const py::object& channels,
              const std::string& padding,
              const py::object& y,
              const py::object& bits,
              uintptr_t stream) {
               const Arguments arguments("image_conv3x3_relu");
+              const int N = Sizes("image_conv3x3_relu").channels("N", channels);
               const DeviceArray from = arguments.array("x", x), to_array = arguments.array("y", y);
               const int H = from.length(1), W = from.length(2), n = padded(N);
               const Padding pad = padding_of(arguments, padding);
@@ -185,12 +200,13 @@ void bind_image_conv3x3(py::module_& m) {
           [](const py::object& dy,
              const py::object& bits,
              const py::object& weights,
-             int N,
+             const py::object& channels,
              const std::string& padding,
              const py::object& gradient_scale,
              const py::object& dx,
              uintptr_t stream) {
               const Arguments arguments("image_conv3x3_relu_backward");
+              const int N = Sizes("image_conv3x3_relu_backward").channels("N", channels);
               const DeviceArray from = arguments.array("dy", dy),
                                 to_array = arguments.array("dx", dx);
               const int H = to_array.length(1), W = to_array.length(2), n = padded(N);
@@ -253,7 +269,12 @@ void bind_pool2x2(py::module_& m) {
 // ---- the built-in filters -----------------------------------------------------------------------
 
 void bind_filters(py::module_& m) {
-    m.def("filter7x7_scratch", filter7x7_scratch);
+    m.def("filter7x7_scratch", [](const py::object& K, const py::object& H, const py::object& W) {
+        const Sizes sizes("filter7x7_scratch");
+        const int h = sizes.pixels("H", H), w = sizes.pixels("W", W);
+        sizes.area(h, w);
+        return filter7x7_scratch(sizes.channels("K", K), h, w);
+    });
     m.def("filter7x7",
           [](const py::object& x,
              const py::object& weights,

@@ -10,7 +10,7 @@
 //   order   rows, then columns.
 //   cost    one pass over x and y: 3.9 MB at 512 x 512; the overlap comes from the caches.
 
-#include "common.cuh"
+#include "inner/common.cuh"
 
 namespace pynst {
 namespace {

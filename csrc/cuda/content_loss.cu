@@ -12,9 +12,9 @@
 //   cost    one pass over F and P, reading and writing dF: 16.8 MB of halves for 512 channels of
 //           64 x 64 (3.9 us at 4.3 TB/s).
 
-#include "common.cuh"
-#include "lanes.cuh"
-#include "reduction.cuh"
+#include "inner/common.cuh"
+#include "inner/lanes.cuh"
+#include "inner/reduction.cuh"
 
 namespace pynst {
 namespace {

@@ -11,7 +11,7 @@
 //           the input channels are added in order by a second kernel.
 //   cost    9 C N multiply-adds per pixel; x is read once per 64 or 128 output channels.
 
-#include "conv3x3_run.cuh"
+#include "inner/conv3x3_run.cuh"
 
 namespace pynst {
 

@@ -10,7 +10,7 @@
 //   order   as conv3x3_relu.cu.
 //   cost    9 C N multiply-adds per pixel; dy is read once per 64 or 128 channels of dx.
 
-#include "conv3x3_run.cuh"
+#include "inner/conv3x3_run.cuh"
 
 namespace pynst {
 

@@ -11,7 +11,7 @@
 //           (a + b) + (c + d), rounded once.
 //   cost    9 C N multiply-adds per pixel.
 
-#include "conv3x3_run.cuh"
+#include "inner/conv3x3_run.cuh"
 
 namespace pynst {
 

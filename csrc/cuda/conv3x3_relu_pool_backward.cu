@@ -11,7 +11,7 @@
 //   order   as conv3x3_relu.cu.
 //   cost    9 C N multiply-adds per pixel; the full map of gradients does not exist.
 
-#include "conv3x3_run.cuh"
+#include "inner/conv3x3_run.cuh"
 
 namespace pynst {
 

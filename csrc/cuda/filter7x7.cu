@@ -13,8 +13,8 @@
 //   cost    49 multiply-adds per filter and pixel: 1.7 GFLOP for 67 filters of 512 x 512 (29 us at
 //           60 TFLOP/s), more than writing y takes: 71 MB of halves (17 us at 4.3 TB/s).
 
-#include "lanes.cuh"
-#include "tiles.cuh"
+#include "inner/lanes.cuh"
+#include "inner/tiles.cuh"
 
 namespace pynst {
 namespace {

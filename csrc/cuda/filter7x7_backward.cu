@@ -15,8 +15,8 @@
 //           60 TFLOP/s), more than reading dy takes: 71 MB of halves (17 us at 4.3 TB/s), and 35 MB
 //           of halos from the L2 cache. Filters sorted by plane are read once.
 
-#include "lanes.cuh"
-#include "tiles.cuh"
+#include "inner/lanes.cuh"
+#include "inner/tiles.cuh"
 
 namespace pynst {
 namespace {

@@ -21,7 +21,7 @@
 // scale can be told: 2^-12 at a time reaches any gradient in a few evaluations. Where the limits
 // leave the scale as it is, another evaluation would end the same, so this one has to do.
 
-#include "common.cuh"
+#include "inner/common.cuh"
 
 namespace pynst {
 namespace {

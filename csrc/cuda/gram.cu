@@ -13,7 +13,7 @@
 //   cost    N (N + tile) M / 2 multiply-adds, three times as many for float32 on tensor cores; F is
 //           read once per tile of channels, partial sums of a few megabytes are written and read.
 
-#include "gram_partial.cuh"
+#include "inner/gram_partial.cuh"
 
 namespace pynst {
 namespace {

@@ -18,9 +18,9 @@
 //           bits, reads 3.1 MB (9 us at 4.3 TB/s); 2.7 GFLOP of padded products stay below that.
 //           float: 0.9 GFLOP (15 us at 60 TFLOP/s) against 72 MB (17 us).
 
-#include "lanes.cuh"
-#include "ptx.cuh"
-#include "tiles.cuh"
+#include "inner/lanes.cuh"
+#include "inner/ptx.cuh"
+#include "inner/tiles.cuh"
 
 namespace pynst {
 namespace {

@@ -19,9 +19,9 @@
 //           512 x 512, N = 64, half: reads 33.6 MB of dy and 2.1 MB of bits, writes 3.1 MB (9 us at
 //           4.3 TB/s), 1.4 GFLOP of padded products. float: 1.1 GFLOP (19 us at 60 TFLOP/s).
 
-#include "lanes.cuh"
-#include "ptx.cuh"
-#include "tiles.cuh"
+#include "inner/lanes.cuh"
+#include "inner/ptx.cuh"
+#include "inner/tiles.cuh"
 
 namespace pynst {
 namespace {

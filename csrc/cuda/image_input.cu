@@ -9,7 +9,7 @@
 //   order   c = 0, 1, 2, or p = 0, 1, 2.
 //   cost    24 bytes per pixel each way: 6.3 MB at 512 x 512.
 
-#include "common.cuh"
+#include "inner/common.cuh"
 
 namespace pynst {
 namespace {

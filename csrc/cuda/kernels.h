@@ -1,11 +1,15 @@
 // kernels.h: every launcher of the CUDA core on one page.
 //
-// pynst/backends/base.py says what each op computes; the layout of arrays stands in common.cuh. All
-// pointers are device memory, T is float (precision "accurate") or half ("fast"). Sizes are in
-// pixels and true channels: C into, N out of a layer, H x W of its input. Nothing here allocates,
-// synchronises or prints; a failed launch throws CudaError with the op's name. `bits`, `choices`,
-// `s` and `scale` may be null where base.py allows None; scratch is as large as the function beside
-// says, 256-byte aligned.
+// pynst/backends/base.py says what each op computes; the layout of arrays stands in inner/common.cuh.
+// All pointers are device memory, T is float (precision "accurate") or half ("fast"). Sizes are in
+// pixels and true channels: C go into a layer and N come out, H x W are the pixels of its input.
+// Nothing here allocates, synchronises or prints; a failed launch throws CudaError with the op's
+// name. `bits`, `choices`, `s` and `scale` may be null where base.py allows None. Scratch is aligned
+// to kScratchAlignment bytes and has the size that the function beside the op returns.
+//
+// The times under "cost" in the headers of the kernels are estimates for an H200: bytes divided by
+// 4.3 TB/s, or float32 operations by 60 TFLOP/s. None of them is a measurement: so far the kernels
+// have run on the stand-in for CUDA only (tests/cuda_on_cpu).
 
 #pragma once
 
@@ -14,16 +18,22 @@
 #include <stdexcept>
 #include <string>
 
-#include "platform.cuh"
+#include "inner/platform.cuh"
 
 namespace pynst {
 
 enum class Padding { zero, replicate };
 enum class Pooling { average, max };
-enum class Products { simt, tensor };  // float32 products: as such, or from halves (see split.cuh)
+
+// How float32 matrix products are computed: in plain float32, or from halves (inner/split.cuh).
+enum class Products { simt, tensor };
+
+constexpr int kLanes = 8;               // channels that features are read and written in
+constexpr int kScratchAlignment = 256;  // bytes
+constexpr float kSplitScale = 2048.0f;  // a float32 v is high + low / kSplitScale (inner/split.cuh)
 
 __host__ __device__ constexpr int padded(int channels) {
-    return (channels + 7) / 8 * 8;
+    return (channels + kLanes - 1) / kLanes * kLanes;
 }
 
 struct CudaError : std::runtime_error {
@@ -37,20 +47,20 @@ inline void check(cudaError_t status, const char* op) {
 }
 #define CHECK_LAUNCH(op) ::pynst::check(cudaGetLastError(), op)
 
-// Gradients of features are kept times a power of two, so that halves neither overflow nor vanish.
-// Lives in device memory; a null pointer means the factor one.
+// Feature gradients are stored multiplied by a power of two, the loss scale, so that halves neither
+// overflow nor underflow. The structure lies in device memory; a null pointer means a scale of one.
 struct GradientScale {
-    float scale;        // the factor of this evaluation
-    unsigned largest;   // bits of the largest scaled magnitude met, as float32
-    float next;         // the factor for the next evaluation
-    unsigned accepted;  // 1 where this evaluation lost nothing, 0 where it must be run again
+    float scale;        // the loss scale of this evaluation
+    unsigned largest;   // bits, as float32, of the largest scaled magnitude so far
+    float next;         // the loss scale of the next evaluation
+    unsigned accepted;  // 1: this evaluation lost nothing; 0: it must be run again
 };
 void gradient_scale_begin(GradientScale* scale, cudaStream_t);
 void gradient_scale_end(GradientScale* scale, cudaStream_t);
 
-// Weights (9, padded(N), padded(C)): tap, output, input. For the way back (9, padded(C), padded(N)),
-// taps turned by 180 degrees, so that both ways share a kernel. A float32 weight as two halves is
-// high + low / 2048.
+// Weights are (9, padded(N), padded(C)): tap, output, input. The backward ops take them as (9,
+// padded(C), padded(N)) with the taps turned by 180 degrees, so that both directions share a kernel.
+// SplitWeights hold each float32 weight as two halves, high + low / kSplitScale.
 struct SplitWeights {
     const half* high;
     const half* low;
@@ -132,11 +142,19 @@ void image_input(const float* image, InputAxes axes, int H, int W, float* x, cud
 void image_input_backward(const float* dx, InputAxes axes, int H, int W, float* gradient,
                           cudaStream_t);
 
-// ---- L-BFGS (pynst/vectors.py): vectors of n values; pairs (2 rows, n), s in row i, y in rows + i --
+// ---- L-BFGS (pynst/optimizers/device_vectors.py): vectors of n values ----------------------------
 
+// The pairs are (2 rows, n): s in row i, y in row rows + i. One row is spare, so that with 11 rows
+// L-BFGS keeps 10 pairs.
 constexpr int kMostPairRows = 11;
+
+// Scalar products that lbfgs_arrive computes: three without the pairs, and three with each vector.
+constexpr int lbfgs_arrive_sums(int rows) {
+    return 3 + 3 * 2 * rows;
+}
+
 struct PairCoefficients {
-    int count;                      // of the rows that take part
+    int count;                      // how many rows take part
     int row[2 * kMostPairRows];
     double factor[2 * kMostPairRows];
     double factor_of_g;
@@ -146,18 +164,18 @@ void lbfgs_direction(const float* pairs, PairCoefficients c, const float* g, siz
 void lbfgs_step(const float* x, const float* d, double t, size_t n, float* next, float* seen,
                 cudaStream_t);
 struct Arrival {
-    const float* x;         // where the step began, and the gradient there
-    const float* g;
-    const float* d;         // its direction
-    const float* next;      // where it ends
-    const float* gradient;  // of the loss at next, clipped to [0, 1]
-    double pull;            // k of the penalty k (next - clipped)^2
+    const float* x;         // where the step began
+    const float* g;         // the gradient there
+    const float* d;         // the direction of the step
+    const float* next;      // where the step ends
+    const float* gradient;  // the loss's gradient at next, clipped to [0, 1]
+    double pull;            // the factor k of the penalty k (next - clipped)^2
     float* pairs;
     int rows;
-    int spare;              // the row of pairs that the step is written to
+    int spare;              // the row of the pairs that this step is written to
     size_t n;
 };
-// sums: 3 + 6 rows values; see lbfgs_arrive.cu
+// sums: lbfgs_arrive_sums(rows) values, in the order that lbfgs_arrive.cu tells
 void lbfgs_arrive(const Arrival& step, float* next_g, double* sums, void* scratch, cudaStream_t);
 size_t lbfgs_arrive_scratch(int rows, size_t n);
 

@@ -17,8 +17,8 @@
 //           25 conversions and 66 multiply-adds of float64 per value: on devices with few of these
 //           units they take longer than the memory, and still far less than the network.
 
-#include "common.cuh"
-#include "reduction.cuh"
+#include "inner/common.cuh"
+#include "inner/reduction.cuh"
 
 namespace pynst {
 namespace {
@@ -28,7 +28,8 @@ constexpr int kThreads = 32 * kWarps;
 constexpr int kTile = 2 * kThreads;
 constexpr int kMostBlocks = 384;  // three on each of 128 or more multiprocessors
 constexpr int kOwn = 3;           // sums without the pairs: b.b, g'.d, g'.g'
-constexpr int kOthers = 3;        // what the pairs are multiplied with: g', s, y
+constexpr int kOthers = 3;        // vectors that the pairs are multiplied with: g', s, y
+static_assert(lbfgs_arrive_sums(1) == kOwn + kOthers * 2, "kernels.h tells how many sums there are");
 constexpr int kSumThreads = 128;
 
 size_t blocks_for(size_t n) {
@@ -145,14 +146,11 @@ __global__ void lbfgs_sums_kernel(const double* __restrict__ partials,
     }
 }
 
-int sums_of(int rows) {
-    return kOwn + kOthers * 2 * rows;
-}
 
 }  // namespace
 
 size_t lbfgs_arrive_scratch(int rows, size_t n) {
-    return sums_of(rows) * blocks_for(n) * sizeof(double);
+    return lbfgs_arrive_sums(rows) * blocks_for(n) * sizeof(double);
 }
 
 void lbfgs_arrive(
@@ -162,7 +160,7 @@ void lbfgs_arrive(
     LAUNCH(lbfgs_arrive_kernel, (blocks), (kThreads), 0, stream, step, next_g, partials);
     CHECK_LAUNCH("lbfgs_arrive");
     LAUNCH(lbfgs_sums_kernel,
-           (sums_of(step.rows)),
+           (lbfgs_arrive_sums(step.rows)),
            (kSumThreads),
            0,
            stream,

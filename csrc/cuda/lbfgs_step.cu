@@ -9,7 +9,7 @@
 //   order   in the order of the list c, then g; in float64, since the terms nearly cancel.
 //   cost    one pass over the rows: 66 MB for 20 rows at 512 x 512 (15 us at 4.3 TB/s); 13 MB a step.
 
-#include "common.cuh"
+#include "inner/common.cuh"
 
 namespace pynst {
 namespace {

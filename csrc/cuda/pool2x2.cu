@@ -12,8 +12,8 @@
 //   cost    one pass over x and y: 42 MB of halves for 64 channels of 512 x 512 (10 us at 4.3 TB/s),
 //           and 2 MB of choices.
 
-#include "common.cuh"
-#include "lanes.cuh"
+#include "inner/common.cuh"
+#include "inner/lanes.cuh"
 
 namespace pynst {
 namespace {

@@ -15,8 +15,8 @@
 //           each element of F D is one float32 chain in the order of the channels.
 //   cost    N^2 M multiply-adds, F read, dF read and written: bound by memory up to 128 channels.
 
-#include "product_channels.cuh"
-#include "style_operand.cuh"
+#include "inner/product_channels.cuh"
+#include "inner/style_operand.cuh"
 
 namespace pynst {
 namespace {

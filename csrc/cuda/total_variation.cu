@@ -14,8 +14,8 @@
 //   order   the gradient in float32 in the order of the squares; the loss in float64 in a fixed tree.
 //   cost    one pass over x, reading and writing dx: 9.4 MB at 512 x 512 (2.2 us at 4.3 TB/s).
 
-#include "common.cuh"
-#include "reduction.cuh"
+#include "inner/common.cuh"
+#include "inner/reduction.cuh"
 
 namespace pynst {
 namespace {

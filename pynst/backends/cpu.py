@@ -21,7 +21,7 @@ from pynst.machine import default_threads
 
 __all__ = ["CpuBackend"]
 
-LANES = 16
+LANES = 16  # asserted to be the core's by tests/test_cpu_core.py
 _ALIGNMENT = 64
 
 _DTYPES: dict[Kind, type] = {

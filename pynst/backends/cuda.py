@@ -26,7 +26,7 @@ from pynst.errors import BackendError
 __all__ = ["CudaBackend"]
 
 _EIGHT = 8
-_SPLIT = np.float32(2048)  # csrc/cuda/split.cuh
+_SPLIT = np.float32(2048)  # csrc/cuda/inner/split.cuh
 
 Products = Literal["tensor", "simt"]
 

@@ -1,4 +1,4 @@
-// barrier.cpp: where the threads of a block, or the lanes of a warp, wait for each other.
+// barrier.cpp: how the threads of a block, or the lanes of a warp, wait for each other.
 
 #include <cstring>
 
@@ -32,10 +32,6 @@ void open(Barrier& barrier) {
         wake(w, barrier.lanes[w]);
         barrier.lanes[w] = 0;
     }
-}
-
-unsigned wanted(const Barrier& barrier) {
-    return barrier.needed == 0 ? block.live : barrier.needed;
 }
 
 // ---- meetings ------------------------------------------------------------------------------------
@@ -99,8 +95,8 @@ void hold(Meeting& meeting, unsigned warp, unsigned waiting) {
 
 }  // namespace
 
-int barrier(int name, unsigned threads, Vote vote, bool predicate, Site site, const char* called) {
-    Barrier& barrier = block.barriers[name];
+int barrier(Vote vote, bool predicate, Site site, const char* called) {
+    Barrier& barrier = block.barrier;
     const unsigned generation = barrier.generation;
     if (barrier.arrived != 0 && !same_line(barrier.site, site)) {
         fail_at(site,
@@ -111,12 +107,11 @@ int barrier(int name, unsigned threads, Vote vote, bool predicate, Site site, co
     }
     barrier.site = site;
     barrier.vote = vote;
-    barrier.needed = threads;
     barrier.votes += predicate ? 1 : 0;
     if (kFindRaces) {
-        release(barrier_token(name, generation));
+        release(barrier_token(generation));
     }
-    if (++barrier.arrived == wanted(barrier)) {
+    if (++barrier.arrived == block.live) {
         open(barrier);
         maybe_yield();
     } else {
@@ -124,7 +119,7 @@ int barrier(int name, unsigned threads, Vote vote, bool predicate, Site site, co
         wait_in(called, site);
     }
     if (kFindRaces) {
-        acquire(barrier_token(name, generation));
+        acquire(barrier_token(generation));
     }
     return barrier.result[generation % 2];
 }
@@ -172,11 +167,9 @@ void exit_warp(unsigned w, unsigned lane) {
     }
 }
 
-void exit_barriers() {
-    for (Barrier& barrier : block.barriers) {
-        if (barrier.arrived != 0 && barrier.needed == 0 && barrier.arrived == wanted(barrier)) {
-            open(barrier);
-        }
+void exit_barrier() {
+    if (block.barrier.arrived != 0 && block.barrier.arrived == block.live) {
+        open(block.barrier);
     }
 }
 

@@ -53,8 +53,7 @@ class BuildError(RuntimeError):
 
 def module_sources() -> list[Path]:
     """Every kernel, and the bindings."""
-    kernels = (path for path in CUDA.glob("*.cu") if not path.name.endswith("_sm90a.cu"))
-    return [*sorted(kernels), *sorted(CUDA.glob("bindings*.cpp"))]
+    return [*sorted(CUDA.glob("*.cu")), *sorted(CUDA.glob("bindings*.cpp"))]
 
 
 def load(sanitize: Sanitizer | None = None) -> ModuleType:

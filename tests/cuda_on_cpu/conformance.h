@@ -2,8 +2,8 @@
 
 #pragma once
 
+#include "inner/ptx.cuh"
 #include "kernels.h"
-#include "ptx.cuh"
 
 // conformance.py calls these by name, with pointers to device memory.
 #define EXPORT extern "C" __attribute__((visibility("default")))

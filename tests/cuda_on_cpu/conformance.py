@@ -1,10 +1,9 @@
-"""Checks the kernels of conformance.cu and conformance_sm90a.cu against plain arithmetic.
+"""Checks the kernels of conformance.cu against plain arithmetic.
 
-    python tests/cuda_on_cpu/conformance.py                      # g++ and the stand-in for CUDA
-    python tests/cuda_on_cpu/conformance.py --nvcc nvcc --arch 90a      # on a GPU
+    python tests/cuda_on_cpu/conformance.py                         # g++ and the stand-in for CUDA
+    python tests/cuda_on_cpu/conformance.py --nvcc nvcc --arch 90   # on a GPU
 
-Needs NumPy and the compiler, nothing else. Architectures other than 90a go without the wrappers for
-Hopper.
+Needs NumPy and the compiler, nothing else.
 """
 
 # ruff: noqa: T201 (a program: it prints)
@@ -35,9 +34,6 @@ class Library:
         self._library.device_name.restype = ctypes.c_char_p
         self.name = self._library.device_name().decode()
         self.capability = self._library.device_capability()
-
-    def __contains__(self, function: str) -> bool:
-        return hasattr(self._library, function)
 
     def call(self, function: str, *arguments: Any) -> None:
         """Calls a launcher; all arrays hold afterwards what the device's copies hold."""
@@ -203,85 +199,27 @@ def arithmetic(library: Library, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(found, np.array(wanted, np.float32))
 
 
-# ---- ptx_sm90a.cuh -------------------------------------------------------------------------------
-
-
-def swizzled(rows: np.ndarray) -> np.ndarray:
-    """Rows of 64 values as a bulk copy stores them: chunk c of row r at place c ^ (r % 8)."""
-    chunks = rows.reshape(-1, 8, 8)
-    r, c = np.indices(chunks.shape[:2])
-    stored = np.empty_like(chunks)
-    stored[r, c ^ (r % 8)] = chunks
-    return stored.reshape(rows.shape)
-
-
-def tma_load(library: Library, rng: np.random.Generator) -> None:
-    sizes, box = (72, 5, 3), (64, 4, 2)  # x, y, z
-    array = rng.integers(1, 2**16, sizes[::-1]).astype(np.uint16)
-    for at in ((0, 0, 0), (8, -1, 1), (-16, 3, -1), (64, -3, 2)):
-        tile = np.full((box[2], box[1], 64), 9, np.uint16)
-        library.call("bulk_copy", array, *(three(v) for v in (sizes, box, at)), tile)
-        padded = np.pad(array, 128)
-        x, y, z = (v + 128 for v in at)
-        wanted = padded[z : z + box[2], y : y + box[1], x : x + 64]
-        np.testing.assert_array_equal(tile.reshape(-1, 64), swizzled(wanted.reshape(-1, 64)))
-
-
-def three(values: tuple[int, int, int]) -> ctypes.Array[ctypes.c_int]:
-    """Three numbers that stay on the host."""
-    return (ctypes.c_int * 3)(*values)
-
-
-def wgmma_m64k16(library: Library, rng: np.random.Generator) -> None:
-    for N in (64, 128, 256):
-        a, b = halves(rng, 64, 64), halves(rng, N, 64)
-        d = rng.standard_normal((64, N)).astype(np.float32)
-        wanted = d + a.astype(np.float64) @ b.astype(np.float64).T
-        library.call(f"warpgroup_{N}", a, b, d)
-        nearly(d, wanted)
-
-
-def mbarrier(library: Library, rng: np.random.Generator) -> None:
-    values = rng.integers(-1000, 1000, 128).astype(np.int32)
-    found = np.zeros_like(values)
-    library.call("mbarrier", values, found)
-    np.testing.assert_array_equal(found, 2 * np.roll(values, -2))
-
-
-def product_by_warpgroups(library: Library, rng: np.random.Generator) -> None:
-    for M, N, K in ((128, 64, 64), (131, 70, 408), (1, 1, 8)):
-        A, B = halves(rng, M, K), halves(rng, N, K)
-        C = np.full((M, N), np.nan, np.float32)
-        library.call("product_by_warpgroups", A, B, M, N, K, C)
-        nearly(C, A.astype(np.float64) @ B.astype(np.float64).T)
-
-
-PORTABLE: list[Check] = [
+CHECKS: list[Check] = [
     mma_m16n8k16, ldmatrix_x4, cp_async_16, shuffles, votes, conversions, atomics, arithmetic,
 ]  # fmt: skip
-HOPPER: list[Check] = [tma_load, wgmma_m64k16, mbarrier, product_by_warpgroups]
 
 
 def build_for_cpu(sanitize: build.Sanitizer | None = None) -> Path:
-    sources = [HERE / "conformance.cu", HERE / "conformance_sm90a.cu"]
-    return build.build("conformance.so", sources, sanitize, shared=True)
+    return build.build("conformance.so", [HERE / "conformance.cu"], sanitize, shared=True)
 
 
 def build_for_gpu(nvcc: str, architecture: str, folder: Path) -> Path:
-    sources = [HERE / "conformance.cu"]
-    if architecture == "90a":
-        sources.append(HERE / "conformance_sm90a.cu")
     target = folder / "conformance.so"
     command = [nvcc, "-std=c++17", "-O2", "-shared", "-Xcompiler", "-fPIC", f"-I{build.CUDA}"]
     command += ["-gencode", f"arch=compute_{architecture},code=sm_{architecture}"]
-    subprocess.run([*command, *map(str, sources), "-o", str(target)], check=True)
+    subprocess.run([*command, str(HERE / "conformance.cu"), "-o", str(target)], check=True)
     return target
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Checks wrappers of GPU instructions.")
     parser.add_argument("--nvcc", help="compile for a GPU with this compiler")
-    parser.add_argument("--arch", default="90a", help="its architecture: 75, 80, ..., 90a")
+    parser.add_argument("--arch", default="90", help="its architecture: 75, 80, 86, ...")
     arguments = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -289,15 +227,14 @@ def main() -> int:
             library = Library(build_for_gpu(arguments.nvcc, arguments.arch, Path(folder)))
         else:
             library = Library(build_for_cpu())
-        checks = PORTABLE + (HOPPER if "bulk_copy" in library else [])
-        for check in checks:
+        for check in CHECKS:
             try:
                 check(library, np.random.default_rng(0))
                 print(f"ok      {check.__name__}")
             except AssertionError as error:
                 failed += 1
                 print(f"FAILED  {check.__name__}\n{error}")
-    print(f"{library.name}: {len(checks) - failed} of {len(checks)} wrappers conform")
+    print(f"{library.name}: {len(CHECKS) - failed} of {len(CHECKS)} wrappers conform")
     return 1 if failed else 0
 
 

@@ -13,19 +13,19 @@
 
 inline void __syncthreads(CUDA_ON_CPU_SITE) {
     using namespace cuda_on_cpu;
-    barrier(0, 0, Vote::none, false, CUDA_ON_CPU_HERE, "__syncthreads");
+    barrier(Vote::none, false, CUDA_ON_CPU_HERE, "__syncthreads");
 }
 inline int __syncthreads_or(int predicate, CUDA_ON_CPU_SITE) {
     using namespace cuda_on_cpu;
-    return barrier(0, 0, Vote::any, predicate != 0, CUDA_ON_CPU_HERE, "__syncthreads_or");
+    return barrier(Vote::any, predicate != 0, CUDA_ON_CPU_HERE, "__syncthreads_or");
 }
 inline int __syncthreads_and(int predicate, CUDA_ON_CPU_SITE) {
     using namespace cuda_on_cpu;
-    return barrier(0, 0, Vote::all, predicate != 0, CUDA_ON_CPU_HERE, "__syncthreads_and");
+    return barrier(Vote::all, predicate != 0, CUDA_ON_CPU_HERE, "__syncthreads_and");
 }
 inline int __syncthreads_count(int predicate, CUDA_ON_CPU_SITE) {
     using namespace cuda_on_cpu;
-    return barrier(0, 0, Vote::count, predicate != 0, CUDA_ON_CPU_HERE, "__syncthreads_count");
+    return barrier(Vote::count, predicate != 0, CUDA_ON_CPU_HERE, "__syncthreads_count");
 }
 
 // ---- collectives of a warp -----------------------------------------------------------------------

@@ -56,8 +56,9 @@ extern Grid grid;           // of the running launch
 // ---- waiting -------------------------------------------------------------------------------------
 
 enum class Vote { none, any, all, count };
-// Named barrier 0 is __syncthreads; 0 threads: as many as have not exited. Returns the vote.
-int barrier(int name, unsigned threads, Vote vote, bool predicate, Site site, const char* called);
+// Waits for every thread of the block that has not exited. Returns the outcome of the vote on
+// `predicate`; `called` is the name of CUDA's function, for messages.
+int barrier(Vote vote, bool predicate, Site site, const char* called);
 
 // What the lanes of a warp do together. `combine` runs once, when all are there, with the payloads
 // of the lanes in the mask.

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "planted.cuh"
-#include "warpgroup_product.cuh"
 
 namespace pynst {
 namespace {
@@ -142,41 +141,6 @@ bool run_copies(const std::string& name, bool planted) {
     return y == x;
 }
 
-template <int Planted>
-bool run_product() {
-    constexpr int M = 130, N = 66, K = 512;
-    const auto element = [](int i) { return static_cast<float>(i * 37 % 11 - 5); };
-    std::vector<float4> memory((M + N) * K / 8);
-    half* const A = reinterpret_cast<half*>(memory.data());
-    half* const B = A + M * K;
-    for (int i = 0; i < (M + N) * K; ++i) {
-        A[i] = __float2half(element(i));
-    }
-    Floats C(M * N);
-    warpgroup_product<Planted>(A, B, M, N, K, C, nullptr);
-    return C.are([=](int i) {  // whole numbers, exact in float32
-        float sum = 0.0f;
-        for (int k = 0; k < K; ++k) {
-            sum += element(i / N * K + k) * element((M + i % N) * K + k);
-        }
-        return sum;
-    });
-}
-
-bool run_hopper(const std::string& name, bool planted) {
-    if (name == "mbarrier_deadlock") {
-        Floats y(64);
-        LAUNCH(wait_for_arrivals, (1), (64), 0, nullptr, y, planted);
-        return y.are([](int) { return 1; });
-    }
-    if (!planted) {
-        return run_product<kNoneInProduct>();
-    }
-    return name == "fetch_without_waiting"      ? run_product<kFetchWithoutWaiting>()
-           : name == "multiply_without_waiting" ? run_product<kMultiplyWithoutWaiting>()
-                                                : run_product<kReleaseTooEarly>();
-}
-
 struct Group {
     std::vector<std::string> names;
     bool (*run)(const std::string& name, bool planted);
@@ -194,11 +158,6 @@ const Group kGroups[] = {
      run_warps},
     {{"no_atomic_between_blocks", "too_much_shared"}, run_blocks},
     {{"wait_for_wrong_copy", "copy_without_barrier", "misaligned_copy"}, run_copies},
-    {{"mbarrier_deadlock",
-      "fetch_without_waiting",
-      "multiply_without_waiting",
-      "release_too_early"},
-     run_hopper},
 };
 
 }  // namespace

@@ -4,9 +4,8 @@
 
 #pragma once
 
+#include "inner/ptx.cuh"
 #include "kernels.h"
-#include "ptx.cuh"
-#include "ptx_sm90a.cuh"
 
 namespace pynst {
 namespace {
@@ -212,19 +211,6 @@ __global__ void copy_for_others(const float4* x, float4* y, bool no_barrier, boo
         __syncthreads();
     }
     y[63 - t] = slots[63 - t];  // SEEN: copy_without_barrier
-}
-
-// ---- mbarriers -----------------------------------------------------------------------------------
-
-__global__ void wait_for_arrivals(float* y, bool planted) {
-    SHARED(uint64_t, barrier, 1);
-    if (threadIdx.x == 0) {
-        mbarrier_init(barrier, planted ? 65 : 64);
-    }
-    __syncthreads();
-    mbarrier_arrive(barrier);
-    mbarrier_wait(barrier, 0);  // SEEN: mbarrier_deadlock
-    y[threadIdx.x] = 1.0f;
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// ptx_on_cpu.h: a twin of every wrapper of csrc/cuda/ptx.cuh, which tells what each one does.
+// ptx_on_cpu.h: a twin of every wrapper of csrc/cuda/inner/ptx.cuh, which tells what each one does.
 
 #pragma once
 
@@ -41,9 +41,6 @@ inline void mma_m16n8k16(float (&d)[4],
     cuda_on_cpu::Product product{a, b, d};
     cuda_on_cpu::meet(cuda_on_cpu::kProduct, ~0u, &product, CUDA_ON_CPU_HERE);
 }
-
-// The offset in dynamic shared memory; TMA and wgmma take no other.
-CUDA_ON_CPU_LOCAL std::uint32_t shared_address(const void* p);
 
 __forceinline__ void ldmatrix_x4(std::uint32_t (&r)[4], const void* row, CUDA_ON_CPU_SITE) {
     cuda_on_cpu::need_shared("ldmatrix", row, 16, 16, CUDA_ON_CPU_HERE);

@@ -38,36 +38,13 @@ unsigned pick_bit(unsigned bits) {
     }
 }
 
-void run_task(std::size_t index) {
-    const Task task = std::move(block.tasks[index]);
-    block.tasks.erase(block.tasks.begin() + static_cast<std::ptrdiff_t>(index));
-    task();
-}
-
-// In order, the hardware's work lands as late as it can; in reverse, at once.
-void maybe_run_tasks() {
-    if (order == Order::backward) {
-        while (!block.tasks.empty()) {
-            run_task(0);
-        }
-    } else if (order == Order::random && !block.tasks.empty() && random_below(16) == 0) {
-        run_task(random_below(static_cast<unsigned>(block.tasks.size())));
-    }
-}
-
 // Takes a ready thread out. Null where all have exited.
 Thread* next_thread() {
-    if (!block.tasks.empty()) {
-        maybe_run_tasks();
+    if (block.live == 0) {
+        return nullptr;
     }
-    while (block.ready_warps == 0) {
-        if (!block.tasks.empty()) {
-            run_task(0);
-        } else if (block.live == 0) {
-            return nullptr;
-        } else {
-            fail_deadlocked();
-        }
+    if (block.ready_warps == 0) {
+        fail_deadlocked();
     }
     // A warp goes on as long as it can: its stacks are in the cache.
     const unsigned mine = current == nullptr ? 0 : current->place.number / kLanes;
@@ -91,7 +68,7 @@ void exit_thread() {
     thread.state = State::exited;
     --block.live;
     exit_warp(thread.place.number / kLanes, thread.place.lane);
-    exit_barriers();
+    exit_barrier();
     release(&block);  // the host waits for all threads; other blocks do not
 }
 
@@ -156,10 +133,9 @@ void begin_block(uint3 index) {
     grid.block = index;
     ++block.serial;
     block.live = block.count;
-    block.tasks.clear();
     block.ready_warps = 0;
     std::fill(std::begin(block.warps), std::end(block.warps), Warp{});
-    std::fill(std::begin(block.barriers), std::end(block.barriers), Barrier{});
+    block.barrier = {};
     for (unsigned i = 0; i < block.count; ++i) {
         Thread& thread = block.threads[i];
         thread.place = {{i % size.x, i / size.x % size.y, i / (size.x * size.y)}, i, i % kLanes};
@@ -173,8 +149,6 @@ void begin_block(uint3 index) {
         block.ready_warps |= 1u << w;
     }
     begin_block_shared(launched->dynamic_bytes);
-    begin_block_mbarriers();
-    begin_block_products();
     if (kFindRaces) {
         block.tokens = static_cast<char*>(std::malloc(kMostThreads * sizeof(void*)));
         adopt_host(host);
@@ -269,12 +243,12 @@ void maybe_yield() {
     }
 }
 
-void* barrier_token(int name, unsigned generation) {
-    return block.tokens + 8 * (2 * name + generation % 2);
+void* barrier_token(unsigned generation) {
+    return block.tokens + 8 * (generation % 2);
 }
 
 void* meeting_token(unsigned warp, int slot, unsigned generation) {
-    return block.tokens + 8 * (2 * kBarriers + 2 * (4 * warp + slot) + generation % 2);
+    return block.tokens + 8 * (2 + 2 * (4 * warp + slot) + generation % 2);
 }
 
 void run(const Launch& launch) {

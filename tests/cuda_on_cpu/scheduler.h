@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "fiber.h"
@@ -12,7 +11,6 @@
 namespace cuda_on_cpu CUDA_ON_CPU_LOCAL {
 
 constexpr unsigned kMostThreads = 1024, kLanes = 32, kMostWarps = kMostThreads / kLanes;
-constexpr int kBarriers = 24;  // 16 as on the device, and one for each warpgroup
 
 enum class State : std::uint8_t { fresh, ready, running, waiting, exited };
 enum class Order { forward, backward, random };
@@ -48,25 +46,21 @@ struct Warp {
     Meeting meetings[4];             // as many disjoint or nested masks as are under way at a time
 };
 
+// Where all threads of a block that have not exited wait for each other.
 struct Barrier {
     unsigned arrived = 0, generation = 0, votes = 0;
-    int result[2] = {};  // of even and odd generations
+    int result[2] = {};  // the votes' outcome in even and in odd generations
     Site site{};
     Vote vote = Vote::none;
-    unsigned needed = 0;
     unsigned lanes[kMostWarps] = {};  // who waits
 };
-
-// Work of the hardware beside the threads: bulk copies.
-using Task = std::function<void()>;
 
 struct Block {
     unsigned count = 0, live = 0;
     std::vector<Thread> threads;
     Warp warps[kMostWarps];
     unsigned ready_warps = 0;
-    Barrier barriers[kBarriers];
-    std::vector<Task> tasks;
+    Barrier barrier;
     unsigned long long serial = 0;  // of all blocks ever run
     char* tokens = nullptr;         // addresses for ThreadSanitizer to tell meetings apart
 };
@@ -85,13 +79,13 @@ void wait_in(const char* called, Site site);
 // Lets others run first, in an order by chance.
 void maybe_yield();
 void wake(unsigned warp, unsigned lanes);
-// A token for a warp's meeting or a block's barrier; even and odd generations have their own.
-void* barrier_token(int name, unsigned generation);
+// A token for a warp's meeting or the block's barrier; even and odd generations have their own.
+void* barrier_token(unsigned generation);
 void* meeting_token(unsigned warp, int slot, unsigned generation);
 
-// Meetings and barriers that waited only for a thread that has exited.
+// Lets a meeting or the barrier go on if it waited only for a thread that has exited.
 void exit_warp(unsigned warp, unsigned lane);
-void exit_barriers();
+void exit_barrier();
 
 // ---- shared memory (shared.cpp), cp.async --------------------------------------------------------
 
@@ -103,9 +97,5 @@ void land_copies(Thread& thread);  // all of them
 // Turns a fault during a launch into a message (faults.cpp).
 void begin_faults();
 void end_faults();
-
-// What Hopper's instructions keep of a block.
-void begin_block_mbarriers();
-void begin_block_products();
 
 }  // namespace cuda_on_cpu CUDA_ON_CPU_LOCAL

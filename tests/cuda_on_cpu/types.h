@@ -1,7 +1,7 @@
-// types.h: CUDA's vector types and 16-bit floats for g++.
+// types.h: CUDA's vector types and half floats for g++.
 //
-// `half` and `__nv_bfloat16` convert only by the functions that CUDA names, and have no arithmetic:
-// whatever compiles here compiles with nvcc.
+// `half` is converted only by the functions that CUDA names, and has no arithmetic, so that whatever
+// compiles here compiles with nvcc too.
 
 #pragma once
 
@@ -16,7 +16,6 @@
 #define __noinline__ __attribute__((noinline))
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
-#define __grid_constant__
 #define __align__(n) alignas(n)
 
 struct uint3 {
@@ -173,28 +172,4 @@ inline float __low2float(half2 pair) {
 }
 inline float __high2float(half2 pair) {
     return __half2float(pair.y);
-}
-
-// ---- bfloat16 ------------------------------------------------------------------------------------
-
-struct __nv_bfloat16 {
-    unsigned short bits;
-};
-struct alignas(4) __nv_bfloat162 {
-    __nv_bfloat16 x, y;
-};
-
-inline float __bfloat162float(__nv_bfloat16 value) {
-    return __uint_as_float(static_cast<unsigned>(value.bits) << 16);
-}
-// To nearest, ties to even; a NaN stays one.
-inline __nv_bfloat16 __float2bfloat16(float value) {
-    const unsigned bits = __float_as_uint(value);
-    if (value != value) {
-        return {0x7fff};
-    }
-    return {static_cast<unsigned short>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
-}
-inline __nv_bfloat16 __float2bfloat16_rn(float value) {
-    return __float2bfloat16(value);
 }

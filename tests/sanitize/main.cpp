@@ -17,8 +17,8 @@
 namespace {
 
 using naive::Edge;
-using pynst::Border;
 using pynst::ConvShape;
+using pynst::Padding;
 using pynst::Pooling;
 using pynst::Threads;
 
@@ -97,8 +97,8 @@ void check_conv3x3(Threads& threads, ConvShape s) {
         threads, s, blocked(dy).data(), gates.data(), packed.data(), dx.data(), scratch.data());
     close(dx, naive::correlate_transposed(naive::gated(dy, wanted), weights, C, 3, Edge::zero));
 
-    for (const Pooling mode : {Pooling::average, Pooling::maximum}) {
-        const bool maximum = mode == Pooling::maximum;
+    for (const Pooling mode : {Pooling::average, Pooling::max}) {
+        const bool maximum = mode == Pooling::max;
         std::vector<uint8_t> chosen;
         const Maps pooled = naive::pooled(wanted, maximum, chosen);
         const Choices choices = choices_of(pooled, chosen);
@@ -139,8 +139,8 @@ void check_image_conv3x3(Threads& threads, ConvShape s) {
     const Maps x = random_maps(3, H, W), dy = random_maps(N, H, W);
     const Floats b = floats(padded(bias, blocks));
     Scratch scratch(pynst::image_conv3x3_relu_scratch(threads, s));
-    for (const Border border : {Border::zero, Border::replicate}) {
-        const Edge edge = border == Border::zero ? Edge::zero : Edge::replicate;
+    for (const Padding padding : {Padding::zero, Padding::replicate}) {
+        const Edge edge = padding == Padding::zero ? Edge::zero : Edge::replicate;
         const Maps wanted = naive::rectified(naive::correlate(x, weights, bias, 3, edge));
         Floats y = empty_features(N, H, W), dx(x.v.size(), 1e30f);
         Bits bits(static_cast<size_t>(blocks) * H * W);
@@ -149,7 +149,7 @@ void check_image_conv3x3(Threads& threads, ConvShape s) {
                                   floats(x.v).data(),
                                   packed.data(),
                                   b.data(),
-                                  border,
+                                  padding,
                                   y.data(),
                                   bits.data(),
                                   scratch.data());
@@ -159,7 +159,7 @@ void check_image_conv3x3(Threads& threads, ConvShape s) {
                                            blocked(dy).data(),
                                            bits_of(wanted).data(),
                                            packed.data(),
-                                           border,
+                                           padding,
                                            dx.data(),
                                            scratch.data());
         close_planes(dx,
@@ -220,8 +220,8 @@ void check_pool2x2(Threads& threads, int C, int H, int W) {
         v = std::floor(v);  // many equal values
     }
     const Maps dy = random_maps(C, H / 2, W / 2);
-    for (const Pooling mode : {Pooling::average, Pooling::maximum}) {
-        const bool maximum = mode == Pooling::maximum;
+    for (const Pooling mode : {Pooling::average, Pooling::max}) {
+        const bool maximum = mode == Pooling::max;
         std::vector<uint8_t> chosen;
         const Maps wanted = naive::pooled(x, maximum, chosen);
         const Choices choices = choices_of(wanted, chosen);

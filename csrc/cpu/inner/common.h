@@ -29,11 +29,11 @@ inline void put(const Job& job, float* to, Lanes value) {
     }
 }
 
-// ---- matrix multiplications (multiply*.h) ----------------------------------------------------------
+// ---- matrix multiplications (multiply*.h) -------------------------------------------------------
 
-// The rows of all products: in groups of at most kRows, v and out of one group v_group and group * 16
-// floats after those of the group before; from one block of channels to the next it is v_stride and
-// out_stride floats.
+// The rows of all products: in groups of at most kRows, v and out of one group v_group and group *
+// 16 floats after those of the group before; from one block of channels to the next it is v_stride
+// and out_stride floats.
 struct Rows {
     int count, group;
     size_t v_group, v_stride, out_stride;
@@ -46,7 +46,7 @@ struct Product {
     float* out;
 };
 
-// ---- caches --------------------------------------------------------------------------------------
+// ---- caches -------------------------------------------------------------------------------------
 
 // Fetches lines that are to be written: stores are made in order, one miss after the other.
 template <int kLines>

@@ -1,6 +1,6 @@
 // conv3x3.h: one task of conv3x3_relu, forward or backward: transform a block of tiles
-// (conv3x3_input.h), multiply it by the transformed weights (conv3x3_weights.h) position by position,
-// transform back (conv3x3_output.h). conv3x3_relu.cpp tells the whole.
+// (conv3x3_input.h), multiply it by the transformed weights (conv3x3_weights.h) position by
+// position, transform back (conv3x3_output.h). conv3x3_relu.cpp tells the whole.
 
 namespace pynst {
 namespace PYNST_ISA {
@@ -73,7 +73,7 @@ void multiply_panel(
 template <class Tile>
 void output_task(const Conv3x3Job& job, int task, float* scratch) {
     [[maybe_unused]] const MatrixUnit matrix_unit;
-    const int tile_block = task / job.parts, part = task % job.parts;
+    const int tile_block = task / job.shares, share = task % job.shares;
     const TileRange<Tile> range(job, tile_block);
     float *M = scratch, *U = M + Tile::kPositions * job.M, *V = U;
     if (job.all_weights == nullptr) {
@@ -86,7 +86,7 @@ void output_task(const Conv3x3Job& job, int task, float* scratch) {
             transform_tiles<Tile, false>(job, block, range.first, range.count, V);
         }
     }
-    const int begin = job.panels * part / job.parts, end = job.panels * (part + 1) / job.parts;
+    const int begin = job.panels * share / job.shares, end = job.panels * (share + 1) / job.shares;
     for (int panel = begin; panel < end; ++panel) {
         const int first = panel * job.panel_blocks;
         const int blocks = min(job.panel_blocks, job.blocks_out - first);

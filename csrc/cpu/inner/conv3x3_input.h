@@ -58,16 +58,16 @@ inline void transform_tile(At at, float* v, size_t position) {
         claim<kIn>(v, position);
     }
     PYNST_UNROLL
-    for (int i = 0; i < kParts; ++i, v += kLanes / kParts) {
+    for (int i = 0; i < kVecs; ++i, v += kLanes / kVecs) {
         // Column by column: so each row of pixels is read line after line, as the processor's own
         // prefetching expects it.
-        Part columns[kIn][kIn];
+        Vec columns[kIn][kIn];
         PYNST_UNROLL
         for (int c = 0; c < kIn; ++c) {
-            Part d[kIn];
+            Vec d[kIn];
             PYNST_UNROLL
             for (int r = 0; r < kIn; ++r) {
-                d[r] = part(at(r, c), i);
+                d[r] = vec(at(r, c), i);
             }
             Tile::transform_input(d, columns[c]);
         }
@@ -76,7 +76,7 @@ inline void transform_tile(At at, float* v, size_t position) {
             if (!kShared && i == 0 && r + 1 < kIn) {  // all at once would fill the queue of misses
                 claim<kIn>(v + (r + 1) * kIn * position, position);
             }
-            Part d[kIn], row[kIn];
+            Vec d[kIn], row[kIn];
             PYNST_UNROLL
             for (int c = 0; c < kIn; ++c) {
                 d[c] = columns[c][r];
@@ -152,7 +152,7 @@ void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, flo
     } else if (job.source == Pooling::average) {
         transform_tiles<Tile, kShared, Source<true, Pooling::average>>(job, block, first, tiles, V);
     } else {
-        transform_tiles<Tile, kShared, Source<true, Pooling::maximum>>(job, block, first, tiles, V);
+        transform_tiles<Tile, kShared, Source<true, Pooling::max>>(job, block, first, tiles, V);
     }
 }
 

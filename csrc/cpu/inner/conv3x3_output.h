@@ -77,20 +77,20 @@ inline void transform_tile_back(const float* m,
                                 Lanes (*y)[Tile::kOut]) {
     constexpr int kIn = Tile::kIn, kOut = Tile::kOut;
     PYNST_UNROLL
-    for (int i = 0; i < kParts; ++i) {
-        Part columns[kIn][kOut];
+    for (int i = 0; i < kVecs; ++i) {
+        Vec columns[kIn][kOut];
         PYNST_UNROLL
         for (int c = 0; c < kIn; ++c) {
-            Part column[kIn];
+            Vec column[kIn];
             PYNST_UNROLL
             for (int r = 0; r < kIn; ++r) {
-                column[r] = part(load(m + (r * kIn + c) * position), i);
+                column[r] = vec(load(m + (r * kIn + c) * position), i);
             }
             Tile::transform_output(column, columns[c]);
         }
         PYNST_UNROLL
         for (int r = 0; r < kOut; ++r) {
-            Part line[kIn], out[kOut];
+            Vec line[kIn], out[kOut];
             PYNST_UNROLL
             for (int c = 0; c < kIn; ++c) {
                 line[c] = columns[c][r];
@@ -98,7 +98,7 @@ inline void transform_tile_back(const float* m,
             Tile::transform_output(line, out);
             PYNST_UNROLL
             for (int c = 0; c < kOut; ++c) {
-                set_part(y[r][c], i, kRelu ? relu(out[c] + part(bias, i)) : out[c]);
+                set_vec(y[r][c], i, kRelu ? relu(out[c] + vec(bias, i)) : out[c]);
             }
         }
     }

@@ -34,8 +34,8 @@ inline const float* pair_weights(const Conv3x3Job& job, int in, int out, float* 
     return turned;
 }
 
-// The pairs of a step: kStepBlocks input blocks, from `in` on, and output block `out`. Zeros stand for
-// blocks that are not there.
+// The pairs of a step: kStepBlocks input blocks, from `in` on, and output block `out`. Zeros stand
+// for blocks that are not there.
 struct Step {
     const float* pairs[kStepBlocks];
 
@@ -47,13 +47,13 @@ struct Step {
         }
     }
     // Tap (y, x) of channel c.
-    Part tap(int block, int c, int y, int x, int i) const {
-        return part(load(pairs[block] + (c * kTaps + 3 * y + x) * kLanes), i);
+    Vec tap(int block, int c, int y, int x, int i) const {
+        return vec(load(pairs[block] + (c * kTaps + 3 * y + x) * kLanes), i);
     }
 };
 
-// G w G^T of a step, for block b of the slab. The weights at `next`, of each block `apart` further, are
-// fetched meanwhile.
+// G w G^T of a step, for block b of the slab. The weights at `next`, of each block `apart` further,
+// are fetched meanwhile.
 template <class Tile>
 inline void transform_step(
     const Step& w, const float* next, size_t apart, int b, float* u, size_t position) {
@@ -66,13 +66,13 @@ inline void transform_step(
             }
         }
         PYNST_UNROLL
-        for (int i = 0; i < kParts; ++i) {
-            Part columns[kStepBlocks][3][kIn];
+        for (int i = 0; i < kVecs; ++i) {
+            Vec columns[kStepBlocks][3][kIn];
             PYNST_UNROLL
             for (int block = 0; block < kStepBlocks; ++block) {
                 PYNST_UNROLL
                 for (int x = 0; x < 3; ++x) {
-                    Part taps[3];
+                    Vec taps[3];
                     PYNST_UNROLL
                     for (int y = 0; y < 3; ++y) {
                         taps[y] = w.tap(block, c, y, x, i);
@@ -86,12 +86,12 @@ inline void transform_step(
                     row + 1 < kIn) {  // all at once would fill the queue of misses
                     claim_weights<kIn>(u + (row + 1) * kIn * position, c, b, position);
                 }
-                Part out[kIn][kStepBlocks];
+                Vec out[kIn][kStepBlocks];
                 PYNST_UNROLL
                 for (int block = 0; block < kStepBlocks; ++block) {
-                    const Part line[3] = {
+                    const Vec line[3] = {
                         columns[block][0][row], columns[block][1][row], columns[block][2][row]};
-                    Part transformed[kIn];
+                    Vec transformed[kIn];
                     Tile::transform_weights(line, transformed);
                     PYNST_UNROLL
                     for (int x = 0; x < kIn; ++x) {
@@ -131,14 +131,14 @@ inline void transform_step_row(const Step& w, int row, int b, float* u, size_t p
     u += row * kIn * position;
     for (int c = 0; c < kLanes; ++c) {
         PYNST_UNROLL
-        for (int i = 0; i < kParts; ++i) {
-            Part out[kIn][kStepBlocks];
+        for (int i = 0; i < kVecs; ++i) {
+            Vec out[kIn][kStepBlocks];
             PYNST_UNROLL
             for (int block = 0; block < kStepBlocks; ++block) {
-                Part line[3], transformed[kIn];
+                Vec line[3], transformed[kIn];
                 PYNST_UNROLL
                 for (int x = 0; x < 3; ++x) {
-                    Part taps[3];
+                    Vec taps[3];
                     PYNST_UNROLL
                     for (int y = 0; y < 3; ++y) {
                         taps[y] = w.tap(block, c, y, x, i);
@@ -159,9 +159,9 @@ inline void transform_step_row(const Step& w, int row, int b, float* u, size_t p
     }
 }
 
-// The same U, row of positions by row, for all channels in. Other threads have read these lines, and
-// to fetch them before they are written would ask those threads' caches; few streams of whole lines
-// are written without. Where nobody else reads, transform_slab is faster.
+// The same U, row of positions by row, for all channels in. Other threads have read these lines,
+// and to fetch them before they are written would ask those threads' caches; few streams of whole
+// lines are written without. Where nobody else reads, transform_slab is faster.
 template <class Tile>
 void transform_slab_by_rows(const Conv3x3Job& job, int column, float* U) {
     constexpr int kSteps = 4 / kStepBlocks;  // whose weights stay in a cache meanwhile

@@ -1,4 +1,4 @@
-// lanes_avx2.h: sixteen float32 lanes in two AVX2 registers, with FMA. See lanes_portable.h.
+// lanes_avx2.h: sixteen float32 lanes in two AVX2 registers, with FMA. See lanes_generic.h.
 
 #include <immintrin.h>
 
@@ -8,48 +8,49 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-constexpr int kTiles = 6;  // 6 x 2 accumulators + 2 weights + 1 broadcast of the 16 registers
+constexpr int kRegisterRows =
+    6;  // 6 x 2 accumulators + 2 weights + 1 broadcast of the 16 registers
 constexpr int kBlocks = 1;
 constexpr int kAheads = 8;
 constexpr int kImagePixels = 4;  // 4 x 2 sums + 6 pixels, each for three taps + 2 weights
 constexpr int kGramRows = 6;     // and the last 4 of the 16 channels
 constexpr int kGramBlocks = 1;
-constexpr int kPixels = 2;
+constexpr int kGradientPixels = 2;
 
 struct Lanes {
     __m256 low, high;
 };
 
-struct Part {
+struct Vec {
     __m256 v;
 };
-constexpr int kParts = 2;
+constexpr int kVecs = 2;
 
-inline Part part(Lanes a, int i) {
+inline Vec vec(Lanes a, int i) {
     return {i == 0 ? a.low : a.high};
 }
-inline void set_part(Lanes& a, int i, Part value) {
+inline void set_vec(Lanes& a, int i, Vec value) {
     (i == 0 ? a.low : a.high) = value.v;
 }
-inline void store(float* p, Part a) {
+inline void store(float* p, Vec a) {
     _mm256_storeu_ps(p, a.v);
 }
-inline Part operator+(Part a, Part b) {
+inline Vec operator+(Vec a, Vec b) {
     return {_mm256_add_ps(a.v, b.v)};
 }
-inline Part operator-(Part a, Part b) {
+inline Vec operator-(Vec a, Vec b) {
     return {_mm256_sub_ps(a.v, b.v)};
 }
-inline Part operator*(Part a, Part b) {
+inline Vec operator*(Vec a, Vec b) {
     return {_mm256_mul_ps(a.v, b.v)};
 }
-inline Part fma(Part a, Part b, Part c) {
+inline Vec fma(Vec a, Vec b, Vec c) {
     return {_mm256_fmadd_ps(a.v, b.v, c.v)};
 }
-inline Part fnma(Part a, Part b, Part c) {
+inline Vec fnma(Vec a, Vec b, Vec c) {
     return {_mm256_fnmadd_ps(a.v, b.v, c.v)};
 }
-inline Part relu(Part a) {
+inline Vec relu(Vec a) {
     return {_mm256_max_ps(_mm256_setzero_ps(), a.v)};  // first operand zero: NaN stays NaN
 }
 
@@ -95,7 +96,7 @@ inline Lanes fnma(Lanes a, Lanes b, Lanes c) {
     return {_mm256_fnmadd_ps(a.low, b.low, c.low), _mm256_fnmadd_ps(a.high, b.high, c.high)};
 }
 inline Lanes relu(Lanes a) {
-    return {relu(part(a, 0)).v, relu(part(a, 1)).v};
+    return {relu(vec(a, 0)).v, relu(vec(a, 1)).v};
 }
 inline uint16_t greater(Lanes a, Lanes b) {
     const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_GT_OQ));

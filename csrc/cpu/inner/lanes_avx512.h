@@ -1,6 +1,6 @@
 // lanes_avx512.h: sixteen float32 lanes in one AVX-512 register.
 //
-// Every lanes_*.h defines the same names (lanes_portable.h says what each of them means), and each
+// Every lanes_*.h defines the same names (lanes_generic.h says what each of them means), and each
 // is compiled into a namespace of its own.
 
 #include <immintrin.h>
@@ -11,25 +11,26 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-constexpr int kTiles = 14;  // 14 x 2 accumulators + 2 weights + 1 broadcast of the 32 registers
+constexpr int kRegisterRows =
+    14;  // 14 x 2 accumulators + 2 weights + 1 broadcast of the 32 registers
 constexpr int kBlocks = 2;
 constexpr int kAheads = 16;
 constexpr int kImagePixels = 8;  // 8 x 2 sums + 10 pixels, each for three taps + 2 weights
 constexpr int kGramRows = 8;
 constexpr int kGramBlocks = 3;
-constexpr int kPixels = 8;
+constexpr int kGradientPixels = 8;
 
 struct Lanes {
     __m512 v;
 };
 
-using Part = Lanes;
-constexpr int kParts = 1;
+using Vec = Lanes;
+constexpr int kVecs = 1;
 
-inline Part part(Lanes a, int) {
+inline Vec vec(Lanes a, int) {
     return a;
 }
-inline void set_part(Lanes& a, int, Part value) {
+inline void set_vec(Lanes& a, int, Vec value) {
     a = value;
 }
 

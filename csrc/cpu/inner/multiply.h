@@ -1,11 +1,11 @@
-// multiply.h: the matrix multiplication at the bottom of conv3x3_relu and of style_loss, with vector
-// instructions. multiply_amx.h defines the same names for a processor with a matrix unit.
+// multiply.h: the matrix multiplication at the bottom of conv3x3_relu and of style_loss, with
+// vector instructions. multiply_amx.h defines the same names for a processor with a matrix unit.
 
 namespace pynst {
 namespace PYNST_ISA {
 
-constexpr int kRows = kTiles;  // of a group
-constexpr int kRowStep = 1;    // groups have room for multiples of it
+constexpr int kRows = kRegisterRows;  // of a group
+constexpr int kRowStep = 1;           // groups have room for multiples of it
 
 // What a thread has to do before it multiplies and after.
 struct MatrixUnit {};
@@ -26,9 +26,9 @@ constexpr double kLargeTiles = 0.95;
 constexpr int kFewTiles = 0;
 constexpr const Inner* kForFew = nullptr;
 
-// Part i of the weights of channel c for block b, at u, the weights of a step.
-PYNST_INLINE void store_weights(float* u, int c, int b, int i, const Part* w) {
-    store(u + (c * kBlocks + b) * kLanes + i * (kLanes / kParts), w[0]);
+// Vec i of the weights of channel c for block b, at u, the weights of a step.
+PYNST_INLINE void store_weights(float* u, int c, int b, int i, const Vec* w) {
+    store(u + (c * kBlocks + b) * kLanes + i * (kLanes / kVecs), w[0]);
 }
 
 // Claims the lines of kCount positions.
@@ -38,8 +38,8 @@ PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
 }
 
 // out[b][t][i] = sum over c of v[c][t] u[c][b][i], for T rows t (tiles or pixels) and B blocks b of
-// 16 lanes i; all T x B sums stay in registers. The sum over c is one chain in the order of c: what is
-// rounded grows with its length, so that multiply() may make several of it.
+// 16 lanes i; all T x B sums stay in registers. The sum over c is one chain in the order of c: what
+// is rounded grows with its length, so that multiply() may make several of it.
 //
 //   v    blocks of 16 channels, v_stride floats apart, each (T, 16)
 //   u    (16 * blocks, kBlocks, 16)
@@ -118,8 +118,8 @@ inline void multiply_group(int rows,
     }
 }
 
-// `count` products of `blocks` blocks of channels, summed in chains of `chain` blocks: product(i) is the
-// i-th, ahead(i, g) the first line to be fetched during its group g.
+// `count` products of `blocks` blocks of channels, summed in chains of `chain` blocks: product(i)
+// is the i-th, ahead(i, g) the first line to be fetched during its group g.
 template <bool kAdd, int kFetched = kFetches, class Products, class Ahead>
 inline void multiply(const Rows& rows,
                      int blocks,

@@ -1,8 +1,9 @@
-// multiply_amx.h: the matrix multiplication of multiply.h on the matrix unit of a processor with AMX.
+// multiply_amx.h: the matrix multiplication of multiply.h on the matrix unit of a processor with
+// AMX.
 //
-// AMX multiplies numbers in bfloat16, float32 cut to its upper 16 bits, and sums in float32. Here each
-// float32 is cut into three of them, x = high + middle + low exactly, and of the nine products the
-// six are summed that reach the last bit of a float32:
+// AMX multiplies numbers in bfloat16, float32 cut to its upper 16 bits, and sums in float32. Here
+// each float32 is cut into three of them, x = high + middle + low exactly, and of the nine products
+// the six are summed that reach the last bit of a float32:
 //
 //   v u = high high + (high middle + middle high) + (high low + middle middle + low high)
 //
@@ -41,8 +42,8 @@ struct MatrixUnit {
 // A step: 32 channels, those of two blocks. Each 32 bits of an operand hold a channel of the first
 // block and the same one of the second.
 constexpr int kStepBlocks = 2;
-constexpr int kTile = 16 * 32;           // numbers of one of the unit's tiles
-constexpr int kOperand = 3 * 2 * kTile;  // (high, middle and low, row tiles or blocks, 16, 32)
+constexpr int kUnitTile = 16 * 32;           // numbers of one of the unit's tiles
+constexpr int kOperand = 3 * 2 * kUnitTile;  // (high, middle and low, row tiles or blocks, 16, 32)
 constexpr int kStepFloats = kOperand / 2;
 
 constexpr int kFetches = 1;  // none is made: at this rate the processor's own do better
@@ -73,8 +74,8 @@ inline void split(uint16_t* to, Lanes a, Lanes b) {
     store_upper(to, a, b);
     a = a - upper(a);
     b = b - upper(b);
-    store_upper(to + 2 * kTile, a, b);
-    store_upper(to + 4 * kTile, a - upper(a), b - upper(b));
+    store_upper(to + 2 * kUnitTile, a, b);
+    store_upper(to + 4 * kUnitTile, a - upper(a), b - upper(b));
 }
 
 // So that the upper half is rounded. What is left then has either sign.
@@ -86,20 +87,20 @@ inline Lanes with_half(Lanes a) {
 // Weights of channel c, of both blocks of a step, for block b of the lanes. Their high parts are
 // rounded, not cut off: were the parts left out of the products all of one sign, they would be the
 // same small factor in every layer.
-PYNST_INLINE void store_weights(float* u, int c, int b, int, const Part* w) {
-    uint16_t* to = reinterpret_cast<uint16_t*>(u) + b * kTile + c * 32;
+PYNST_INLINE void store_weights(float* u, int c, int b, int, const Vec* w) {
+    uint16_t* to = reinterpret_cast<uint16_t*>(u) + b * kUnitTile + c * 32;
     const Lanes first = with_half(w[0]), second = with_half(w[1]);
     store_upper(to, first, second);
     const Lanes left[] = {w[0] - upper(first), w[1] - upper(second)};
-    store_upper(to + 2 * kTile, left[0], left[1]);
-    store_upper(to + 4 * kTile, left[0] - upper(left[0]), left[1] - upper(left[1]));
+    store_upper(to + 2 * kUnitTile, left[0], left[1]);
+    store_upper(to + 4 * kUnitTile, left[0] - upper(left[0]), left[1] - upper(left[1]));
 }
 
 // Claims the lines of kCount positions.
 template <int kCount>
 PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
-    for (int part = 0; part < 3; ++part) {
-        claim<kCount>(u + (part * 2 * kTile + b * kTile + c * 32) / 2, position);
+    for (int piece = 0; piece < 3; ++piece) {
+        claim<kCount>(u + (piece * 2 * kUnitTile + b * kUnitTile + c * 32) / 2, position);
     }
 }
 
@@ -141,16 +142,16 @@ PYNST_INLINE void products() {
 }
 
 template <int kRowTiles>
-PYNST_INLINE void load_rows(const uint16_t* v, int part) {
-    _tile_loadd(4, v + part * 2 * kTile, 64);
+PYNST_INLINE void load_rows(const uint16_t* v, int piece) {
+    _tile_loadd(4, v + piece * 2 * kUnitTile, 64);
     if (kRowTiles == 2) {
-        _tile_loadd(5, v + part * 2 * kTile + kTile, 64);
+        _tile_loadd(5, v + piece * 2 * kUnitTile + kUnitTile, 64);
     }
 }
 
-PYNST_INLINE void load_weights(const uint16_t* u, int part) {
-    _tile_loadd(6, u + part * 2 * kTile, 64);
-    _tile_loadd(7, u + part * 2 * kTile + kTile, 64);
+PYNST_INLINE void load_weights(const uint16_t* u, int piece) {
+    _tile_loadd(6, u + piece * 2 * kUnitTile, 64);
+    _tile_loadd(7, u + piece * 2 * kUnitTile + kUnitTile, 64);
 }
 
 // A step: the six products, in an order in which most operands stay for two of them. Meanwhile the
@@ -251,8 +252,8 @@ void split_rows(const Walk<Products>& at, uint16_t* to) {
     }
 }
 
-// As in multiply.h, but in chains of the unit's own. Rows of v up to the next multiple of kRowStep are
-// read, whatever they hold.
+// As in multiply.h, but in chains of the unit's own. Rows of v up to the next multiple of kRowStep
+// are read, whatever they hold.
 template <bool kAdd, int = kFetches, class Products, class Ahead>
 void multiply(
     const Rows& rows, int blocks, int, int count, const Products& product, const Ahead&, size_t) {

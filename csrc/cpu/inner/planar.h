@@ -13,15 +13,16 @@ inline int planes_of(const PlanarJob& job, int group) {
     return job.planes == nullptr ? kAllPlanes : job.planes[group];
 }
 
-// Which of n pixels stands at place i of a padded line; -1: none, a zero.
-inline int border_index(int i, int n, Border border) {
+// The index, among n pixels of a line, of the pixel that stands at place i of the padded line; -1
+// where a zero stands there.
+inline int padded_index(int i, int n, Padding padding) {
     if (i >= 0 && i < n) {
         return i;
     }
-    if (border == Border::zero) {
+    if (padding == Padding::zero) {
         return -1;
     }
-    if (border == Border::replicate) {
+    if (padding == Padding::replicate) {
         return i < 0 ? 0 : n - 1;
     }
     return i < 0 ? -1 - i : 2 * n - 1 - i;
@@ -35,11 +36,11 @@ inline void pad_rows(const PlanarJob& job, int radius, int first, int rows, floa
     const int line = job.W + 2 * radius;
     for (int plane = 0; plane < kPlanes; ++plane) {
         for (int r = 0; r < rows; ++r, lines += line) {
-            const int y = border_index(first + r, job.H, job.border);
+            const int y = padded_index(first + r, job.H, job.padding);
             const float* from =
                 job.image + (static_cast<size_t>(plane) * job.H + (y < 0 ? 0 : y)) * job.W;
             for (int i = 0; i < line; ++i) {
-                const int x = border_index(i - radius, job.W, job.border);
+                const int x = padded_index(i - radius, job.W, job.padding);
                 lines[i] = y < 0 || x < 0 ? 0.0f : from[x];
             }
         }
@@ -184,7 +185,7 @@ inline void planar_pixels(const PlanarJob& job,
 
 template <int kSize>
 void planar_forward(const PlanarJob& job, int task, float* scratch) {
-    constexpr int radius = kSize / 2, T = kSize == 3 ? kImagePixels : kTiles;
+    constexpr int radius = kSize / 2, T = kSize == 3 ? kImagePixels : kRegisterRows;
     const int begin = task * job.strip, end = min(begin + job.strip, job.H);
     const int rows = end - begin + 2 * radius, line = job.W + 2 * radius;
     const int groups = kSize == 3 ? job.blocks : ceil_div(job.blocks, 2);

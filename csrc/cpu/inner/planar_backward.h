@@ -18,8 +18,8 @@ struct GatedRow {
     }
 };
 
-// The same of a group, `pixels` of them. Size 7: a filter receives the gradients of its two rectified
-// halves, with opposite signs.
+// The same of a group, `pixels` of them. Size 7: a filter receives the gradients of its two
+// rectified halves, with opposite signs.
 template <int kSize>
 inline void gate_row(const PlanarJob& job, int group, size_t first, int pixels, float* to) {
     if constexpr (kSize == 3) {
@@ -52,7 +52,7 @@ struct GatedRows {
     GatedRows(const PlanarJob& j, float* m)
         : job(j),
           groups(kSize == 3 ? j.blocks : ceil_div(j.blocks, 2)),
-          line(j.W + 4 * radius + kPixels),
+          line(j.W + 4 * radius + kGradientPixels),
           memory(m) {
         for (int& row : held) {
             row = kNone;
@@ -92,26 +92,27 @@ struct GatedRows {
         }
     }
 
-    // Fetches kPixels gradients of a group in row y, to the second-level cache.
+    // Fetches kGradientPixels gradients of a group in row y, to the second-level cache.
     void prefetch(int group, int y, int x) const {
         if (kSize == 3 && y < job.H) {
             const size_t at = (static_cast<size_t>(group) * job.H + y) * job.W + x;
             PYNST_UNROLL
-            for (int t = 0; t < kPixels; ++t) {
+            for (int t = 0; t < kGradientPixels; ++t) {
                 __builtin_prefetch(job.dy + (at + t) * kLanes, 0, 2);
             }
         }
     }
 };
 
-// sums[p][t] += w^T d for kPixels pixels t of P planes from `plane` on; `rows[ky]` is the gated row
-// that tap ky meets, at the group and the first pixel, where tap kx meets pixel t + 2 radius - kx.
+// sums[p][t] += w^T d for kGradientPixels pixels t of P planes from `plane` on; `rows[ky]` is the
+// gated row that tap ky meets, at the group and the first pixel, where tap kx meets pixel t + 2
+// radius - kx.
 template <int kSize, int P>
 inline void correlate_backward(const float* const* rows,
                                size_t offset,
                                const float* weights,
                                int plane,
-                               Lanes (*sums)[kPixels]) {
+                               Lanes (*sums)[kGradientPixels]) {
     constexpr int taps = kSize * kSize;
     for (int ky = 0; ky < kSize; ++ky) {
         for (int kx = 0; kx < kSize; ++kx) {
@@ -123,7 +124,7 @@ inline void correlate_backward(const float* const* rows,
                 u[p] = load(w + p * taps * kLanes);
             }
             PYNST_UNROLL
-            for (int t = 0; t < kPixels; ++t) {
+            for (int t = 0; t < kGradientPixels; ++t) {
                 const Lanes x = load(d + t * kLanes);
                 PYNST_UNROLL
                 for (int p = 0; p < P; ++p) {
@@ -134,7 +135,7 @@ inline void correlate_backward(const float* const* rows,
     }
 }
 
-// Adds the gradient of row q of the *padded* image to `buffer` (3, W + 2 radius + kPixels).
+// Adds the gradient of row q of the *padded* image to `buffer` (3, W + 2 radius + kGradientPixels).
 template <int kSize>
 inline void padded_row(
     const PlanarJob& job, GatedRows<kSize>& gated_rows, int q, int width, float* buffer) {
@@ -144,12 +145,12 @@ inline void padded_row(
     for (int ky = 0; ky < kSize; ++ky) {
         rows[ky] = gated_rows.row(q + radius - ky);
     }
-    for (int x = 0; x < job.W + 2 * radius; x += kPixels) {
-        Lanes totals[kPlanes][kPixels];
+    for (int x = 0; x < job.W + 2 * radius; x += kGradientPixels) {
+        Lanes totals[kPlanes][kGradientPixels];
         PYNST_UNROLL
         for (int p = 0; p < kPlanes; ++p) {
             PYNST_UNROLL
-            for (int t = 0; t < kPixels; ++t) {
+            for (int t = 0; t < kGradientPixels; ++t) {
                 totals[p][t] = zero();
             }
         }
@@ -171,8 +172,8 @@ inline void padded_row(
         }
         for (int p = 0; p < kPlanes; ++p) {
             float of_pixels[kLanes];
-            store(of_pixels, sums<kPixels>(totals[p]));
-            for (int t = 0; t < kPixels; ++t) {
+            store(of_pixels, sums<kGradientPixels>(totals[p]));
+            for (int t = 0; t < kGradientPixels; ++t) {
                 buffer[p * width + x + t] += of_pixels[t];
             }
         }
@@ -184,16 +185,16 @@ inline void fold_line(const PlanarJob& job, int radius, const float* buffer, flo
     for (int x = 0; x < job.W; ++x) {
         dx[x] = (add ? dx[x] : 0.0f) + buffer[x + radius];
     }
-    for (int p = 1; p <= radius && job.border != Border::zero; ++p) {
-        dx[border_index(-p, job.W, job.border)] += buffer[radius - p];
-        dx[border_index(job.W - 1 + p, job.W, job.border)] += buffer[radius + job.W - 1 + p];
+    for (int p = 1; p <= radius && job.padding != Padding::zero; ++p) {
+        dx[padded_index(-p, job.W, job.padding)] += buffer[radius - p];
+        dx[padded_index(job.W - 1 + p, job.W, job.padding)] += buffer[radius + job.W - 1 + p];
     }
 }
 
 template <int kSize>
 void planar_backward(const PlanarJob& job, int task, float* scratch) {
     constexpr int radius = kSize / 2;
-    const int width = job.W + 2 * radius + kPixels;
+    const int width = job.W + 2 * radius + kGradientPixels;
     float* buffer = scratch;
     GatedRows<kSize> gated_rows(job, scratch + (kPlanes * width + kLanes - 1) / kLanes * kLanes);
     for (int y = task * job.strip; y < min((task + 1) * job.strip, job.H); ++y) {
@@ -201,13 +202,13 @@ void planar_backward(const PlanarJob& job, int task, float* scratch) {
             buffer[i] = 0.0f;
         }
         for (int q = -radius; q < 0; ++q) {  // padding above that row y was copied to
-            if (border_index(q, job.H, job.border) == y) {
+            if (padded_index(q, job.H, job.padding) == y) {
                 padded_row<kSize>(job, gated_rows, q, width, buffer);
             }
         }
         padded_row<kSize>(job, gated_rows, y, width, buffer);
         for (int q = job.H; q < job.H + radius; ++q) {  // and below
-            if (border_index(q, job.H, job.border) == y) {
+            if (padded_index(q, job.H, job.padding) == y) {
                 padded_row<kSize>(job, gated_rows, q, width, buffer);
             }
         }

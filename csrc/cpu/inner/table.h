@@ -1,4 +1,4 @@
-// table.h: the last include of every inner_*.cpp; gathers the kernels of this instruction set.
+// table.h: the last include of every inner/*.cpp; it gathers the kernels of this instruction set.
 
 // clang-format off: the order matters, each header uses those before it
 #include "inner/common.h"
@@ -30,6 +30,7 @@ const Inner kInner = {PYNST_NAME(PYNST_ISA),
                       kBlocks,
                       kStepBlocks,
                       kStepFloats,
+                      kSlicePixels,
                       kWidePanel,
                       kOwnWeights,
                       kSharedWeights,

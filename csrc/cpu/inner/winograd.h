@@ -7,11 +7,11 @@
 // * The usual 0, +-1, +-2 would lose a factor of two to three against points near 5/8 and 3/2.
 // * B^T and G are exact (short binary fractions), A^T is not. What its rounded numbers leave is not
 //   noise but the same relative error in every output of every layer, and the loss has it to the
-//   fourth power. With 5/8 and 3/2 it would be 4.5e-8, with 1/2, 1 and 2 up to 3e-8; with the points
-//   below it is less than 1e-8.
+//   fourth power. With 5/8 and 3/2 it would be 4.5e-8, with 1/2, 1 and 2 up to 3e-8; with the
+//   points below it is less than 1e-8.
 //
-// The rounding noise of F(6, 3) is about four times that of F(4, 3), whatever the points; most of it comes
-// from the sums over channels in between, and most of it goes to the outer rows of a tile.
+// The rounding noise of F(6, 3) is about four times that of F(4, 3), whatever the points; most of
+// it comes from the sums over channels in between, and most of it goes to the outer rows of a tile.
 
 namespace pynst {
 namespace PYNST_ISA {
@@ -65,8 +65,8 @@ struct Coefficients {
     }
 };
 
-inline Part constant(double x) {
-    return part(broadcast(static_cast<float>(x)), 0);
+inline Vec constant(double x) {
+    return vec(broadcast(static_cast<float>(x)), 0);
 }
 
 // A tile of kOut x kOut outputs. Its functions have to be inlined, so that the numbers stay in
@@ -80,29 +80,29 @@ struct Tile {
     static constexpr Coefficients<kPairs> k = {};
 
     // v = B^T d
-    PYNST_INLINE static void transform_input(const Part* d, Part* v) {
+    PYNST_INLINE static void transform_input(const Vec* d, Vec* v) {
         v[0] = polynomial<kPairs>(k.all, d);
         PYNST_UNROLL
         for (int i = 0; i < kPairs; ++i) {
-            const Part odd = polynomial<kPairs - 1>(k.others[i], d + 1);
-            const Part even = polynomial<kPairs - 1>(k.others[i], d + 2);
+            const Vec odd = polynomial<kPairs - 1>(k.others[i], d + 1);
+            const Vec even = polynomial<kPairs - 1>(k.others[i], d + 2);
             v[1 + 2 * i] = fma(constant(kPoints<kPairs>[i]), odd, even);
             v[2 + 2 * i] = fnma(constant(kPoints<kPairs>[i]), odd, even);
         }
         v[kIn - 1] = polynomial<kPairs>(k.all, d + 1);
     }
 
-    // The rows of G are (1, p, p^2) for the finite points p, and (0, 0, 1). What they lack, a factor
-    // of one over the product of (p - q) over the other finite points q, is made up for in A^T:
-    // there it costs one operation, here it would cost one for each.
+    // The rows of G are (1, p, p^2) for the finite points p, and (0, 0, 1). What they lack, a
+    // factor of one over the product of (p - q) over the other finite points q, is made up for in
+    // A^T: there it costs one operation, here it would cost one for each.
     //
     // u = G w
-    PYNST_INLINE static void transform_weights(const Part* w, Part* u) {
+    PYNST_INLINE static void transform_weights(const Vec* w, Vec* u) {
         u[0] = w[0];
         PYNST_UNROLL
         for (int i = 0; i < kPairs; ++i) {
             const double p = kPoints<kPairs>[i];
-            const Part even = fma(constant(p * p), w[2], w[0]);
+            const Vec even = fma(constant(p * p), w[2], w[0]);
             u[1 + 2 * i] = fma(constant(p), w[1], even);
             u[2 + 2 * i] = fnma(constant(p), w[1], even);
         }
@@ -110,15 +110,15 @@ struct Tile {
     }
 
     // Row `row` of G w; the same numbers as above, row by row.
-    PYNST_INLINE static Part weights_row(int row, const Part* w) {
+    PYNST_INLINE static Vec weights_row(int row, const Vec* w) {
         const float* g = kWeightRows.g[row];
-        const Part even = fma(part(broadcast(g[2]), 0), w[2], part(broadcast(g[0]), 0) * w[0]);
-        return fma(part(broadcast(g[1]), 0), w[1], even);
+        const Vec even = fma(vec(broadcast(g[2]), 0), w[2], vec(broadcast(g[0]), 0) * w[0]);
+        return fma(vec(broadcast(g[1]), 0), w[1], even);
     }
 
     // y = A^T m
-    PYNST_INLINE static void transform_output(const Part* m, Part* y) {
-        Part sums[kPairs], differences[kPairs];
+    PYNST_INLINE static void transform_output(const Vec* m, Vec* y) {
+        Vec sums[kPairs], differences[kPairs];
         PYNST_UNROLL
         for (int i = 0; i < kPairs; ++i) {
             sums[i] = m[1 + 2 * i] + m[2 + 2 * i];
@@ -126,9 +126,9 @@ struct Tile {
         }
         PYNST_UNROLL
         for (int r = 0; r < kOut; ++r) {
-            const Part* from = r % 2 == 0 ? sums : differences;
+            const Vec* from = r % 2 == 0 ? sums : differences;
             const double* row = k.finite[r];
-            Part sum;
+            Vec sum;
             if (r == 0) {
                 sum = fma(constant(row[0]), from[0], constant(k.zero) * m[0]);
             } else if (r == kOut - 1) {
@@ -162,8 +162,8 @@ struct Tile {
 
     // The sum over j of c[j] d[2 j], where c[kDegree] is 1.
     template <int kDegree>
-    PYNST_INLINE static Part polynomial(const double* c, const Part* d) {
-        Part sum = d[2 * kDegree];
+    PYNST_INLINE static Vec polynomial(const double* c, const Vec* d) {
+        Vec sum = d[2 * kDegree];
         PYNST_UNROLL
         for (int j = kDegree - 1; j >= 0; --j) {
             sum = fma(constant(c[j]), d[2 * j], sum);

@@ -1,4 +1,4 @@
-// inner_avx512.cpp: the inner kernels compiled for AVX-512 (F, BW, DQ, VL).
+// avx512.cpp: the inner kernels compiled for AVX-512 (F, BW, DQ, VL).
 
 #include "inner.h"
 

@@ -1,4 +1,4 @@
-// inner_amx.cpp: the inner kernels compiled for AVX-512 and AMX (tile, bf16).
+// amx.cpp: the inner kernels compiled for AVX-512 and AMX (tile, bf16).
 
 #include "inner.h"
 

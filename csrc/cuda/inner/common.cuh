@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "kernels.h"
+#include "../kernels.h"
 
 namespace pynst {
 

@@ -1,4 +1,4 @@
-// inner_avx2.cpp: the inner kernels compiled for AVX2 with FMA.
+// avx2.cpp: the inner kernels compiled for AVX2 with FMA.
 
 #include "inner.h"
 

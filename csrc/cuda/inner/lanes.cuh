@@ -9,8 +9,6 @@
 
 namespace pynst {
 
-constexpr int kLanes = 8;
-
 __device__ __forceinline__ void load_lanes(const float* from, float (&values)[kLanes]) {
     const float4* parts = reinterpret_cast<const float4*>(from);
     const float4 low = parts[0], high = parts[1];

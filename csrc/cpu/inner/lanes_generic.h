@@ -1,4 +1,4 @@
-// lanes_portable.h: sixteen float32 lanes in four 4-lane vectors of the compiler.
+// lanes_generic.h: sixteen float32 lanes in four 4-lane vectors of the compiler.
 //
 // The readable definition of what every lanes_*.h has to provide, and the one that runs on any
 // processor: SSE2 on an old x86-64, NEON on arm64.
@@ -16,21 +16,22 @@ namespace PYNST_ISA {
 // Sizes of the register blocks, for 32 registers of four lanes (arm64) or 16 (x86-64). With a sixth
 // row of tiles, 24 sums, clang would spill some on arm64.
 #if defined(__aarch64__)
-constexpr int kTiles = 5;        // rows of the matrix multiplication: 5 x 4 accumulators
-constexpr int kBlocks = 1;       // its columns, in blocks of 16 lanes
-constexpr int kAheads = 8;       // prefetches of the multiplication for each 16 of its channels
-constexpr int kImagePixels = 5;  // pixels that the convolution of the image sums at a time
-constexpr int kGramRows = 6;     // rows of the Gram matrix's register block, and the last 4 of 16
-constexpr int kGramBlocks = 1;   // its columns, in blocks of 16 lanes
-constexpr int kPixels = 2;       // pixels that a gradient kernel with three planes sums at a time
+constexpr int kRegisterRows = 5;  // rows of the matrix multiplication: 5 x 4 accumulators
+constexpr int kBlocks = 1;        // its columns, in blocks of 16 lanes
+constexpr int kAheads = 8;        // prefetches of the multiplication for each 16 of its channels
+constexpr int kImagePixels = 5;   // pixels that the convolution of the image sums at a time
+constexpr int kGramRows = 6;      // rows of the Gram matrix's register block, and the last 4 of 16
+constexpr int kGramBlocks = 1;    // its columns, in blocks of 16 lanes
+constexpr int kGradientPixels =
+    2;  // pixels that a gradient kernel with three planes sums at a time
 #else
-constexpr int kTiles = 2;
+constexpr int kRegisterRows = 2;
 constexpr int kBlocks = 1;
 constexpr int kAheads = 8;
 constexpr int kImagePixels = 2;
 constexpr int kGramRows = 2;
 constexpr int kGramBlocks = 1;
-constexpr int kPixels = 1;
+constexpr int kGradientPixels = 1;
 #endif
 
 typedef float Four __attribute__((vector_size(16)));
@@ -42,16 +43,16 @@ struct Lanes {
 
 // One register of the sixteen lanes, for functions that want more numbers at a time than registers
 // could hold of all sixteen.
-using Part = Four;
-constexpr int kParts = 4;
+using Vec = Four;
+constexpr int kVecs = 4;
 
-inline Part part(Lanes a, int i) {
+inline Vec vec(Lanes a, int i) {
     return a.v[i];
 }
-inline void set_part(Lanes& a, int i, Part value) {
+inline void set_vec(Lanes& a, int i, Vec value) {
     a.v[i] = value;
 }
-inline void store(float* p, Part a) {
+inline void store(float* p, Vec a) {
     __builtin_memcpy(p, &a, sizeof a);
 }
 
@@ -80,8 +81,8 @@ inline void store(float* p, Lanes a) {
         store(p + 4 * i, a.v[i]);
     }
 }
-// Stores past the caches, where the processor can; p is a multiple of 64 bytes. Other threads see it
-// for certain only after end_stream().
+// Stores past the caches, where the processor can; p is a multiple of 64 bytes. Other threads see
+// it for certain only after end_stream().
 inline void stream(float* p, Lanes a) {
     store(p, a);
 }
@@ -97,17 +98,17 @@ inline Lanes operator*(Lanes a, Lanes b) {
 }
 // a b + c and c - a b, rounded once where the processor can.
 #if defined(__aarch64__)
-inline Part fma(Part a, Part b, Part c) {
-    return Part(vfmaq_f32(c, a, b));
+inline Vec fma(Vec a, Vec b, Vec c) {
+    return Vec(vfmaq_f32(c, a, b));
 }
-inline Part fnma(Part a, Part b, Part c) {
-    return Part(vfmsq_f32(c, a, b));
+inline Vec fnma(Vec a, Vec b, Vec c) {
+    return Vec(vfmsq_f32(c, a, b));
 }
 #else
-inline Part fma(Part a, Part b, Part c) {
+inline Vec fma(Vec a, Vec b, Vec c) {
     return a * b + c;
 }
-inline Part fnma(Part a, Part b, Part c) {
+inline Vec fnma(Vec a, Vec b, Vec c) {
     return c - a * b;
 }
 #endif
@@ -136,8 +137,8 @@ inline Lanes where(uint16_t bits, Lanes a) {
     return each([&](int i) { return Four(FourInts(a.v[i]) & spread(bits, i)); });
 }
 // max(0, a); NaN stays NaN.
-inline Part relu(Part a) {
-    return Part(FourInts(a) & ~(a <= Part{}));
+inline Vec relu(Vec a) {
+    return Vec(FourInts(a) & ~(a <= Vec{}));
 }
 inline Lanes relu(Lanes a) {
     return each([&](int i) { return relu(a.v[i]); });
