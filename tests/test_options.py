@@ -12,7 +12,7 @@ from pynst.options import with_changes
 
 WRONG = [
     ({"style_wieght": 1}, r"unknown option 'style_wieght'; did you mean style_weight\?"),
-    ({"zzz": 1}, "unknown option 'zzz'; known: network"),
+    ({"zzz": 1}, "unknown option 'zzz'; known: image_size"),
     ({"style_weight": -1.0}, r"style_weight must be a number of at least 0, got -1\.0"),
     ({"style_weight": float("nan")}, "style_weight must be a number"),
     ({"style_weight": "much"}, "style_weight must be a number of at least 0, got 'much'"),
