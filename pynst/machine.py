@@ -226,7 +226,7 @@ def _quota(root: Path = _GROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
 def _quota_of_version_2(folder: Path) -> float | None:
     """Processors that one group grants, from ``cpu.max``: "quota period", or "max period"."""
     try:
-        limit, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        limit, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
         return int(limit) / int(period)
     except (OSError, ValueError, ArithmeticError):  # no such file; or "max": no limit
         return None
@@ -235,8 +235,8 @@ def _quota_of_version_2(folder: Path) -> float | None:
 def _quota_of_version_1(folder: Path) -> float | None:
     """Processors that one group grants; a quota of -1 is no limit."""
     try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
-        period = int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
+        quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period = int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
         return quota / period if quota > 0 else None
     except (OSError, ValueError, ArithmeticError):
         return None

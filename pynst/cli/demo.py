@@ -8,7 +8,7 @@ from typing import Any
 
 import pynst
 from pynst.cli.parser import Parser
-from pynst.cli.saving import checked_output
+from pynst.cli.saving import checked_output, written
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import Display, path_line, say
 from pynst.files import shown
@@ -53,7 +53,12 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     images = [content, style, *(result.image for result in results)]
     half = len(images) // 2 if len(images) == 4 else len(images)
     sheet = compose_sheet([images[start : start + half] for start in range(0, len(images), half)])
-    pynst.save_image(sheet, path, metadata={_MARK: pynst.__version__})
+
+    def write(place: Path, overwrite: bool) -> None:
+        pynst.save_image(sheet, place, metadata={_MARK: pynst.__version__}, overwrite=overwrite)
+
+    if not written(write, path, overwrite=True):
+        return 1
     if not given.quiet:
         say(f"the sheet shows the content, the style, and what came out with {_painters(results)}")
     path_line(path)

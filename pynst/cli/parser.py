@@ -75,7 +75,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         parser = parser.commands[command[-1]]
     if parser.commands and rest and not _is_option(rest[0]):
         parser.error(f"unknown command {rest[0]!r}{_suggestion(rest[0], parser.commands)}")
-    given = parser.parse_args(parser.sorted_words(rest))
+    given, extra = parser.parse_known_args(parser.sorted_words(rest))
+    if extra:
+        parser.error(f"there is no use for {' '.join(word for word in extra if word != '--')}")
     given.command, given.error = command, parser.error
     return given
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pynst.cli.terminal import fail, path_line, say, tell
+from pynst.cli.terminal import cut, fail, path_line, say, tell
 from pynst.errors import PyNSTError
 from pynst.files import shown
 
 if TYPE_CHECKING:
     from pynst.result import TransferResult
 
-__all__ = ["checked_output", "save"]
+__all__ = ["checked_output", "save", "written"]
 
 
 def checked_output(
@@ -56,20 +56,21 @@ def checked_output(
 
 
 def save(result: TransferResult, path: Path, quiet: bool, **settings: Any) -> int:
-    """Write the image and say where: its path on standard output, the rest on standard error.
+    """Write a result and say where: its path on standard output, the rest on standard error.
 
     Where it cannot be written there, it is written elsewhere; returns the exit code.
     """
-    try:
-        result.save(path, **settings)
-    except PyNSTError as error:
-        fail(error)
-        _rescue(result, path, settings)
+    asked = settings.pop("overwrite", True)
+
+    def write(place: Path, overwrite: bool) -> None:
+        result.save(place, overwrite=overwrite, **settings)
+
+    if not written(write, path, overwrite=asked):
         return 1
     if not quiet:
         early = f", stopped early ({result.stopped_early})" if result.stopped_early else ""
         evaluations = sum(len(level) for level in result.history)
-        weights = f" ({result.weights_source})" if result.weights_source else ""
+        weights = f" ({cut(result.weights_source, 200)})" if result.weights_source else ""
         tell(
             f"{result.pixels.shape[1]} x {result.pixels.shape[0]} pixels, network"
             f" {result.network}{weights}, {evaluations} evaluations in {result.seconds:.1f} s on"
@@ -79,8 +80,25 @@ def save(result: TransferResult, path: Path, quiet: bool, **settings: Any) -> in
     return 0
 
 
-def _rescue(result: TransferResult, path: Path, settings: dict[str, Any]) -> None:
-    """Write the image as PNG where there is room."""
+def written(write: Callable[[Path, bool], None], path: Path, *, overwrite: bool) -> bool:
+    """Write an image, or else rescue it: as PNG where there is room, which is said.
+
+    Parameters
+    ----------
+    write : callable
+        Takes a path, and whether a file that is there may be overwritten; raises `PyNSTError`.
+
+    Returns
+    -------
+    bool
+        Whether the image is at `path`; False if it is elsewhere, or lost.
+    """
+    try:
+        write(path, overwrite)
+    except PyNSTError as error:
+        fail(error)
+    else:
+        return True
     tried: list[Path] = []
     for folder in _other_folders(path):
         if folder in tried:
@@ -89,13 +107,14 @@ def _rescue(result: TransferResult, path: Path, settings: dict[str, Any]) -> Non
         # A long name is cut, since what is added to it could make it too long for the disk.
         place = folder / f"{path.stem[:40]}-rescued-{os.getpid()}.png"
         try:
-            result.save(place, **{**settings, "overwrite": False})
+            write(place, False)
         except PyNSTError:
             continue
         say(f"the best image so far is saved in {place} instead")
         path_line(place)
-        return
+        return False
     say(f"the best image so far could not be saved in {', '.join(map(str, tried))} either")
+    return False
 
 
 def _other_folders(path: Path) -> Iterator[Path]:
