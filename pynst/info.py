@@ -8,6 +8,7 @@ import platform
 from typing import Any
 
 from pynst.backends import available_backends
+from pynst.environment import VARIABLES
 from pynst.errors import PyNSTError
 from pynst.machine import available_memory, gpus, processor
 from pynst.record import versions
@@ -35,13 +36,13 @@ def system_info() -> dict[str, Any]:
         "processor": processor(),
         "gpu": gpus(),
         "memory available": _memory(),
-        "cache": str(cache_directory()),
+        "cache": _cache(),
         "weights": _weights(),
         "backends": available_backends(),
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())
-            if name.startswith("PYNST_") or name == "OMP_NUM_THREADS"
+            if name.startswith("PYNST_") or name in VARIABLES
         },
     }
 
@@ -65,6 +66,14 @@ def _memory() -> int | str | None:
     """Bytes that a run could take."""
     try:
         return available_memory()
+    except PyNSTError as error:
+        return str(error)
+
+
+def _cache() -> str:
+    """The folder of downloaded weights, or why there is none."""
+    try:
+        return str(cache_directory())
     except PyNSTError as error:
         return str(error)
 

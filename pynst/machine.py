@@ -15,6 +15,7 @@ from typing import Any
 from pynst.errors import OptionError
 
 __all__ = [
+    "MOST_THREADS",
     "available_memory",
     "default_threads",
     "gpus",
@@ -22,6 +23,9 @@ __all__ = [
     "processor",
     "resident_memory",
 ]
+
+MOST_THREADS = 1024
+"""The largest number of threads that the CPU core starts."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _FEATURES = (
@@ -71,11 +75,27 @@ def peak_memory() -> int | None:
 
 
 def default_threads() -> int:
-    """Threads of a `CpuBackend` by default: ``OMP_NUM_THREADS``, else what this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
-    return min(_usable(), _quota())
+    """Threads of a `CpuBackend` by default: ``OMP_NUM_THREADS``, else what this process may use.
+
+    Of a list such as "4,2", which OpenMP reads as threads per nesting level, the first number
+    counts. As in OpenMP, a text that is no positive whole number is ignored.
+
+    Raises
+    ------
+    OptionError
+        ``OMP_NUM_THREADS`` is larger than `MOST_THREADS`.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    digits = wanted.removeprefix("+").lstrip("0")
+    if digits.isascii() and digits.isdecimal():
+        # Python reads no number of thousands of digits, so that their count is compared first.
+        if len(digits) > len(str(MOST_THREADS)) or int(digits) > MOST_THREADS:
+            shown = wanted if len(wanted) <= 20 else f"{wanted[:20]}..."
+            raise OptionError(
+                f"OMP_NUM_THREADS must be a whole number from 1 to {MOST_THREADS}, got {shown}"
+            )
+        return int(digits)
+    return min(_usable(), _quota(), MOST_THREADS)
 
 
 def _usable() -> int:
@@ -132,22 +152,47 @@ def _system_room() -> int | None:
         return None
 
 
-def _group_rooms(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+def _group_folders(
+    controller: str, root: Path = _GROUPS, own: Path = Path("/proc/self/cgroup")
+) -> set[Path]:
+    """Folders of the control groups, of version 1 or 2, whose limits hold for this process.
+
+    A limit holds for all groups inside the one that sets it, so that every folder from the
+    process's own group up to `root` counts. Where a container hides the path of its group, the
+    folder of the controller is already the container's own.
+
+    Parameters
+    ----------
+    controller : str
+        ``"memory"`` or ``"cpu"``: in version 1, the name of a hierarchy of its own.
+    """
+    folders = {root, root / controller}
+    try:
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return folders
+    for line in lines:
+        _, _, controllers_and_path = line.partition(":")
+        controllers, _, path = controllers_and_path.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        # Version 1 mounts a hierarchy under all its controllers, and links it under each of them.
+        for base in {root / controller, root / controllers} if controllers else {root}:
+            group = base / path.strip("/")
+            folders |= {group, *(up for up in group.parents if up.is_relative_to(root))}
+    return folders
+
+
+def _group_rooms(root: Path = _GROUPS) -> list[int]:
     """What is left of the memory limit of each control group that this process is in."""
     names = [("memory.max", "memory.current", "inactive_file")]
     names += [("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")]
-    folders = {root, root / "memory"}
-    try:
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, kinds, path = line.split(":", 2)
-            base = root / "memory" if "memory" in kinds else root
-            own = base / path.strip("/")
-            folders |= {own, *(up for up in own.parents if up.is_relative_to(root))}
-    except (OSError, ValueError):
-        pass
     return [
         room
-        for folder in folders
+        for folder in _group_folders("memory", root)
         for limit, usage, cache in names
         if (room := _group_room(folder / limit, folder / usage, cache)) is not None
     ]
@@ -167,10 +212,31 @@ def _group_room(limit: Path, usage: Path, cache: str) -> int | None:
     return free
 
 
-def _quota() -> int:
-    """Processors that the control group of a Linux container grants; very many if not limited."""
+def _quota(root: Path = _GROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
+    """Processors that the control groups of this process grant; very many if not limited."""
+    quotas = [
+        quota
+        for folder in _group_folders("cpu", root, own)
+        for quota in (_quota_of_version_2(folder), _quota_of_version_1(folder))
+        if quota is not None
+    ]
+    return max(1, ceil(min(quotas, default=MOST_THREADS)))
+
+
+def _quota_of_version_2(folder: Path) -> float | None:
+    """Processors that one group grants, from ``cpu.max``: "quota period", or "max period"."""
     try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, ceil(int(limit) / int(period)))
-    except (OSError, ValueError):  # no such file; or "max": no limit
-        return 1024
+        limit, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        return int(limit) / int(period)
+    except (OSError, ValueError, ArithmeticError):  # no such file; or "max": no limit
+        return None
+
+
+def _quota_of_version_1(folder: Path) -> float | None:
+    """Processors that one group grants; a quota of -1 is no limit."""
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period = int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
+        return quota / period if quota > 0 else None
+    except (OSError, ValueError, ArithmeticError):
+        return None

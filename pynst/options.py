@@ -7,23 +7,28 @@
 from __future__ import annotations
 
 import difflib
-import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from pynst.checks import Check, choice, flag, layers, number, optional, path, several, start
 from pynst.errors import OptionError
-from pynst.formulas import FORMULAS
+from pynst.keywords import (
+    BackendName,
+    FormulaName,
+    MatchColor,
+    NetworkName,
+    Optimizer,
+    Quality,
+    TransferChanges,
+)
 
 if TYPE_CHECKING:
-    from typing import Literal, TypeAlias
+    from typing_extensions import Unpack
 
     from pynst.backends.base import Padding, Pooling, Precision
 
-    MatchColor: TypeAlias = Literal["none", "cholesky", "symmetric"]
-
-__all__ = ["QUALITIES", "TransferOptions", "describe", "with_changes"]
+__all__ = ["GROUPS", "QUALITIES", "TransferChanges", "TransferOptions", "describe", "with_changes"]
 
 QUALITIES: dict[str, tuple[int, ...]] = {
     "draft": (30, 20, 12, 8, 6),
@@ -32,143 +37,23 @@ QUALITIES: dict[str, tuple[int, ...]] = {
 }
 """Evaluations of the objective per level, coarse to fine; the last holds for further levels."""
 
-
-def setting(default: Any, help: str, check: Callable[[str, Any], Any], metavar: str = "") -> Any:
-    """Declare one field of `TransferOptions`: default, help, and a check that cleans its value."""
-    return field(default=default, metadata={"help": help, "check": check, "metavar": metavar})
-
-
-# ---- checks: each takes (name, value) and returns the cleaned value or raises OptionError --------
-
-
-def choice(*allowed: str) -> Callable[[str, Any], Any]:
-    """One of the allowed words."""
-
-    def check(name: str, value: Any) -> Any:
-        if value not in allowed:
-            raise OptionError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        return value
-
-    check.choices = allowed  # type: ignore[attr-defined]
-    return check
+PICTURES, LOSS, OPTIMISATION, COLOUR, MACHINE, FILES = GROUPS = (
+    "pictures",
+    "loss",
+    "optimisation",
+    "colour",
+    "where to compute",
+    "files",
+)
+"""Groups of settings, in the order in which ``pynst --help`` shows them."""
 
 
-def number(low: float, high: float = math.inf, *, whole: bool = False) -> Callable[[str, Any], Any]:
-    """A finite number in [low, high]."""
-    wanted = "a whole number" if whole else "a number"
-    most = f"{high}" if whole else f"{high:g}"
-    span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {most}"
-
-    def check(name: str, value: Any) -> Any:
-        try:
-            clean = float(value)
-            if whole and clean == math.floor(clean):
-                clean = int(value)  # a float has not all digits of a large number
-        except (TypeError, ValueError, OverflowError):
-            clean = math.nan
-        right = math.isfinite(clean) and low <= clean <= high and not isinstance(value, (bool, str))
-        if not right or (whole and clean != math.floor(clean)):
-            raise OptionError(f"{name} must be {wanted} {span}, got {value!r}")
-        return clean
-
-    check.parse = int if whole else float  # type: ignore[attr-defined]
-    return check
-
-
-def optional(inner: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """``None``, or what `inner` takes."""
-
-    def check(name: str, value: Any) -> Any:
-        return None if value is None else inner(name, value)
-
-    vars(check).update(vars(inner))
-    return check
-
-
-def several(inner: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """One value or a sequence of them, as a tuple."""
-
-    def check(name: str, value: Any) -> Any:
-        values = [value] if isinstance(value, (int, float, str)) else value
-        try:
-            return tuple(inner(name, item) for item in values) or _empty(name)
-        except TypeError:
-            raise OptionError(
-                f"{name} must be one value or a list of them, got {value!r}"
-            ) from None
-
-    vars(check).update(vars(inner), many=True)
-    return check
-
-
-def flag(name: str, value: Any) -> Any:
-    """True or false."""
-    if value not in (True, False):
-        raise OptionError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
-
-
-def layers(name: str, value: Any) -> Any:
-    """Layer names with relative weights: names, ``"name=weight"`` words, or a mapping; as pairs."""
-    words = [value] if isinstance(value, str) else value
-    pairs: list[tuple[str, Any]] = []
-    try:
-        items = list(words.items()) if isinstance(words, Mapping) else list(words)
-    except TypeError:
-        raise OptionError(f"{name} must be layer names, got {value!r}") from None
-    for item in items:
-        if isinstance(item, str):
-            layer, _, weight = item.partition("=")
-            pairs.append((layer, _as_number(weight) if weight else 1.0))
-        elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
-            pairs.append(item)
-        else:
-            raise OptionError(f"{name} must be layer names, got {item!r}")
-    clean = {
-        # the paper writes conv4_2 for what is read after its ReLU
-        layer.replace("conv", "relu"): number(0)(f"{name}: weight of {layer}", weight)
-        for layer, weight in pairs
-    }
-    if len(clean) != len(pairs):
-        raise OptionError(f"{name} names a layer twice: {value!r}")
-    if not any(clean.values()):
-        raise OptionError(
-            f"{name} must name at least one layer with a positive weight, got {value!r}"
-        )
-    return tuple(clean.items())
-
-
-layers.many = True  # type: ignore[attr-defined]
-
-
-def path(name: str, value: Any) -> Any:
-    """A path."""
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise OptionError(f"{name} must be a path, got {value!r}")
-    return os.fspath(value)
-
-
-def start(name: str, value: Any) -> Any:
-    """``"content"``, ``"style"``, ``"noise"``, or an image, which `pynst.images` judges."""
-    if (
-        value is None
-        or isinstance(value, (bool, int, float))
-        or (isinstance(value, str) and not value)
-    ):
-        raise OptionError(f"{name} must be content, style, noise or an image, got {value!r}")
-    return value
-
-
-def _as_number(word: str) -> Any:
-    """Turn a word of the command line into a number, or leave it for the check to refuse."""
-    try:
-        return float(word)
-    except ValueError:
-        return word
-
-
-def _empty(name: str) -> Any:
-    raise OptionError(f"{name} must not be empty")
+def setting(group: str, default: Any, help: str, check: Check, metavar: str = "") -> Any:
+    """Declare one field of `TransferOptions`; the first of a group is the most used one."""
+    return field(
+        default=default,
+        metadata={"group": group, "help": help, "check": check, "metavar": metavar},
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,28 +61,106 @@ class TransferOptions:
     """Settings of a style transfer.
 
     Every field is checked when the object is made; a wrong one raises `OptionError` with its name,
-    its value and what was wanted.
+    its value and what was wanted. Two objects are equal if all their settings are.
     """
 
+    # ---- pictures --------------------------------------------------------------------------------
+    image_size: int = setting(
+        PICTURES, 512, "long side of the result, pixels", number(16, 32768, whole=True), "N"
+    )
+    style_scale: float = setting(
+        PICTURES, 1.0, "size of the style picture relative to the result's", number(0.05, 20), "X"
+    )
+    style_blend: tuple[float, ...] | None = setting(
+        PICTURES,
+        None,
+        "relative weights of several style pictures",
+        optional(several(number(0))),
+        "X",
+    )
+    init: Any = setting(
+        PICTURES, "content", "start: content, style, noise or an image file", start, "WHAT"
+    )
+    seed: int = setting(PICTURES, 0, "seed of init=noise", number(0, 2**63 - 1, whole=True), "N")
+    keep_alpha: bool = setting(
+        PICTURES,
+        True,
+        "keep the content's transparency, where the output's format has any",
+        flag,
+    )
+
+    # ---- loss ------------------------------------------------------------------------------------
+    content_weight: float | None = setting(
+        LOSS,
+        None,
+        "alpha: weight of the content term; default: the formula's",
+        optional(number(0)),
+        "X",
+    )
+    style_weight: float | None = setting(
+        LOSS,
+        None,
+        "beta: weight of the style term; default: the formula's",
+        optional(number(0)),
+        "X",
+    )
+    tv_weight: float | None = setting(
+        LOSS, None, "weight of total variation; default: the formula's", optional(number(0)), "X"
+    )
+    formula: FormulaName = setting(
+        LOSS, "balanced", "form of the loss", choice(*get_args(FormulaName))
+    )
+    # A str here, as records name the network that was used; `TransferChanges` has the words.
     network: str = setting(
+        LOSS,
         "auto",
         "vgg19, builtin (no download), or auto: vgg19 if it is at hand or can be downloaded",
-        choice("auto", "vgg19", "builtin"),
+        choice(*get_args(NetworkName)),
     )
-    weights: str | None = setting(
+    style_layers: tuple[tuple[str, float], ...] | None = setting(
+        LOSS,
         None,
-        "VGG-19 weights file; default: $PYNST_WEIGHTS, then the cache, then a download",
-        optional(path),
-        "PATH",
+        "layers of the style term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named;"
+        " default: the network's",
+        optional(layers),
+        "LAYER",
     )
-    formula: str = setting("balanced", "form of the loss", choice(*FORMULAS))
-    image_size: int = setting(
-        512, "long side of the result, pixels", number(16, 32768, whole=True), "N"
+    content_layers: tuple[tuple[str, float], ...] | None = setting(
+        LOSS,
+        None,
+        "layers of the content term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named;"
+        " default: the network's",
+        optional(layers),
+        "LAYER",
     )
-    quality: str = setting(
-        "normal", "evaluations per level: draft, normal or fine", choice(*QUALITIES)
+    pooling: Pooling | None = setting(
+        LOSS,
+        None,
+        "pooling of VGG-19; default: the formula's",
+        optional(choice("average", "max")),
+    )
+    padding: Padding | None = setting(
+        LOSS,
+        None,
+        "padding of the first layer of VGG-19; default: the formula's",
+        optional(choice("zero", "replicate")),
+    )
+    normalised: bool | None = setting(
+        LOSS,
+        None,
+        "divide features by each filter's mean over photographs; default: the formula's",
+        optional(flag),
+    )
+
+    # ---- optimisation ----------------------------------------------------------------------------
+    quality: Quality = setting(
+        OPTIMISATION,
+        "normal",
+        "evaluations per level: draft, normal or fine",
+        choice(*get_args(Quality)),
     )
     iterations: tuple[int, ...] | None = setting(
+        OPTIMISATION,
         None,
         "evaluations of the objective: one number, or one per level, coarse to fine;"
         " default: by quality",
@@ -205,95 +168,83 @@ class TransferOptions:
         "N",
     )
     levels: int | None = setting(
+        OPTIMISATION,
         None,
         "levels from coarse to fine; 1 = one size; default: from about 128 pixels up by sqrt(2)",
         optional(number(1, 16, whole=True)),
         "N",
     )
     minutes: float | None = setting(
-        None, "stop after this time with the best image", optional(number(0)), "X"
+        OPTIMISATION, None, "stop after this time with the best image", optional(number(0)), "X"
     )
     tolerance: float = setting(
+        OPTIMISATION,
         0.0,
         "stop a level when 10 evaluations lower the loss by less than this share",
         number(0, 1),
         "X",
     )
-    init: Any = setting("content", "start: content, style, noise or an image file", start, "WHAT")
-    seed: int = setting(0, "seed of init=noise", number(0, 2**63 - 1, whole=True), "N")
-    optimizer: str = setting(
+    optimizer: Optimizer = setting(
+        OPTIMISATION,
         "lbfgs",
         "lbfgs (the algorithm of SciPy's L-BFGS-B, resumable), scipy (SciPy's own), or adam",
-        choice("lbfgs", "scipy", "adam"),
+        choice(*get_args(Optimizer)),
     )
-    content_weight: float | None = setting(
-        None, "alpha: weight of the content term; default: the formula's", optional(number(0)), "X"
-    )
-    style_weight: float | None = setting(
-        None, "beta: weight of the style term; default: the formula's", optional(number(0)), "X"
-    )
-    tv_weight: float | None = setting(
-        None, "weight of total variation; default: the formula's", optional(number(0)), "X"
-    )
-    content_layers: Any = setting(
-        None,
-        "layers of the content term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named",
-        optional(layers),
-        "LAYER",
-    )
-    style_layers: Any = setting(
-        None,
-        "layers of the style term, LAYER or LAYER=WEIGHT; weight 0 is the same as not named",
-        optional(layers),
-        "LAYER",
-    )
-    pooling: Pooling | None = setting(
-        None, "pooling of VGG-19; default: the formula's", optional(choice("average", "max"))
-    )
-    padding: Padding | None = setting(
-        None,
-        "padding of the first layer of VGG-19; default: the formula's",
-        optional(choice("zero", "replicate")),
-    )
-    normalised: bool | None = setting(
-        None,
-        "divide features by each filter's mean over photographs; default: the formula's",
-        optional(flag),
-    )
-    calibration: str | None = setting(
-        None,
-        "folder of photographs for the means of a normalised network; default: the package's",
-        optional(path),
-        "PATH",
-    )
-    style_blend: tuple[float, ...] | None = setting(
-        None, "relative weights of several style pictures", optional(several(number(0))), "X"
-    )
-    style_scale: float = setting(
-        1.0, "size of the style picture relative to the result's", number(0.05, 20), "X"
-    )
-    preserve_color: bool = setting(False, "keep the colours of the content picture", flag)
+
+    # ---- colour ----------------------------------------------------------------------------------
+    preserve_color: bool = setting(COLOUR, False, "keep the colours of the content picture", flag)
     match_color: MatchColor = setting(
+        COLOUR,
         "none",
         "give the style picture the content's mean colour and covariance before the run:"
         " none, cholesky or symmetric",
-        choice("none", "cholesky", "symmetric"),
+        choice(*get_args(MatchColor)),
     )
-    keep_alpha: bool = setting(
-        True, "keep the content's transparency, where the output's format has any", flag
+
+    # ---- where to compute ------------------------------------------------------------------------
+    backend: BackendName = setting(
+        MACHINE,
+        "auto",
+        "where to compute; auto: on CUDA where it can be used, else on the CPU",
+        choice(*get_args(BackendName)),
     )
-    backend: str = setting("auto", "where to compute", choice("auto", "cpu", "cuda", "reference"))
-    precision: Precision = setting("fast", "arithmetic on CUDA", choice("fast", "accurate"))
     threads: int | None = setting(
+        MACHINE,
         None,
         "CPU threads; default: $OMP_NUM_THREADS, then all",
         optional(number(1, 1024, whole=True)),
         "N",
     )
+    precision: Precision = setting(
+        MACHINE,
+        "fast",
+        "arithmetic on CUDA: fast (16-bit numbers) or accurate (32-bit)",
+        choice("fast", "accurate"),
+    )
+
+    # ---- files -----------------------------------------------------------------------------------
+    weights: str | None = setting(
+        FILES,
+        None,
+        "VGG-19 weights file; default: $PYNST_WEIGHTS, then the cache, then a download",
+        optional(path),
+        "PATH",
+    )
+    calibration: str | None = setting(
+        FILES,
+        None,
+        "folder of photographs for the means of a normalised network; default: the package's",
+        optional(path),
+        "PATH",
+    )
+
+    if TYPE_CHECKING:
+        # The fields hold cleaned values; what may be passed for them is wider, and stands here.
+        def __init__(self, **settings: Unpack[TransferChanges]) -> None: ...
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value = each.metadata["check"](each.name, getattr(self, each.name))
+            value = each.metadata["check"].clean(each.name, getattr(self, each.name))
             object.__setattr__(self, each.name, value)
         alpha, beta = self.content_weight, self.style_weight
         if alpha == 0 and beta == 0:
@@ -303,12 +254,24 @@ class TransferOptions:
         if self.style_blend is not None and not any(self.style_blend):
             raise OptionError("style_blend must have at least one positive weight, got only zeros")
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TransferOptions):
+            return NotImplemented
+        return self._all_but_start() == other._all_but_start() and _same(self.init, other.init)
+
+    def __hash__(self) -> int:
+        return hash(self._all_but_start())
+
+    def _all_but_start(self) -> tuple[Any, ...]:
+        """Every value but that of ``init``, which may be an array: no `==`, no hash."""
+        return tuple(getattr(self, each.name) for each in fields(self) if each.name != "init")
+
     @classmethod
-    def paper(cls, **changes: Any) -> TransferOptions:
+    def paper(cls, **changes: Unpack[TransferChanges]) -> TransferOptions:
         """Settings of the paper: its formula and network, start from noise, a single size."""
         # Differs from the paper: 500 evaluations; the paper does not state their number.
         return with_changes(
-            cls(formula="paper", network="vgg19", init="noise", levels=1, iterations=(500,)),
+            cls(formula="paper", network="vgg19", init="noise", levels=1, iterations=500),
             changes,
         )
 
@@ -352,3 +315,30 @@ def describe() -> list[tuple[str, str, str]]:
         (each.name, "" if each.default is None else str(each.default), each.metadata["help"])
         for each in fields(TransferOptions)
     ]
+
+
+def _same(here: Any, there: Any) -> bool:
+    """Whether two starts are the same word, path or picture."""
+    if here is there:
+        return True
+    if type(here) is not type(there):
+        return False
+    if hasattr(here, "dtype"):
+        import numpy as np
+
+        return bool(here.dtype == there.dtype and np.array_equal(here, there))
+    return bool(here == there)
+
+
+def _document() -> None:
+    """Write the Parameters section of the class from the settings."""
+    lines = ["", "", "Parameters", "----------"]
+    for each in fields(TransferOptions):
+        default = "optional" if each.default is None else f"default {each.default!r}"
+        lines += [f"{each.name} : {each.metadata['check'].kind}, {default}"]
+        lines += [f"    {each.metadata['help']}"]
+    doc = TransferOptions.__doc__ or ""
+    TransferOptions.__doc__ = "\n    ".join([doc.rstrip(), *lines[1:]]) + "\n"
+
+
+_document()

@@ -61,6 +61,17 @@ def picture(seed: int, H: int, W: int) -> np.ndarray:
     return np.clip(resize(coarse, H, W) + 0.05 * rng.standard_normal((H, W, 3)), 0, 1)
 
 
+@pytest.fixture
+def pictures(tmp_path):
+    """Paths of a content and a style picture."""
+    from pynst.images import save_image
+
+    paths = [tmp_path / "content.png", tmp_path / "style.jpg"]
+    for seed, path in enumerate(paths):
+        save_image(picture(seed, 60, 80), path)
+    return [str(path) for path in paths]
+
+
 @pytest.fixture(params=["vgg19", "builtin"])
 def tiny_network(request):
     """Both networks on the reference backend."""

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import os
+import pickle
+import re
+import subprocess
+import sys
+import typing
+from dataclasses import fields, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pynst import OptionError, TransferOptions
+from pynst import OptionError, TransferOptions, keywords
+from pynst.backends import base
 from pynst.formulas import FORMULAS
-from pynst.options import with_changes
+from pynst.options import GROUPS, QUALITIES, TransferChanges, describe, with_changes
 
 WRONG = [
     ({"style_wieght": 1}, r"unknown option 'style_wieght'; did you mean style_weight\?"),
-    ({"zzz": 1}, "unknown option 'zzz'; known: network"),
+    ({"zzz": 1}, "unknown option 'zzz'; known: image_size"),
     ({"style_weight": -1.0}, r"style_weight must be a number of at least 0, got -1\.0"),
     ({"style_weight": float("nan")}, "style_weight must be a number"),
     ({"style_weight": "much"}, "style_weight must be a number of at least 0, got 'much'"),
@@ -40,14 +55,50 @@ WRONG = [
     ({"threads": 0}, "threads must be a whole number"),
     ({"minutes": -1}, "minutes must be a number of at least 0"),
     ({"tolerance": 2}, "tolerance must be a number from 0 to 1, got 2"),
+    ({"network": np.zeros(3)}, "network must be one of auto, vgg19, builtin, got array"),
+    ({"network": ["auto"]}, "network must be one of auto, vgg19, builtin, got \\['auto'\\]"),
+    ({"preserve_color": np.zeros(3)}, "preserve_color must be True or False, got array"),
+    ({"preserve_color": 2}, "preserve_color must be True or False, got 2"),
+    ({"style_weight": np.array([3.0])}, r"style_weight must be a number of at least 0, got array"),
+    ({"style_weight": b"3"}, "style_weight must be a number of at least 0, got b'3'"),
+    ({"style_weight": 10**400}, "style_weight must be a number of at least 0, got 1000"),
+    ({"seed": 10**5000}, "seed must be a whole number .*, got a number of thousands of digits"),
+    ({"style_layers": np.zeros((50, 50))}, "style_layers must be layer names, got array"),
+    ({"iterations": {}}, "iterations must not be empty"),
+    ({"iterations": "many"}, "iterations must be one value or a list of them, got 'many'"),
+    ({"iterations": object}, "iterations must be one value or a list of them, got <class"),
+    ({"style_blend": "x" * 10**6}, "style_blend must be one value or a list of them, got 'xxx"),
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("changes", "message"), WRONG, ids=lambda value: value[:60] if isinstance(value, str) else "")
 def test_a_wrong_setting_is_refused_in_one_sentence(changes, message):
     with pytest.raises(OptionError, match=message) as caught:
         with_changes(None, changes)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "clean"),
+    [
+        ("iterations", np.int64(5), (5,)),
+        ("iterations", np.array([5, 7]), (5, 7)),
+        ("iterations", np.array(5), (5,)),
+        ("iterations", range(1, 4), (1, 2, 3)),
+        ("image_size", np.float32(64), 64),
+        ("style_weight", Fraction(1, 2), 0.5),
+        ("preserve_color", np.True_, True),
+        ("preserve_color", 1, True),
+        ("weights", Path("a/b.npz"), str(Path("a/b.npz"))),
+        ("style_layers", [["relu1_1", 2]], (("relu1_1", 2.0),)),
+    ],
+    ids=str,
+)
+def test_what_means_the_same_is_taken(name, value, clean):
+    found = getattr(TransferOptions(**{name: value}), name)
+    assert found == clean
+    assert type(found) is type(clean)
 
 
 def test_options_of_another_type_are_refused():
@@ -114,3 +165,137 @@ def test_any_setting_is_taken_or_refused_with_an_option_error(changes):
         assert str(error)
     else:
         assert with_changes(options, {}).seed == options.seed, "clean values stay clean"
+
+
+# ---- equality ------------------------------------------------------------------------------------
+
+ARRAY = np.random.default_rng(0).random((4, 5, 3))
+
+
+def test_options_with_the_same_settings_are_equal():
+    assert TransferOptions() == TransferOptions()
+    assert hash(TransferOptions()) == hash(TransferOptions())
+    assert TransferOptions(seed=1) != TransferOptions(seed=2)
+    assert TransferOptions(style_layers="relu1_1") == TransferOptions(style_layers={"conv1_1": 1})
+    assert TransferOptions() != "options"
+    assert len({TransferOptions(), TransferOptions(), TransferOptions(seed=1)}) == 2
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(TransferOptions)])
+def test_a_difference_in_any_setting_makes_options_differ(name):
+    other = {
+        "image_size": 64, "style_scale": 2, "style_blend": (1, 2), "init": "noise", "seed": 3,
+        "keep_alpha": False, "content_weight": 3, "style_weight": 3, "tv_weight": 3,
+        "formula": "gatys", "network": "vgg19", "style_layers": "relu1_1",
+        "content_layers": "relu1_1", "pooling": "max", "padding": "zero", "normalised": True,
+        "quality": "fine", "iterations": 3, "levels": 2, "minutes": 3, "tolerance": 0.1,
+        "optimizer": "adam", "preserve_color": True, "match_color": "cholesky", "backend": "cpu",
+        "threads": 3, "precision": "accurate", "weights": "x.npz", "calibration": "folder",
+    }[name]  # fmt: skip
+    assert TransferOptions(**{name: other}) != TransferOptions()
+    assert TransferOptions(**{name: other}) == TransferOptions(**{name: other})
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "same"),
+    [
+        (ARRAY, ARRAY, True),
+        (ARRAY, ARRAY.copy(), True),
+        (ARRAY, ARRAY + 1e-9, False),
+        (ARRAY, ARRAY[:3], False),
+        (ARRAY, ARRAY[:1, :1], False),
+        (ARRAY, ARRAY.astype(np.float32), False),
+        (ARRAY, "content", False),
+        ("content", ARRAY, False),
+        (np.ones((1, 1, 3)), np.ones((2, 2, 3)), False),
+        ("noise", "noise", True),
+        (Path("x.png"), Path("x.png"), True),
+        (PIL.Image.new("RGB", (3, 2)), PIL.Image.new("RGB", (3, 2)), True),
+        (PIL.Image.new("RGB", (3, 2)), PIL.Image.new("RGB", (2, 3)), False),
+    ],
+)
+def test_starts_that_are_pictures_are_compared_by_their_pixels(here, there, same):
+    one, other = TransferOptions(init=here), TransferOptions(init=there)
+    assert (one == other) is same
+    assert not same or hash(one) == hash(other)
+
+
+def test_copies_of_options_are_equal():
+    options = TransferOptions(init=ARRAY, style_layers={"relu1_1": 2}, seed=7)
+    for same in (copy.copy(options), copy.deepcopy(options), replace(options),
+                 pickle.loads(pickle.dumps(options))):  # fmt: skip
+        assert same == options
+
+
+# ---- documentation and types ---------------------------------------------------------------------
+
+
+def test_the_docstring_explains_every_setting():
+    text = inspect.getdoc(TransferOptions)
+    head, _, parameters = text.partition("\nParameters\n----------\n")
+    assert head.startswith("Settings of a style transfer.")
+    entries = dict(re.findall(r"^(\w+) : (.*)$", parameters, re.M))
+    assert list(entries) == [each.name for each in fields(TransferOptions)]
+    for name, _, meaning in describe():
+        assert re.search(rf"^{name} : .+\n    {re.escape(meaning)}$", parameters, re.M)
+    assert entries["image_size"] == "int, 16 to 32768, default 512"
+    assert entries["network"] == "{'auto', 'vgg19', 'builtin'}, default 'auto'"
+    assert entries["style_weight"] == "float, at least 0, optional"
+    assert entries["iterations"] == "int or sequence of int, 1 to 1000000, optional"
+    assert entries["preserve_color"] == "bool, default False"
+
+
+def test_every_setting_has_a_group_and_a_check():
+    for each in fields(TransferOptions):
+        assert each.metadata["group"] in GROUPS
+        check = each.metadata["check"]
+        assert check.clean(each.name, each.default) == each.default or each.name == "iterations"
+
+
+def test_the_keywords_for_type_checkers_are_the_fields():
+    assert list(TransferChanges.__annotations__) == [each.name for each in fields(TransferOptions)]
+    assert not TransferChanges.__required_keys__
+
+
+def test_the_words_for_type_checkers_are_those_of_the_checks():
+    known = {**vars(keywords), **vars(base), "os": __import__("os"), "Layers": typing.Any}
+    hints = typing.get_type_hints(TransferChanges, known, known)
+    for each in fields(TransferOptions):
+        choices = each.metadata["check"].choices
+        words = {
+            word
+            for part in (hints[each.name], *typing.get_args(hints[each.name]))
+            if typing.get_origin(part) is typing.Literal
+            for word in typing.get_args(part)
+        }
+        assert words == set(choices), each.name
+    assert set(typing.get_args(keywords.FormulaName)) == set(FORMULAS)
+    assert set(typing.get_args(keywords.Quality)) == set(QUALITIES)
+
+
+PROGRAM = """
+from pynst import TransferOptions
+TransferOptions(image_size=512, iterations=(3, 5), style_layers={"relu1_1": 2}, init="noise")
+TransferOptions(iterations=5, quality="fine", style_layers=["relu1_1=2", ("relu2_1", 1.5)])
+TransferOptions.paper(style_weight=2)
+TransferOptions(style_wieght=2)
+TransferOptions(quality="fast")
+TransferOptions(image_size="large")
+TransferOptions.paper(network="vgg")
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_finds_misspelt_settings(tmp_path):
+    pytest.importorskip("mypy")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    root = Path(keywords.__file__).parent.parent
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent",
+         f"--cache-dir={tmp_path / 'cache'}", str(program)],
+        capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(root)},
+    )  # fmt: skip
+    lines = [int(number) for number in re.findall(r"program\.py:(\d+): error", run.stdout)]
+    assert lines == [6, 7, 8, 9], run.stdout + run.stderr

@@ -8,15 +8,15 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from pynst.cli.terminal import Log, Signals, fail, say, silence
+from pynst.cli.parser import USAGE, parse
+from pynst.cli.signals import Signals
+from pynst.cli.terminal import Log, Streams, fail, say
 from pynst.errors import PyNSTError
 
-__all__ = ["COMMANDS", "main"]
-
-COMMANDS = ("demo", "weights", "replay", "info")
-"""Each a module of this package; everything else is a picture to stylise."""
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,30 +25,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 a `PyNSTError` (printed as one line), 2 wrong usage, 130 after Ctrl-C and 143
-        after SIGTERM.
+        0 done, 1 a `PyNSTError` (printed as one line) or standard output that takes nothing, 130
+        after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP.
+
+    Raises
+    ------
+    SystemExit
+        Wrong usage (code 2), or help was asked for (code 0).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    name = words.pop(0) if words[:1] and words[0] in COMMANDS else "stylize"
+    with Streams() as streams, _logged():
+        if not words:
+            # Wrong usage, not success: a script whose file names are empty has to notice.
+            print(USAGE, end="", file=sys.stderr)
+            return 2
+        try:
+            return streams.exit_code(_run(words))
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+            raise SystemExit(streams.exit_code(code)) from None
+
+
+def _run(words: Sequence[str]) -> int:
+    """Parse the words and run the command."""
+    with Signals() as signals:
+        try:
+            given = parse(words)
+            command = importlib.import_module(f"pynst.cli.{given.command[0]}")
+            return int(command.run(given, signals))
+        except PyNSTError as error:
+            return fail(error)
+        except KeyboardInterrupt:
+            say("interrupted")
+            return signals.exit_code
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Show what the package logs."""
     log, logger = Log(), logging.getLogger("pynst")
-    logger.addHandler(log)
     level = logger.level
+    logger.addHandler(log)
     logger.setLevel(logging.INFO)
     try:
-        with Signals() as signals:
-            try:
-                command = importlib.import_module(f"pynst.cli.{name}")
-                code = int(command.run(words, signals))
-                sys.stdout.flush()  # here, where it is noticed that nobody reads any more
-                return code
-            except PyNSTError as error:
-                return fail(error)
-            except BrokenPipeError:  # whoever read our stdout has gone
-                silence(sys.stdout)
-                return 1
-            except KeyboardInterrupt:
-                say("interrupted")
-                return signals.exit_code
+        yield
     finally:
         logger.removeHandler(log)
         logger.setLevel(level)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from pynst.cli.terminal import Signals
+from pynst.cli.parser import Parser
+from pynst.cli.signals import Signals
+from pynst.cli.terminal import line
+from pynst.environment import VARIABLES
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
 
 
-def run(words: Sequence[str], _signals: Signals) -> int:
-    """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="pynst info",
-        description="Versions, processor, GPU and driver, cache, weights, memory, and for each"
-        " backend why it is or is not available.",
+def add_arguments(parser: Parser) -> None:
+    """Fill in the command's parser."""
+    width = max(map(len, VARIABLES))
+    parser.description = (
+        "Versions, processor, GPU and driver, cache, weights, memory, and for each backend why it\n"
+        "is or is not available."
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
-    given = parser.parse_args(words)
+    parser.epilog = "environment variables:\n" + "\n".join(
+        f"  {name.ljust(width)}  {meaning}" for name, meaning in VARIABLES.items()
+    )
+    parser.option("--json", action="store_true", help="for programs")
 
+
+def run(given: argparse.Namespace, _signals: Signals) -> int:
+    """Run the command; returns the exit code."""
     from pynst.info import system_info
 
     found = system_info()
@@ -36,8 +43,8 @@ def run(words: Sequence[str], _signals: Signals) -> int:
 def _show(name: str, value: Any, indent: str = "") -> None:
     """One line per value, indented below the name of what it belongs to."""
     if isinstance(value, dict):
-        print(f"{indent}{name}:")
+        line(f"{name}:", indent)
         for inner, each in value.items():
             _show(inner, each, indent + "  ")
     else:
-        print(f"{indent}{name}: {'not known' if value is None else value}")
+        line(f"{name}: {'not known' if value is None else value}", indent)

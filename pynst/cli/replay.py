@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pynst
-from pynst.cli.terminal import Display, Signals, fail, save, say
+from pynst.cli.parser import Parser
+from pynst.cli.saving import checked_output, save
+from pynst.cli.signals import Signals
+from pynst.cli.terminal import Display, cut, fail, say
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
+
+_MOST_DIFFERENCES = 10
+_LONGEST_DIFFERENCE = 200
+_PICTURE_AT_FAULT = re.compile(r"(content|style|init)\b[^:]{0,20}: ")
 
 
-def run(words: Sequence[str], signals: Signals) -> int:
-    """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="pynst replay",
-        description="Run again what made PICTURE, with the same pictures, settings and weights. On"
-        " the same backend and versions the pixels are the same to the last bit. Exit code 1 if"
-        " they are not.",
+def add_arguments(parser: Parser) -> None:
+    """Fill in the command's parser."""
+    parser.usage = "pynst replay PICTURE [--content PATH] [--style PATH [PATH ...]] [options]"
+    parser.description = (
+        "Run again what made PICTURE, with the same pictures, settings and weights. On the same\n"
+        "backend and versions the pixels are the same to the last bit. Exit code 1 if they are not."
     )
     parser.add_argument("PICTURE", help="a result of PyNST")
-    parser.add_argument("--content", metavar="PATH", help="default: the recorded path")
-    parser.add_argument("--style", metavar="PATH", nargs="+", help="default: the recorded paths")
-    parser.add_argument("--init", metavar="PATH", help="default: the recorded path")
-    parser.add_argument("-o", "--output", metavar="PATH", help="default: PICTURE with -replay")
-    parser.add_argument("--bits", type=int, choices=(8, 16), default=8, help="bits per channel")
-    parser.add_argument("--force", action="store_true", help="overwrite the default output")
-    parser.add_argument("--quiet", action="store_true", help="no progress line")
-    given = parser.parse_args(words)
+    parser.option("--content", metavar="PATH", help="default: the recorded path")
+    parser.option("--style", metavar="PATH", nargs="+", help="default: the recorded paths")
+    parser.option("--init", metavar="PATH", help="default: the recorded path")
+    parser.option("-o", "--output", metavar="PATH", help="default: PICTURE with -replay")
+    parser.option("--bits", type=int, choices=(8, 16), default=8, help="bits per channel")
+    parser.option("--force", action="store_true", help="overwrite the default output")
+    parser.option("--quiet", action="store_true", help="no progress line")
 
-    from pynst.images import check_output
+
+def run(given: argparse.Namespace, signals: Signals) -> int:
+    """Run the command; returns the exit code."""
     from pynst.replay import read_record, replay
 
     picture = Path(given.PICTURE)
     record = read_record(picture)
-    default = picture.with_name(f"{picture.stem}-replay{picture.suffix}")
-    path = Path(given.output) if given.output else default
-    check_output(path, bits=given.bits)
-    if given.output is None and path.exists() and not given.force:
-        raise pynst.PyNSTError(f"{path} exists: name another output with -o, or use --force")
+    path = checked_output(
+        given.output,
+        picture.with_name(f"{picture.stem}-replay{picture.suffix}"),
+        force=given.force,
+        bits=given.bits,
+    )
     display = Display(given.quiet)
     try:
         again = replay(record, given.content, given.style, given.init, callback=display.show)
@@ -50,10 +59,25 @@ def run(words: Sequence[str], signals: Signals) -> int:
         return signals.exit_code
     except pynst.PyNSTError as error:
         display.close()
-        return fail(error)
+        return fail(pynst.PyNSTError(f"{error}{_which_option_helps(error)}"))
     display.close()
-    for difference in again.differences:
-        say(difference)
+    _say_differences(again.differences)
     code = save(again.result, path, given.quiet, bits=given.bits)
     say("the pixels are the same to the last bit" if again.same else "the pixels differ")
     return code or (0 if again.same else 1)
+
+
+def _which_option_helps(error: pynst.PyNSTError) -> str:
+    """Where a picture is not to be found, or is another one: the option that names it."""
+    fault = _PICTURE_AT_FAULT.match(str(error))
+    if fault is None or not isinstance(error, (pynst.ImageError, pynst.RecordError)):
+        return ""
+    return f"; name the recorded picture with --{fault[1]}"
+
+
+def _say_differences(differences: Sequence[str]) -> None:
+    """Say each on a line; a record comes from anywhere, so that their length and number are cut."""
+    for difference in differences[:_MOST_DIFFERENCES]:
+        say(cut(difference, _LONGEST_DIFFERENCE))
+    if len(differences) > _MOST_DIFFERENCES:
+        say(f"and {len(differences) - _MOST_DIFFERENCES} other differences")

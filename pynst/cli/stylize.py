@@ -3,91 +3,110 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 import pynst
-from pynst.cli.terminal import Display, Signals, fail, save, say
+from pynst.cli.parser import COMMANDS, Parser
+from pynst.cli.saving import checked_output, save
+from pynst.cli.signals import Signals
+from pynst.cli.terminal import Display, fail, say
 from pynst.errors import PyNSTError
-from pynst.options import TransferOptions
+from pynst.files import shown
+from pynst.options import GROUPS, TransferOptions
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
 
 _DEFAULT_OUTPUT = "out.png"
 
 _EPILOG = """\
-other commands, each with its own --help:
-  pynst demo          draw two pictures, stylise one after the other, save all three side by side
-  pynst weights       list, fetch, import and verify VGG-19 weights
-  pynst replay        make a picture again from what is recorded in it
-  pynst info          versions, processor, GPU, cache, weights, backends
+Files may stand anywhere. An option of several values (X [X ...]) ends at the first word that cannot
+be one of them, or at "--".
+
+commands, each with its own --help:
+{commands}
 
 examples:
   pynst photo.jpg painting.jpg -o result.png
   pynst photo.jpg painting.jpg --image-size 1024 --quality fine --preserve-color
+  pynst photo.jpg first.jpg second.jpg --style-blend 2 1 -o result.png
   pynst photo.jpg painting.jpg --paper --weights vgg19.npz
   pynst photo.jpg painting.jpg --image-size 2048 --checkpoint run.npz
   pynst --resume run.npz -o result.png
 """
 
 
-def run(words: Sequence[str], signals: Signals) -> int:
+def run(given: argparse.Namespace, signals: Signals) -> int:
     """Run the command; returns the exit code."""
-    own, content, styles, changes = _arguments(words)
-    path = _checked_output(own, changes)
-    options = None
-    if own["resume"] is None:
-        made = TransferOptions.paper if own["paper"] else TransferOptions
+    if not given.STYLE and (given.CONTENT is not None or given.resume is None):
+        given.error("the following arguments are required: CONTENT, STYLE")
+    names = {each.name for each in fields(TransferOptions)}
+    changes = {name: value for name, value in vars(given).items() if name in names}
+    side = changes.get("image_size", TransferOptions.image_size)
+    path = checked_output(
+        given.output,
+        _DEFAULT_OUTPUT,
+        force=given.force,
+        bits=given.bits,
+        side=side,
+    )
+    content, styles, options = given.CONTENT, given.STYLE, None
+    if given.resume is None:
+        made = TransferOptions.paper if given.paper else TransferOptions
         options, changes = made(**changes), {}
     elif not styles:
-        content, styles = _recorded_paths(own["resume"])
+        content, styles = _recorded_paths(given.resume)
 
     from pynst.transfer import stylize
 
-    display = Display(own["quiet"])
-
-    def report(progress: pynst.Progress) -> None:
-        display.show(progress)
-        if own["save_every"] and progress.iteration % own["save_every"] == 0:
-            pynst.save_image(progress.image(), path)
-
-    files = {"checkpoint": own["checkpoint"], "resume": own["resume"]}
-    asked = bool(own["output"] or own["force"] or own["save_every"])
-    settings = {"bits": own["bits"], "record": own["record"], "overwrite": asked}
+    report = _Report(given, path)
+    # A default name that another run has taken meanwhile is not overwritten.
+    asked = bool(given.output or given.force or given.save_every)
+    settings = {"bits": given.bits, "record": given.record, "overwrite": asked}
+    files = {"checkpoint": given.checkpoint, "resume": given.resume}
     try:
         result = stylize(content, styles, options, callback=report, **files, **changes)
         signals.ignore()
     except (pynst.Interrupted, Exception) as error:
-        display.close()
-        code = _save_early(error, path, signals, own, settings)
+        report.display.close()
+        code = _save_early(error, path, signals, given, settings)
         if not isinstance(error, (pynst.Interrupted, PyNSTError, OSError)):
             raise  # a defect: its traceback is wanted
         return code
-    display.close()
-    for note in () if own["quiet"] else result.notes:
+    report.display.close()
+    for note in () if given.quiet else result.notes:
         say(note)
-    return save(result, path, own["quiet"], **settings)
+    return save(result, path, given.quiet, **settings)
 
 
-def _arguments(words: Sequence[str]) -> tuple[dict[str, Any], str, list[str], dict[str, Any]]:
-    """Options of the CLI's own, content, styles, and fields of `TransferOptions`."""
-    parser = _parser()
-    given = vars(parser.parse_args(words))
-    own = {name: given.pop(name) for name in _OWN}
-    content, styles = given.pop("CONTENT"), given.pop("STYLE")
-    if not styles and (content is not None or own["resume"] is None):
-        parser.error("the following arguments are required: CONTENT, STYLE")
-    return own, content, styles, given
+class _Report:
+    """What a run calls after each evaluation: shows where it stands, and saves on the way."""
+
+    def __init__(self, given: argparse.Namespace, path: Path) -> None:
+        self.display = Display(given.quiet)
+        self._every, self._path = given.save_every, path
+        self._warned = ""
+
+    def __call__(self, progress: pynst.Progress) -> None:
+        """Show, and save if it is time; that this fails is no reason to end the run."""
+        self.display.show(progress)
+        if not self._every or progress.iteration % self._every:
+            return
+        try:
+            pynst.save_image(progress.image(), self._path)
+        except (PyNSTError, OSError) as error:
+            if str(error) != self._warned:  # once, not every so many evaluations
+                self._warned = str(error)
+                self.display.close()
+                say(f"warning: --save-every: {error}; the run goes on")
 
 
 def _save_early(
     error: BaseException,
     path: Path,
     signals: Signals,
-    own: dict[str, Any],
+    given: argparse.Namespace,
     settings: dict[str, Any],
 ) -> int:
     """Save what there is, and say what has happened; returns the exit code."""
@@ -97,103 +116,106 @@ def _save_early(
     result = getattr(error, "result", None)
     if result is None:
         return 1
-    if save(result, path, own["quiet"], **settings) == 0:
+    if save(result, path, given.quiet, **settings) == 0:
         say(f"{'interrupted; ' if interrupted else ''}the best image so far is saved in {path}")
-    checkpoint = own["checkpoint"] or own["resume"]
+    checkpoint = given.checkpoint or given.resume
     if checkpoint is not None:
         say(f"pynst --resume {checkpoint} goes on from here")
     return signals.exit_code if interrupted else 1
 
 
-def _checked_output(own: dict[str, Any], given: dict[str, Any]) -> Path:
-    """Check before the long work that the result can be written."""
-    from pynst.images import check_output
-
-    path = Path(own["output"] or _DEFAULT_OUTPUT)
-    side = given.get("image_size", TransferOptions.image_size)
-    check_output(path, bits=own["bits"], size=(side, side) if side > 0 else None)
-    try:  # says more than permissions do: of a read-only disk, of quotas, to root
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise PyNSTError(f"output: cannot write {path}: {error.strerror}") from error
-    if own["output"] is None and path.exists() and not own["force"]:
-        raise PyNSTError(
-            f"{path} exists: name another output with -o, or overwrite it with --force"
-        )
-    return path
-
-
-def _recorded_paths(checkpoint: str) -> tuple[str, list[str]]:
-    """Content and styles of an earlier run."""
+def _recorded_paths(checkpoint: str) -> tuple[str | None, list[str] | None]:
+    """Content and styles of an earlier run, each None where that had none."""
     from pynst.checkpoint import read_checkpoint
 
     record = read_checkpoint(checkpoint).record
+    content, styles = None, []
     for used in record.pictures:
-        if used.path is None and used.name != "init":
+        if used.name == "init":  # a run that goes on has its start behind it
+            continue
+        if used.path is None:
             raise PyNSTError(
-                f"the checkpoint names no file for {used.name}: give CONTENT and STYLE"
+                f"the checkpoint {shown(checkpoint)} names no file for {used.name}: give CONTENT"
+                " and STYLE"
             )
-    paths = {used.name: used.path or "" for used in record.pictures}
-    return paths.get("content", ""), [paths[name] for name in paths if name.startswith("style")]
+        if used.name == "content":
+            content = used.path
+        elif used.name.startswith("style"):
+            styles.append(used.path)
+    return content, styles or None
 
 
-_OWN = (
-    "output", "bits", "record", "paper", "save_every", "checkpoint", "resume", "force", "quiet",
-)  # fmt: skip
-
-
-def _parser() -> argparse.ArgumentParser:
-    """Arguments of the main command: those of the CLI itself, and one per field of the options."""
-    parser = argparse.ArgumentParser(
-        prog="pynst",
-        usage="pynst CONTENT STYLE [STYLE ...] [-o OUTPUT] [options]",
-        description="Neural style transfer: render a photograph in the style of a painting.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
+def add_arguments(parser: Parser) -> None:
+    """Fill in the command's parser: its own options, and one per field of the settings."""
+    width = max(map(len, COMMANDS))
+    parser.usage = "pynst CONTENT STYLE [STYLE ...] [-o OUTPUT] [options]"
+    parser.description = "Render a photograph in the style of a painting: neural style transfer."
+    parser.epilog = _EPILOG.format(
+        commands="\n".join(f"  {name.ljust(width)}  {text}" for name, text in COMMANDS.items())
     )
-    add = parser.add_argument
-    add("CONTENT", nargs="?", default=None, help="the photograph")
-    add("STYLE", nargs="*", default=[], help="the painting, or several to blend")
-    add("-o", "--output", metavar="PATH", default=None,
-        help="result: .png, .jpg, .webp, .tif or .bmp, overwritten if it is there; default:"
-        f" {_DEFAULT_OUTPUT}, which is not overwritten without --force")  # fmt: skip
-    add("--bits", type=int, choices=(8, 16), default=8,
-        help="bits per channel; 16 for .png and .tif")  # fmt: skip
-    add("--record", action=argparse.BooleanOptionalAction, default=True,
-        help="embed settings and paths in the result, for pynst replay")  # fmt: skip
-    add("--paper", action="store_true", default=False,
-        help="the paper's setting: formula and network, start from noise, one size")  # fmt: skip
-    add("--save-every", metavar="N", type=int, default=0,
-        help="also write the current image to OUTPUT every N iterations")  # fmt: skip
-    add("--checkpoint", metavar="PATH", default=None,
-        help="write the run to this file every minute, and when it is interrupted")  # fmt: skip
-    add("--resume", metavar="PATH", default=None,
-        help="go on with a run from its checkpoint, with its settings and pictures")  # fmt: skip
-    add("--force", action="store_true", default=False, help=f"overwrite {_DEFAULT_OUTPUT}")
-    add("--quiet", action="store_true", default=False, help="no progress line")
-    add("--version", action="version", version=f"pynst {pynst.__version__}")
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    parser.general = parser.add_argument_group("general")
+    pictures = groups["pictures"]
+    pictures.add_argument("CONTENT", nargs="?", default=None, help="the photograph")
+    pictures.add_argument("STYLE", nargs="*", default=[], help="the painting, or several to blend")
+    _add_own_options(parser, groups)
     for each in fields(TransferOptions):
-        _add_option(parser, each)
-    return parser
+        _add_setting(parser, groups[each.metadata["group"]], each)
 
 
-def _add_option(parser: argparse.ArgumentParser, option: Any) -> None:
-    """Make one command-line option of one field of the options."""
-    name, check = "--" + option.name.replace("_", "-"), option.metadata["check"]
-    text = option.metadata["help"].replace("%", "%%")
-    if option.default not in (None, False) and "default" not in text:
-        text += f"; default: {option.default}"
-    choices = getattr(check, "choices", None)
-    if check.__name__ == "flag" or isinstance(option.default, bool) or option.name == "normalised":
-        parser.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
+def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
+    """Options that are no settings of a transfer: where to write, how to go on."""
+    files = groups["files"]
+    parser.option(
+        "-o", "--output", group=files, metavar="PATH",
+        help="result: .png, .jpg, .webp, .tif or .bmp, overwritten if it is there; default:"
+        f" {_DEFAULT_OUTPUT}, which is not overwritten without --force",
+    )  # fmt: skip
+    parser.option("--force", group=files, action="store_true", help=f"overwrite {_DEFAULT_OUTPUT}")
+    parser.option(
+        "--checkpoint", group=files, metavar="PATH",
+        help="write the run to this file every minute, and when it is interrupted",
+    )  # fmt: skip
+    parser.option(
+        "--resume", group=files, metavar="PATH",
+        help="go on with a run from its checkpoint, with its settings and pictures",
+    )  # fmt: skip
+    parser.option(
+        "--save-every", group=files, metavar="N", type=int, default=0,
+        help="also write the current image to OUTPUT every N iterations",
+    )  # fmt: skip
+    parser.option(
+        "--bits", group=files, type=int, choices=(8, 16), default=8,
+        help="bits per channel; 16 for .png and .tif",
+    )  # fmt: skip
+    parser.option(
+        "--record", group=files, action=argparse.BooleanOptionalAction, default=True,
+        help="embed settings and paths in the result, for pynst replay",
+    )  # fmt: skip
+    parser.option("--quiet", action="store_true", help="no progress line")
+    parser.option("--version", action="version", version=f"pynst {pynst.__version__}")
+    parser.option(
+        "--paper", group=groups["loss"], action="store_true",
+        help="the paper's setting: formula and network, start from noise, one size",
+    )  # fmt: skip
+
+
+def _add_setting(parser: Parser, group: Any, field: Field[Any]) -> None:
+    """Make one command-line option of one field of the settings; it is absent unless given."""
+    check, name = field.metadata["check"], "--" + field.name.replace("_", "-")
+    text = field.metadata["help"].replace("%", "%%")
+    if field.default not in (None, False) and "default" not in text:
+        text += f"; default: {field.default}"
+    common = {"group": group, "help": text, "default": argparse.SUPPRESS}
+    if check.boolean:
+        parser.option(name, action=argparse.BooleanOptionalAction, **common)
         return
-    parser.add_argument(
+    parser.option(
         name,
-        type=getattr(check, "parse", str),
-        choices=choices,
-        metavar=None if choices else option.metadata["metavar"] or None,
-        nargs="+" if getattr(check, "many", False) else None,
-        help=text,
+        type=check.parse,
+        choices=check.choices or None,
+        metavar=field.metadata["metavar"] or None,
+        nargs="+" if check.many else None,
+        continues=check.continues if check.many else None,
+        **common,
     )

@@ -1,45 +1,89 @@
-"""What all commands share: lines on stderr, the progress line, signals, and saving a result."""
+"""Standard output and error: streams that never end a run, lines on them, and the progress line.
+
+Standard streams may be closed, full, a pipe whose reader has gone, or unable to encode a name. None
+of this may cost a picture, so that `Streams` replaces them while a command runs: what cannot be
+written is left out, and the exit code tells it at the end. Texts that come from files may hold
+control characters; every line passes `printable`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import logging
 import os
-import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO, cast
 
 from pynst.errors import PyNSTError
 
 if TYPE_CHECKING:
-    from pynst.result import Progress, TransferResult
+    from pynst.result import Progress
 
-__all__ = ["Display", "Log", "Signals", "fail", "save", "say", "silence"]
+__all__ = [
+    "Display",
+    "Log",
+    "Streams",
+    "cut",
+    "fail",
+    "line",
+    "path_line",
+    "printable",
+    "say",
+    "tell",
+]
+
+_LONGEST_LINE = 2000
+_GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe, or the terminal, has gone
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal would obey instead of show: ``"\x1b"`` becomes four characters.
+
+    Control characters, line breaks, marks of writing direction and broken Unicode are escaped.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode()
+        for each in text
+    )
+
+
+def cut(text: str, longest: int) -> str:
+    """Shorten a text that came from a file."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def line(text: str, indent: str = "") -> None:
+    """One line on standard output."""
+    print(indent + printable(text))
+
+
+def path_line(path: str | os.PathLike[str]) -> None:
+    """A path as a line of its own on standard output.
+
+    A program that reads it gets the bytes of the name as the file system has them; a terminal gets
+    them escaped.
+    """
+    stream = sys.stdout
+    if isinstance(stream, Stream) and not stream.isatty():
+        stream.write_bytes(os.fsencode(path) + b"\n")
+    else:
+        line(os.fspath(path))
+
+
+def tell(text: str) -> None:
+    """One line on standard error."""
+    print(cut(printable(text), _LONGEST_LINE), file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    _tell(f"pynst: {text}")
-
-
-def _tell(text: str, end: str = "\n") -> None:
-    """Write to stderr; that nobody reads it any more must not end a run."""
-    try:
-        print(text, end=end, file=sys.stderr, flush=True)
-    except OSError:
-        silence(sys.stderr)
-
-
-def silence(stream: TextIO) -> None:
-    """Send a stream nowhere: what waits in its buffer would fail again when Python ends."""
-    with contextlib.suppress(OSError, ValueError):  # it has no file below: captured, or closed
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    """One line on standard error that tells who speaks."""
+    tell(f"pynst: {text}")
 
 
 def fail(error: BaseException) -> int:
@@ -50,29 +94,90 @@ def fail(error: BaseException) -> int:
 
 
 class Log(logging.Handler):
-    """What the package logs, as lines on stderr."""
+    """What the package logs, as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
         say(record.getMessage())
 
 
-class Signals:
-    """Ctrl-C and SIGTERM during a ``with`` block: the first of them raises `KeyboardInterrupt`.
+class Stream(io.TextIOBase):
+    """A standard stream that takes everything and raises nothing.
 
-    Further ones are ignored, so that nothing disturbs the saving of what there is.
+    Parameters
+    ----------
+    inner : TextIO or None
+        The stream that Python made; None where its file descriptor was closed.
+
+    Attributes
+    ----------
+    error : OSError, ValueError or None
+        Why the stream takes no more; ValueError if it was closed.
     """
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
+    def __init__(self, inner: TextIO | None) -> None:
+        self._inner = inner
+        self.error: OSError | ValueError | None = None
 
-    def __enter__(self) -> Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
+    def write(self, text: str) -> int:
+        """Write a text; what the encoding lacks is escaped."""
+        if self._inner is not None and self.error is None:
+            encoding = self._inner.encoding or "utf-8"
             try:
-                self._before[number] = signal.signal(number, self._handle)
-            except ValueError:  # not the main thread, which alone may do this
-                break
+                self._inner.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            except (OSError, ValueError) as error:
+                self._give_up(error)
+        return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes as they are, or as text where the stream below takes no bytes."""
+        buffer = getattr(self._inner, "buffer", None)
+        if buffer is None:
+            self.write(data.decode(errors="backslashreplace"))
+            return
+        self.flush()
+        if self.error is None:
+            try:
+                buffer.write(data)
+            except (OSError, ValueError) as error:
+                self._give_up(error)
+
+    def flush(self) -> None:
+        """Write what waits in the buffer."""
+        if self._inner is not None and self.error is None:
+            try:
+                self._inner.flush()
+            except (OSError, ValueError) as error:
+                self._give_up(error)
+
+    def isatty(self) -> bool:
+        """Whether a person looks at it."""
+        try:
+            return self._inner is not None and self._inner.isatty()
+        except ValueError:  # it is closed
+            return False
+
+    def _give_up(self, error: OSError | ValueError) -> None:
+        """Send the stream nowhere: what is in its buffer would fail again when Python ends."""
+        self.error = error
+        assert self._inner is not None
+        with contextlib.suppress(OSError, ValueError):  # it has no file below, or is closed
+            descriptor = self._inner.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
+class Streams:
+    """Replaces standard output and error during a ``with`` block by streams that never fail."""
+
+    def __init__(self) -> None:
+        self._before = (sys.stdout, sys.stderr)
+        self.out, self.err = Stream(sys.stdout), Stream(sys.stderr)
+
+    def __enter__(self) -> Streams:
+        _occupy_closed_descriptors()
+        sys.stdout, sys.stderr = cast(TextIO, self.out), cast(TextIO, self.err)
         return self
 
     def __exit__(
@@ -81,26 +186,38 @@ class Signals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self.out.flush()
+        self.err.flush()
+        sys.stdout, sys.stderr = self._before
 
-    def ignore(self) -> None:
-        """From now on a signal is too late: the work is done, and is being saved."""
-        self.received = self.received or 0
+    def exit_code(self, code: int) -> int:
+        """Turn 0 into 1 where standard output was not taken; a reader that left needs no word."""
+        self.out.flush()
+        error = self.out.error
+        if error is None:
+            return code
+        if not isinstance(error, OSError) or error.errno not in _GONE:
+            reason = getattr(error, "strerror", None) or error
+            say(f"error: standard output cannot be written: {reason}")
+        return code or 1
 
-    @property
-    def exit_code(self) -> int:
-        """As the shell has it: 128 plus the signal."""
-        return 128 + (self.received or signal.SIGINT)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.received is None:
-            self.received = number
-            raise KeyboardInterrupt
+def _occupy_closed_descriptors() -> None:
+    """Open the null device as each standard descriptor that is closed.
+
+    The next file to be opened would get its number otherwise, and what a C library writes to
+    standard error would land in a picture.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
 class Display:
-    """One updating line on stderr; a few plain lines per level where that is no terminal."""
+    """One updating line on standard error; a few plain lines per level if that is no terminal."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -121,22 +238,26 @@ class Display:
         self._last = time.monotonic()
         terms = progress.terms
         left = "" if progress.left is None else f"  left {_clock(progress.left)}"
-        line = (
+        self.update(
             f"level {progress.level}/{progress.levels}"
             f"  iter {progress.iteration}/{progress.iterations}"
             f"  loss {terms.total:.4g} (content {terms.content:.3g}, style {terms.style:.3g})"
             f"  {100 * progress.fraction:.0f} %{left}"
         )
+
+    def update(self, text: str) -> None:
+        """Show a line in the place of the one before; below it where that is no terminal."""
+        text = printable(text)
         if self._terminal:
-            _tell("\r" + line.ljust(self._width), end="")
-            self._width = len(line)
+            print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._width = len(text)
         else:
-            _tell(line)
+            tell(text)
 
     def close(self) -> None:
         """End the updating line."""
         if self._width:
-            _tell("")
+            print(file=sys.stderr)
             self._width = 0
 
 
@@ -144,45 +265,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def save(result: TransferResult, path: Path, quiet: bool, **settings: Any) -> int:
-    """Write the image and say where: its path on stdout, the rest on stderr.
-
-    Where it cannot be written there, it is written elsewhere; returns the exit code.
-    """
-    try:
-        result.save(path, **settings)
-    except PyNSTError as error:
-        fail(error)
-        _rescue(result, path, settings)
-        return 1
-    if not quiet:
-        early = f", stopped early ({result.stopped_early})" if result.stopped_early else ""
-        evaluations = sum(len(level) for level in result.history)
-        weights = f" ({result.weights_source})" if result.weights_source else ""
-        _tell(
-            f"{result.pixels.shape[1]} x {result.pixels.shape[0]} pixels, network"
-            f" {result.network}{weights}, {evaluations} evaluations in {result.seconds:.1f} s on"
-            f" {result.backend}{early}"
-        )
-    print(path, flush=True)
-    return 0
-
-
-def _rescue(result: TransferResult, path: Path, settings: dict[str, Any]) -> None:
-    """Write the image as PNG where there is room: beside its place, here, among temporary files."""
-    tried = []
-    for folder in (path.parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
-        if folder in tried:
-            continue
-        tried.append(folder)
-        place = folder / f"{path.stem}-rescued-{os.getpid()}.png"
-        try:
-            result.save(place, **{**settings, "overwrite": False})
-        except PyNSTError:
-            continue
-        say(f"the best image so far is saved in {place} instead")
-        print(place, flush=True)
-        return
-    say(f"the best image so far could not be saved in {', '.join(map(str, tried))} either")

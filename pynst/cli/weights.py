@@ -5,55 +5,56 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from pynst.cli.terminal import Signals, say
+from pynst.cli.parser import Parser
+from pynst.cli.signals import Signals
+from pynst.cli.terminal import Display, line, path_line, say
 from pynst.errors import WeightsError
+from pynst.files import shown
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
 
 
-def run(words: Sequence[str], _signals: Signals) -> int:
-    """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="pynst weights", description="The VGG-19 weights: where from, where to, which."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("list", help="the published files, and what is in use")
-    fetch = commands.add_parser("fetch", help="download, verify and keep them in the cache")
-    fetch.add_argument("--source", metavar="NAME", help="one of those that are listed")
-    take = commands.add_parser(
-        "import", help="read a file of any known format, and keep it in the cache"
-    )
-    verify = commands.add_parser("verify", help="say what a file is, or that it is damaged")
-    take.add_argument("FILE")
-    verify.add_argument("FILE", nargs="?", help="default: the file that would be used")
-    take.add_argument("-o", "--output", metavar="PATH", help="default: vgg19.npz in the cache")
-    normalise = commands.add_parser(
+def add_arguments(parser: Parser) -> None:
+    """Fill in the command's parser with the commands of its own."""
+    parser.description = "The VGG-19 weights: where from, where to, which."
+    parser.command("list", "the published files, and what is in use")
+    fetch = parser.command("fetch", "download, verify and keep them in the cache")
+    fetch.option("--source", metavar="NAME", help="one of those that are listed")
+    take = parser.command("import", "read a file of any known format, and keep it in the cache")
+    verify = parser.command("verify", "say what a file is, or that it is damaged")
+    normalise = parser.command(
         "normalise",
-        help="each filter's mean activation over photographs: what normalised formulas divide by",
+        "each filter's mean activation over photographs: what normalised formulas divide by",
     )
-    normalise.add_argument("FILE", nargs="?", help="default: the file that would be used")
-    normalise.add_argument(
-        "--calibration", metavar="PATH", help="folder of photographs; default: the package's"
-    )
+    take.add_argument("FILE")
+    take.option("-o", "--output", metavar="PATH", help="default: vgg19.npz in the cache")
+    for each in (verify, normalise):
+        each.add_argument("FILE", nargs="?", help="default: the file that would be used")
     for each in (take, verify):
-        each.add_argument(
+        each.option(
             "--training", choices=("oxford", "torchvision"),
             help="whose numbers they are, where a file does not tell",
         )  # fmt: skip
-    given = parser.parse_args(words)
-    if given.command == "list":
+    normalise.option(
+        "--calibration", metavar="PATH", help="folder of photographs; default: the package's"
+    )
+
+
+def run(given: argparse.Namespace, _signals: Signals) -> int:
+    """Run the command; returns the exit code."""
+    name = given.command[1]
+    if name == "list":
         _list()
-    elif given.command == "fetch":
+    elif name == "fetch":
         _fetch(given.source)
-    elif given.command == "import":
+    elif name == "import":
         _import(given.FILE, given.output, given.training)
-    elif given.command == "normalise":
+    elif name == "normalise":
         _normalise(given.FILE, given.calibration)
     else:
-        _verify(given.FILE, given.training)
+        line(_verified(given.FILE, given.training))
     return 0
 
 
@@ -62,17 +63,17 @@ def _list() -> None:
 
     for source in list_sources():
         by_name = "" if source.automatic else "; only with --source"
-        print(f"{source.name}: {source.title}, at most {source.megabytes} MB{by_name}")
-        print(f"  training: {source.training}; licence: {source.licence}")
-        print(f"  {source.checksum}")
+        line(f"{source.name}: {source.title}, at most {source.megabytes} MB{by_name}")
+        line(f"training: {source.training}; licence: {source.licence}", "  ")
+        line(source.checksum, "  ")
         for url in source.urls:
-            print(f"  {url}")
+            line(url, "  ")
     try:
         path = find_weights()
     except WeightsError as error:
-        print(f"in use: none ({error})")
+        line(f"in use: none ({error})")
     else:
-        print(f"in use: {path or 'none; the built-in filters stand in'}")
+        line(f"in use: {path or 'none; the built-in filters stand in'}")
 
 
 def _fetch(source: str | None) -> None:
@@ -84,7 +85,7 @@ def _fetch(source: str | None) -> None:
     finally:
         progress.close()
     say(verify_weights(path))
-    print(path)
+    path_line(path)
 
 
 def _import(file: str, output: str | None, training: str | None) -> None:
@@ -97,18 +98,19 @@ def _import(file: str, output: str | None, training: str | None) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WeightsError(
-                f"the cache directory {path.parent} cannot be made: {error.strerror}; name another"
-                " one with PYNST_CACHE_DIR"
+                f"the cache directory {shown(path.parent)} cannot be made: {error.strerror};"
+                " name another one with PYNST_CACHE_DIR"
             ) from error
     save_weights(weights, path)
     say(verify_weights(path))
-    print(path)
+    path_line(path)
 
 
-def _verify(file: str | None, training: str | None) -> None:
+def _verified(file: str | None, training: str | None) -> str:
+    """What a weights file is, in a sentence."""
     from pynst.weights import verify_weights
 
-    print(verify_weights(_found(file), training=training))
+    return str(verify_weights(_found(file), training=training))
 
 
 def _normalise(file: str | None, folder: str | None) -> None:
@@ -123,14 +125,14 @@ def _normalise(file: str | None, folder: str | None) -> None:
     weights = load_weights(_found(file))
     pictures = calibration_pictures(folder)
     backend = open_backend("cpu")
-    print(f"{weights.source}, training: {weights.training}; photographs: {len(pictures) // 2}")
+    line(f"{weights.source}, training: {weights.training}; photographs: {len(pictures) // 2}")
     for pooling in ("average", "max"):
         network = VGG19(backend, weights.convolutions, weights.mean, pooling=pooling)
         layers = [*network.style_layers, *network.content_layers]
         for layer, means in mean_activations(network, layers, pictures).items():
             raised = int(np.sum(clamped(means) > means))
             low, middle, high = means.min(), np.median(means), means.max()
-            print(
+            line(
                 f"{pooling} pooling, {layer}: mean activation {low:.3g} to {high:.3g}, median"
                 f" {middle:.3g}; {raised} of {len(means)} raised to a tenth of it"
             )
@@ -152,24 +154,20 @@ class _Download:
     """The progress of a download: one updating line, or one per tenth."""
 
     def __init__(self) -> None:
+        self._display = Display(quiet=False)
         self._terminal = sys.stderr.isatty()
         self._last, self._tenth = 0.0, -1
 
     def __call__(self, title: str, received: int, total: int | None) -> None:
         """Show how far it is."""
-        of = f" of {total / 1e6:.0f}" if total else ""
-        line = f"pynst: {title}: {received / 1e6:.1f}{of} MB"
-        if self._terminal:
-            if time.monotonic() - self._last >= 0.1 or received == total:
-                self._last = time.monotonic()
-                print("\r" + line, end="", file=sys.stderr, flush=True)
-            return
         tenth = 10 * received // total if total else received // 10_000_000
-        if tenth != self._tenth:
-            self._tenth = tenth
-            print(line, file=sys.stderr, flush=True)
+        now = time.monotonic()
+        is_due = now - self._last >= 0.1 if self._terminal else tenth != self._tenth
+        if is_due or (self._terminal and received == total):
+            self._last, self._tenth = now, tenth
+            of = f" of {total / 1e6:.0f}" if total else ""
+            self._display.update(f"pynst: {title}: {received / 1e6:.1f}{of} MB")
 
     def close(self) -> None:
         """End the updating line."""
-        if self._last:
-            print(file=sys.stderr)
+        self._display.close()

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,13 +35,50 @@ ReportProgress = Callable[[str, int, int | None], None]
 
 
 def cache_directory() -> Path:
-    """Directory of downloaded weights: PYNST_CACHE_DIR, else the user's cache of the platform."""
+    """Directory of downloaded weights: PYNST_CACHE_DIR, else the user's cache of the platform.
+
+    A process may have no home: HOME is not set and nobody knows the user, as in containers and
+    under cron. The directory then lies among the temporary files and has the user's number in its
+    name.
+
+    Raises
+    ------
+    WeightsError
+        That directory belongs to somebody else, who could put any weights into it; or there is no
+        place for temporary files either.
+    """
     chosen = os.environ.get("PYNST_CACHE_DIR")
     if chosen:
         return Path(chosen)
     from platformdirs import user_cache_path  # comes with pooch
 
-    return user_cache_path("pynst")
+    with contextlib.suppress(RuntimeError):  # there is no home
+        path = user_cache_path("pynst")
+        if path.is_absolute():  # older versions of platformdirs leave the ~
+            return path
+    return _cache_without_home()
+
+
+def _cache_without_home() -> Path:
+    """A directory of this user's own among the temporary files."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    try:
+        path = Path(tempfile.gettempdir()) / f"pynst-{user}"
+    except OSError as error:
+        raise WeightsError(
+            "there is no place for a cache, neither a home nor temporary files; name one with"
+            " PYNST_CACHE_DIR"
+        ) from error
+    try:
+        status = path.lstat()
+    except OSError:  # it is not there yet
+        return path
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != user:
+        raise WeightsError(
+            f"the cache directory {path} belongs to somebody else; name another one with"
+            " PYNST_CACHE_DIR"
+        )
+    return path
 
 
 def find_weights(explicit: str | os.PathLike[str] | None = None) -> Path | None:

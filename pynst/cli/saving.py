@@ -1,0 +1,129 @@
+"""Where results go: the check before the work, the saving, and the rescue from a full disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pynst.cli.terminal import cut, fail, path_line, say, tell
+from pynst.errors import PyNSTError
+from pynst.files import shown
+
+if TYPE_CHECKING:
+    from pynst.result import TransferResult
+
+__all__ = ["checked_output", "save", "written"]
+
+
+def checked_output(
+    output: str | None, default: str | Path, *, force: bool = True, bits: int = 8, side: int = 0
+) -> Path:
+    """Check before the long work that the result can be written.
+
+    Parameters
+    ----------
+    output : str or None
+        What the user has named; it is overwritten.
+    default : str or Path
+        The name where the user has named none; it is overwritten with `force` alone.
+    bits : {8, 16}
+        Bits per channel.
+    side : int
+        Long side of the result in pixels, as some formats have a limit; 0 if it is not known.
+
+    Raises
+    ------
+    PyNSTError
+        The format, the folder or the disk does not take the result, or the default name is taken.
+    """
+    import tempfile
+
+    from pynst.images import check_output
+
+    path = Path(default if output is None else output)
+    check_output(path, bits=bits, size=(side, side) if side > 0 else None)
+    try:  # a file tells more than permissions do: of read-only disks, of quotas, to the super-user
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise PyNSTError(f"output: cannot write {shown(path)}: {error.strerror}") from error
+    if output is None and not force and path.exists():
+        raise PyNSTError(
+            f"{shown(path)} exists: name another output with -o, or overwrite it with --force"
+        )
+    return path
+
+
+def save(result: TransferResult, path: Path, quiet: bool, **settings: Any) -> int:
+    """Write a result and say where: its path on standard output, the rest on standard error.
+
+    Where it cannot be written there, it is written elsewhere; returns the exit code.
+    """
+    asked = settings.pop("overwrite", True)
+
+    def write(place: Path, overwrite: bool) -> None:
+        result.save(place, overwrite=overwrite, **settings)
+
+    if not written(write, path, overwrite=asked):
+        return 1
+    if not quiet:
+        early = f", stopped early ({result.stopped_early})" if result.stopped_early else ""
+        evaluations = sum(len(level) for level in result.history)
+        weights = f" ({cut(result.weights_source, 200)})" if result.weights_source else ""
+        tell(
+            f"{result.pixels.shape[1]} x {result.pixels.shape[0]} pixels, network"
+            f" {result.network}{weights}, {evaluations} evaluations in {result.seconds:.1f} s on"
+            f" {result.backend}{early}"
+        )
+    path_line(path)
+    return 0
+
+
+def written(write: Callable[[Path, bool], None], path: Path, *, overwrite: bool) -> bool:
+    """Write an image, or else rescue it: as PNG where there is room, which is said.
+
+    Parameters
+    ----------
+    write : callable
+        Takes a path, and whether a file that is there may be overwritten; raises `PyNSTError`.
+
+    Returns
+    -------
+    bool
+        Whether the image is at `path`; False if it is elsewhere, or lost.
+    """
+    try:
+        write(path, overwrite)
+    except PyNSTError as error:
+        fail(error)
+    else:
+        return True
+    tried: list[Path] = []
+    for folder in _other_folders(path):
+        if folder in tried:
+            continue
+        tried.append(folder)
+        # A long name is cut, since what is added to it could make it too long for the disk.
+        place = folder / f"{path.stem[:40]}-rescued-{os.getpid()}.png"
+        try:
+            write(place, False)
+        except PyNSTError:
+            continue
+        say(f"the best image so far is saved in {place} instead")
+        path_line(place)
+        return False
+    say(f"the best image so far could not be saved in {', '.join(map(str, tried))} either")
+    return False
+
+
+def _other_folders(path: Path) -> Iterator[Path]:
+    """Beside the output, here, in the user's folder and among temporary files, if there are any."""
+    import tempfile
+
+    yield path.parent
+    for find in (Path.cwd, Path.home, tempfile.gettempdir):
+        try:
+            yield Path(find())
+        except (OSError, RuntimeError):  # a folder that was removed; no home; no room for files
+            continue

@@ -1,0 +1,23 @@
+"""The environment variables that PyNST reads; `pynst info`, its help and the README show them."""
+
+from __future__ import annotations
+
+__all__ = ["BUILD_VARIABLES", "VARIABLES"]
+
+VARIABLES = {
+    "PYNST_WEIGHTS": "path of the VGG-19 weights file, before the cache is looked at",
+    "PYNST_CACHE_DIR": "folder for downloaded weights, instead of the user's cache",
+    "PYNST_OFFLINE": "1: never download anything",
+    "PYNST_MEMORY": "memory that the process may take, like 4G or 500M; larger runs are refused",
+    "PYNST_CPU_ISA": "instruction set of the CPU core: amx, avx512, avx2, neon or generic",
+    "OMP_NUM_THREADS": "CPU threads where the setting threads is not given, 1 to 1024",
+}
+"""Read when PyNST runs: name and meaning."""
+
+BUILD_VARIABLES = {
+    "PYNST_CUDA": "AUTO, ON or OFF: build the CUDA core where nvcc is found, always or never",
+    "PYNST_CUDA_ARCHITECTURES": "compute capabilities to build for, like 75;90",
+    "PYNST_NVCC": "wheel: take nvcc from wheels instead of an installed CUDA toolkit",
+    "PYNST_WERROR": "ON: warnings of the C++ compiler are errors",
+}
+"""Read when PyNST is built from source: name and meaning."""

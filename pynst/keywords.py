@@ -1,0 +1,73 @@
+"""What each setting takes, in types: for type checkers, and the allowed words for the checks.
+
+The words stand here once. `pynst.options` reads them for its checks, so that what a type checker
+accepts and what the program accepts are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    import os
+    from typing import TypeAlias
+
+    from pynst.backends.base import Padding, Pooling, Precision
+
+    Layers: TypeAlias = str | Sequence[str | tuple[str, float]] | Mapping[str, float]
+
+__all__ = [
+    "BackendName",
+    "FormulaName",
+    "MatchColor",
+    "NetworkName",
+    "Optimizer",
+    "Quality",
+    "TransferChanges",
+]
+
+NetworkName = Literal["auto", "vgg19", "builtin"]
+FormulaName = Literal["balanced", "paper", "gatys-normalised", "gatys", "johnson"]
+Quality = Literal["draft", "normal", "fine"]
+Optimizer = Literal["lbfgs", "scipy", "adam"]
+MatchColor = Literal["none", "cholesky", "symmetric"]
+BackendName = Literal["auto", "cpu", "cuda", "reference"]
+
+
+class TransferChanges(TypedDict, total=False):
+    """The fields of `TransferOptions` as keywords, with all that they take.
+
+    A function that declares ``**changes: Unpack[TransferChanges]`` lets type checkers find
+    misspelt settings and wrong types.
+    """
+
+    image_size: int
+    style_scale: float
+    style_blend: float | Sequence[float] | None
+    init: Any
+    seed: int
+    keep_alpha: bool
+    content_weight: float | None
+    style_weight: float | None
+    tv_weight: float | None
+    formula: FormulaName
+    network: NetworkName
+    style_layers: Layers | None
+    content_layers: Layers | None
+    pooling: Pooling | None
+    padding: Padding | None
+    normalised: bool | None
+    quality: Quality
+    iterations: int | Sequence[int] | None
+    levels: int | None
+    minutes: float | None
+    tolerance: float
+    optimizer: Optimizer
+    preserve_color: bool
+    match_color: MatchColor
+    backend: BackendName
+    threads: int | None
+    precision: Precision
+    weights: str | os.PathLike[str] | None
+    calibration: str | os.PathLike[str] | None
