@@ -38,6 +38,7 @@ __all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
 _LOG = logging.getLogger("pynst")
 _FORMAT = 2
 _SECONDS = 60.0  # between two checkpoints
+_LONGEST = 1e9  # seconds that a run may have taken: 30 years
 _FREE_TO_CHANGE = ("minutes", "threads", "weights")  # they change no bit of the result
 
 
@@ -172,7 +173,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise RecordError(f"checkpoint {shown(path)}: cannot be read: {reason}") from error
     except (RecordError, WeightsError) as error:
         raise RecordError(f"checkpoint {shown(path)}: {error}") from error
-    except DAMAGE as error:
+    except (AttributeError, *DAMAGE) as error:
         raise RecordError(f"checkpoint {shown(path)}: damaged: {shown(str(error))}") from error
 
 
@@ -192,12 +193,16 @@ def _checkpoint(container: Container) -> Checkpoint:
     best = state.pop("best", None)
     if _whole(header["level"]) != len(histories) - 1 or (best is None) != (not histories[-1]):
         raise RecordError("damaged: its parts do not agree with its history")
+    if "t" in state and int(state["t"]) != len(histories[-1]):
+        raise RecordError("damaged: the steps of Adam are not those of its history")
     totals = [terms.total for terms in histories[-1]]
     scale = float(header["gradient_scale"])
     if not 2.0**-60 <= scale <= 2.0**60 or math.frexp(scale)[0] != 0.5:
         raise RecordError("damaged: the gradient scale is no power of two")
     rest = Snapshot(state, histories[-1], best, min(totals, default=math.inf), at_level, scale)
     seconds = float(header["seconds"])
+    if not 0 <= seconds < _LONGEST:
+        raise RecordError("damaged: the seconds are out of range")
     return Checkpoint(record, len(histories) - 1, tuple(histories[:-1]), before, seconds, rest)
 
 
@@ -226,17 +231,26 @@ def _to_json(history: tuple[LossTerms, ...]) -> list[dict[str, Any]]:
 
 
 def _from_json(history: Any) -> tuple[LossTerms, ...]:
-    """Loss terms; each number becomes a float or raises."""
+    """Loss terms; each number becomes a finite float or raises."""
     return tuple(
         LossTerms(
-            float(terms["total"]),
-            float(terms["content"]),
-            float(terms["style"]),
-            float(terms["tv"]),
-            {str(layer): float(value) for layer, value in terms["layers"].items()},
+            *(_number(terms[name]) for name in ("total", "content", "style", "tv")),
+            layers=_numbers(terms["layers"]),
+            others=_numbers(terms.get("others", {})),
         )
         for terms in history
     )
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    return {str(name): _number(value) for name, value in values.items()}
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise RecordError("damaged: a loss is not finite")
+    return number
 
 
 def _whole(value: Any) -> int:

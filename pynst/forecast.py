@@ -11,16 +11,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pynst.backends.base import OpSize
 from pynst.errors import BackendError
 from pynst.images import size_to_long_side
-from pynst.inputs import Inputs
+from pynst.inputs import Inputs, style_long_side
 from pynst.machine import available_memory
 from pynst.networks import Network
-from pynst.networks.layers import LayerChoice, content_choice, style_choice, style_long_side
+from pynst.networks.layers import LayerChoice, content_choice, style_choice
 from pynst.options import TransferOptions
 
 __all__ = ["TimeForecast", "check_memory", "forecast_memory", "in_bytes"]
@@ -33,7 +30,6 @@ _BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
 25 of float64), and about ten vectors of float64 at the same time."""
 
 Size = tuple[int, int]
-Pixels = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ def forecast_memory(
     layers = dict.fromkeys([*content_layers, *style_layers])
     plans = [network.plan(H, W, layers, gradient=True).nbytes]
     for style in styles:
-        h, w = size_to_long_side(*style, style_long_side(H, W, options.style_scale))
+        h, w = size_to_long_side(*style, style_long_side(max(H, W), options.style_scale))
         deep = [layer for layer in style_layers if min(h, w) >= network.smallest_side([layer])]
         plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
@@ -117,8 +113,8 @@ def check_memory(network: Network, options: TransferOptions, inputs: Inputs) -> 
     room = available_memory() if on_device is None else on_device
     if room is None:
         return
-    content = None if inputs.content is None else _size(inputs.content.pixels)
-    styles = [_size(style.pixels) for style in inputs.styles]
+    content = None if inputs.content is None else inputs.content.size
+    styles = [style.size for style in inputs.styles]
 
     def needed(image_size: int) -> int:
         smaller = replace(options, image_size=image_size)
@@ -167,10 +163,6 @@ class TimeForecast:
         if self._evaluations < 3 or fraction <= done:
             return None
         return (now - start) * (1 - fraction) / (fraction - done)
-
-
-def _size(picture: Pixels) -> Size:
-    return picture.shape[0], picture.shape[1]
 
 
 def in_bytes(nbytes: int) -> str:

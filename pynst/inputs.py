@@ -5,6 +5,7 @@ Everything that is done to a picture, whatever the level, is done here; the leve
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_
 from pynst.images.color import match_color
 from pynst.options import TransferOptions
 
-__all__ = ["Inputs", "StylePicture", "named_start", "read_inputs"]
+__all__ = ["Inputs", "StylePicture", "named_start", "read_inputs", "style_long_side"]
 
 _STARTS = ("content", "style", "noise")
 
@@ -34,11 +35,14 @@ class StylePicture:
         Its share of the blend; all shares add up to 1.
     pixels : ndarray (H, W, 3)
         sRGB in [0, 1], in the colours of the content where the options want it.
+    size : tuple of int
+        Height and width of the whole picture; `pixels` may have been reduced while it was read.
     """
 
     name: str
     share: float
     pixels: NDArray[np.float64]
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +59,23 @@ class Inputs:
         Where the run starts, if that is a picture of its own.
     pictures : dict of str to Picture
         All pictures as they were read, by the names that errors, record and notes use.
+    paths : dict of str to str
+        The paths of those that came from files, exactly as they were given.
     """
 
     content: Picture | None
     styles: tuple[StylePicture, ...]
     start: Picture | None
     pictures: Mapping[str, Picture]
+    paths: Mapping[str, str]
 
     def size(self, long_side: int) -> tuple[int, int]:
         """Height and width of the image whose long side is given.
 
         The image has the aspect of the content; without one, that of the first style picture.
         """
-        given = self.styles[0].pixels if self.content is None else self.content.pixels
-        return size_to_long_side(given.shape[0], given.shape[1], long_side)
+        given = self.styles[0] if self.content is None else self.content
+        return size_to_long_side(*given.size, long_side)
 
     def content_at(self, H: int, W: int) -> NDArray[np.float64]:
         """The content picture at a size, (H, W, 3)."""
@@ -105,25 +112,37 @@ def read_inputs(
     """
     styles = _as_list(style)
     _check_presence(content, styles, options)
-    pictures: dict[str, Picture] = {}
-    if content is not None:
-        pictures["content"] = read_picture(content, "content")
     names = ["style"] if len(styles) == 1 else [f"style {i}" for i in range(1, len(styles) + 1)]
-    for name, each in zip(names, styles, strict=True):
-        pictures[name] = read_picture(each, name)
+    sources: dict[str, Any] = {} if content is None else {"content": content}
+    sources |= dict(zip(names, styles, strict=True))
     if start and named_start(options) is None:
-        pictures["init"] = read_picture(options.init, "init")
+        sources["init"] = options.init
+    largest = {name: style_long_side(options.image_size, options.style_scale) for name in names}
+    pictures = {
+        name: read_picture(source, name, long_side=largest.get(name, options.image_size))
+        for name, source in sources.items()
+    }
     photograph = pictures.get("content")
     blend = options.style_blend or (1.0,) * len(styles)
     return Inputs(
-        photograph,
-        tuple(
-            StylePicture(name, weight / sum(blend), _matched(pictures[name], photograph, options))
+        content=photograph,
+        styles=tuple(
+            _style_picture(name, weight / sum(blend), pictures[name], photograph, options)
             for name, weight in zip(names, blend, strict=True)
         ),
-        pictures.get("init"),
-        pictures,
+        start=pictures.get("init"),
+        pictures=pictures,
+        paths={
+            name: os.fsdecode(source)
+            for name, source in sources.items()
+            if isinstance(source, str | os.PathLike)
+        },
     )
+
+
+def style_long_side(image_side: int, style_scale: float) -> int:
+    """Long side of the style pictures beside an image, from the image's long side; pixels."""
+    return max(1, round(image_side * style_scale))
 
 
 def named_start(options: TransferOptions) -> str | None:
@@ -170,10 +189,11 @@ def _check_presence(content: Any, styles: Sequence[Any], options: TransferOption
         raise OptionError("init='style' needs a style picture, got None")
 
 
-def _matched(
-    style: Picture, content: Picture | None, options: TransferOptions
-) -> NDArray[np.float64]:
-    """The style picture (H, W, 3), in the colours of the content if ``match_color`` says so."""
-    if options.match_color == "none" or content is None:
-        return style.pixels
-    return match_color(style.pixels, content.pixels, options.match_color)
+def _style_picture(
+    name: str, share: float, style: Picture, content: Picture | None, options: TransferOptions
+) -> StylePicture:
+    """A style picture, in the colours of the content if ``match_color`` says so."""
+    pixels = style.pixels
+    if options.match_color != "none" and content is not None:
+        pixels = match_color(pixels, content.pixels, options.match_color)
+    return StylePicture(name, share, pixels, style.size)

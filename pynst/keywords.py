@@ -22,6 +22,7 @@ __all__ = [
     "FormulaName",
     "MatchColor",
     "NetworkName",
+    "ObjectiveChanges",
     "Optimizer",
     "Quality",
     "TransferChanges",
@@ -35,11 +36,11 @@ MatchColor = Literal["none", "cholesky", "symmetric"]
 BackendName = Literal["auto", "cpu", "cuda", "reference"]
 
 
-class TransferChanges(TypedDict, total=False):
-    """The fields of `TransferOptions` as keywords, with all that they take.
+class ObjectiveChanges(TypedDict, total=False):
+    """Settings as keywords, but ``network``, for which `Objective` takes more than a name.
 
-    A function that declares ``**changes: Unpack[TransferChanges]`` lets type checkers find
-    misspelt settings and wrong types.
+    A function that declares ``**changes: Unpack[...]`` of them lets type checkers find misspelt
+    settings and wrong types.
     """
 
     image_size: int
@@ -52,7 +53,6 @@ class TransferChanges(TypedDict, total=False):
     style_weight: float | None
     tv_weight: float | None
     formula: FormulaName
-    network: NetworkName
     style_layers: Layers | None
     content_layers: Layers | None
     pooling: Pooling | None
@@ -71,3 +71,9 @@ class TransferChanges(TypedDict, total=False):
     precision: Precision
     weights: str | os.PathLike[str] | None
     calibration: str | os.PathLike[str] | None
+
+
+class TransferChanges(ObjectiveChanges, total=False):
+    """The fields of `TransferOptions` as keywords, with all that they take."""
+
+    network: NetworkName

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,15 @@ from pynst.backends.base import Array
 from pynst.errors import ImageError
 from pynst.images import ImageLike
 from pynst.inputs import Inputs, read_inputs
+from pynst.keywords import ObjectiveChanges
 from pynst.losses.table import loss_terms
 from pynst.losses.terms import IMAGE, InPlace, LossTerms, Targets, Term
 from pynst.networks import Network, open_network
 from pynst.networks.network import upload_image
 from pynst.options import TransferOptions, with_changes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Objective", "TotalLoss"]
 
@@ -233,13 +237,13 @@ class Objective(TotalLoss):
         options: TransferOptions | None = None,
         *,
         network: Network | str | None = None,
-        **changes: Any,
+        **changes: Unpack[ObjectiveChanges],
     ) -> None:
-        if isinstance(network, str):
-            changes, network = {**changes, "network": network}, None
-        self.options = options = with_changes(options, changes)
+        named = {"network": network} if isinstance(network, str) else {}
+        self.options = options = with_changes(options, {**changes, **named})
         inputs = read_inputs(content, style, options, start=False)
-        network = network or open_network(options)
+        opened = open_network(options) if network is None or named else network
+        assert not isinstance(opened, str)
         H, W = inputs.size(options.image_size)
         self.content = None if inputs.content is None else inputs.content_at(H, W)
-        super().__init__(network, inputs, loss_terms(options, network, inputs), H, W)
+        super().__init__(opened, inputs, loss_terms(options, opened, inputs), H, W)

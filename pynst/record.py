@@ -27,8 +27,6 @@ from pynst.version import __version__
 
 __all__ = ["PictureUsed", "Record", "finished", "pixels_sha256", "record_of", "versions"]
 
-_NOT_A_FILE = ("array", "PIL image")
-
 
 @dataclass(frozen=True)
 class PictureUsed:
@@ -39,22 +37,21 @@ class PictureUsed:
     name : str
         ``"content"``, ``"style"`` or ``"style 1"``, ``"style 2"``, ..., ``"init"``.
     source : str
-        Its path, ``"array"`` or ``"PIL image"``.
+        Its path as it is shown to people, ``"array"`` or ``"PIL image"``.
     sha256 : str
         Of its pixels as read, see `pixels_sha256`.
     notes : tuple of str
         What was done to read it, e.g. ``"converted from CMYK"``.
+    path : str or None
+        The path itself, byte by byte as the file system has it (`os.fsencode` gives the bytes);
+        None where the picture did not come from a path.
     """
 
     name: str
     source: str
     sha256: str
     notes: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> str | None:
-        """The path, where it came from a file."""
-        return None if self.source in _NOT_A_FILE else self.source
+    path: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +160,7 @@ class Record:
         text = [record.network, record.weights_source, record.weights_sha256, record.backend]
         text += [record.stopped_early, record.pixels_sha256]
         for used in record.pictures:
-            text += [used.name, used.source, used.sha256]
+            text += [used.name, used.source, used.sha256, used.path or ""]
         _strings(text)
         return record
 
@@ -191,7 +188,13 @@ def record_of(options: TransferOptions, inputs: Inputs, network: Network) -> Rec
     return Record(
         options=options,
         pictures=tuple(
-            PictureUsed(name, picture.source, pixels_sha256(picture.pixels), picture.notes)
+            PictureUsed(
+                name,
+                picture.source,
+                pixels_sha256(picture.pixels),
+                picture.notes,
+                inputs.paths.get(name),
+            )
             for name, picture in inputs.pictures.items()
         ),
         network=network.name,

@@ -56,6 +56,7 @@ def replay(
     style: ImageLike | Sequence[ImageLike] | None = None,
     init: ImageLike | None = None,
     *,
+    beside: str | os.PathLike[str] | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> Replay:
     """Run again what a record describes.
@@ -66,6 +67,9 @@ def replay(
         Of `read_record`.
     content, style, init : as for `pynst.stylize`, optional
         Where the pictures are no longer where the record says, or were arrays.
+    beside : str or path, optional
+        The result itself: a picture that is no longer at its recorded path is looked for under its
+        name in the result's folder, too.
     callback : callable, optional
         As for `pynst.stylize`.
 
@@ -78,15 +82,15 @@ def replay(
     """
     names = [used.name for used in record.pictures]
     if content is None and "content" in names:
-        content = _path(record, "content")
+        content = _path(record, "content", beside)
     if style is None:
-        style = [_path(record, name) for name in names if name.startswith("style")] or None
+        style = [_path(record, name, beside) for name in names if name.startswith("style")] or None
     options = replace(record.options, network=record.network, minutes=None)
     # os.path, as pathlib does not take every string that a file may hold
     if options.weights is not None and not os.path.exists(options.weights):  # noqa: PTH110
         options = replace(options, weights=None)
     if record.picture("init") is not None:
-        options = replace(options, init=_path(record, "init") if init is None else init)
+        options = replace(options, init=_path(record, "init", beside) if init is None else init)
     inputs = read_inputs(content, style, options)
     network = open_network(options)
     levels = record.levels_done(plan_levels(options, network, inputs))
@@ -105,9 +109,15 @@ def replay(
     )
 
 
-def _path(record: Record, name: str) -> str:
-    """The file of a picture."""
+def _path(record: Record, name: str, beside: str | os.PathLike[str] | None) -> str:
+    """The file of a picture: where the record says, or under its name beside the result."""
     used = record.picture(name)
     if used is None or used.path is None:
         raise RecordError(f"{name}: the record names no file; give the picture")
+    if beside is not None and not os.path.exists(used.path):  # noqa: PTH110
+        # A record may come from another system, whose paths have other separators.
+        own_name = os.path.basename(used.path.replace("\\", "/"))  # noqa: PTH119
+        neighbour = os.path.join(os.path.dirname(os.fspath(beside)), own_name)  # noqa: PTH118, PTH120
+        if own_name and os.path.isfile(neighbour):  # noqa: PTH113
+            return neighbour
     return used.path

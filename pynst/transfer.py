@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,9 +26,12 @@ from pynst.networks import open_network
 from pynst.objective import TotalLoss
 from pynst.optimizers import OPTIMIZERS
 from pynst.optimizers.descent import Image
-from pynst.options import TransferOptions, with_changes
+from pynst.options import TransferChanges, TransferOptions, with_changes
 from pynst.result import Progress, TransferResult
 from pynst.run import Run
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["minimise_levels", "stylize"]
 
@@ -41,7 +44,7 @@ def stylize(
     callback: Callable[[Progress], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
-    **changes: Any,
+    **changes: Unpack[TransferChanges],
 ) -> TransferResult:
     """Render the content image in the style of the style image.
 

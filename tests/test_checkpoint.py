@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import zipfile
 
 import numpy as np
@@ -205,6 +206,8 @@ def record_with(data, **changes):
     return edited(data, record={**record, **changes})
 
 
+TERMS = {"total": 1.0, "content": 1.0, "style": 0.0, "tv": 0.0, "layers": {}}
+
 WRONG = {
     "no header": lambda d: {k: v for k, v in arrays_of(d).items() if k != "pynst"},
     "header of floats": lambda d: {**arrays_of(d), "pynst": np.zeros(3)},
@@ -219,6 +222,23 @@ WRONG = {
     "restarts": lambda d: edited(d, restarts=[1, 10**30]),
     "gradient scale": lambda d: edited(d, gradient_scale=3.0),
     "record": lambda d: edited(d, record=None),
+    "record a list": lambda d: edited(d, record=[1, 2]),
+    "layers a list": lambda d: edited(d, histories=[[{**TERMS, "layers": [1]}]]),
+    "terms a number": lambda d: edited(d, histories=[[7]]),
+    "a loss of 400 digits": lambda d: edited(d, histories=[[{**TERMS, "total": 10**400}]]),
+    "a loss that is no number": lambda d: edited(d, histories=[[{**TERMS, "total": math.nan}]]),
+    "seconds that are no number": lambda d: edited(d, seconds=math.nan),
+    "seconds without end": lambda d: edited(d, seconds=math.inf),
+    "seconds below zero": lambda d: edited(d, seconds=-1e9),
+    "seconds a list": lambda d: edited(d, seconds=[]),
+    "gradient scale a list": lambda d: edited(d, gradient_scale=[1]),
+    "gradient scale of 400 digits": lambda d: edited(d, gradient_scale=10**400),
+    "format a list": lambda d: edited(d, format=[]),
+    "versions a list": lambda d: record_with(d, versions=[1]),
+    "options a list": lambda d: record_with(d, options=["image_size"]),
+    "a path of numbers": lambda d: record_with(
+        d, pictures=[{"name": "content", "source": "", "sha256": "", "notes": [], "path": 3}]
+    ),
     "options": lambda d: record_with(d, options={"image_size": -1}),
     "unknown option": lambda d: record_with(d, options={"nonsense": 1}),
     "pictures": lambda d: record_with(d, pictures=[{"name": 3}]),
@@ -245,6 +265,16 @@ def test_a_wrong_checkpoint_is_refused_in_one_sentence(case, sound, tmp_path):
     with pytest.raises(RecordError, match="checkpoint ") as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("t", [-1, 0, 10**15])
+def test_steps_of_adam_that_its_history_does_not_have_are_refused(tmp_path, t):
+    path = tmp_path / "run.npz"
+    broken_off(path, 1, 4, **{**FAST, "optimizer": "adam"})
+    sound = path.read_bytes()
+    assert read_checkpoint(packed(tmp_path, arrays_of(sound))).snapshot.state["t"] == 3
+    with pytest.raises(RecordError, match="the steps of Adam are not those of its history"):
+        read_checkpoint(packed(tmp_path, {**arrays_of(sound), "t": np.int64(t)}))
 
 
 def test_a_checkpoint_of_more_levels_than_its_settings_make_is_refused(sound, tmp_path):

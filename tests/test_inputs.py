@@ -17,7 +17,9 @@ FAST = {"network": "builtin", "image_size": 90, "iterations": 2, "levels": 1}
 
 def test_every_picture_is_read_once_whatever_the_levels(monkeypatch):
     read, names = pynst.inputs.read_picture, []
-    monkeypatch.setattr(pynst.inputs, "read_picture", lambda s, n: names.append(n) or read(s, n))
+    monkeypatch.setattr(
+        pynst.inputs, "read_picture", lambda s, n, **k: names.append(n) or read(s, n, **k)
+    )
     stylize(picture(0, 180, 200), [STYLE, OTHER], network="builtin", image_size=200, levels=2,
             iterations=1, init=OTHER)  # fmt: skip
     assert names == ["content", "style 1", "style 2", "init"]

@@ -20,6 +20,7 @@ ROOMS = [
     {"__main__"},
     {"cli"},
     {"replay", "info"},
+    {"environment"},
     {"transfer"},
     {"run"},
     {"checkpoint"},
@@ -32,7 +33,8 @@ ROOMS = [
     {"formats", "backends", "images"},
     {"demo", "machine"},
     {"options"},
-    {"formulas", "files", "errors", "pynst"},
+    {"checks"},
+    {"keywords", "formulas", "files", "errors", "pynst"},
     {"version"},
 ]
 ONE_HOME = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pynst
-from pynst import Interrupted, PyNSTError, RecordError, TransferOptions, stylize
+from pynst import ImageError, Interrupted, PyNSTError, RecordError, TransferOptions, stylize
 from pynst.record import Record
 from pynst.replay import read_record, replay
 
@@ -140,7 +142,7 @@ def test_the_notes_of_the_pictures_are_kept(tmp_path):
     PIL.Image.new("CMYK", (60, 50), (10, 80, 20, 0)).save(tmp_path / "content.jpg")
     result = stylize(tmp_path / "content.jpg", tmp_path / "style.gif", **FAST)
     assert result.notes == (
-        "content: converted from CMYK", "style: animated: first of 3 frames used",
+        "content: converted from CMYK without an ICC profile: colours are approximate", "style: animated: first of 3 frames used",
     )  # fmt: skip
     assert read_record(result.save(tmp_path / "out.png")).pictures == result.record.pictures
 
@@ -226,3 +228,50 @@ def test_anything_in_a_record_is_taken_or_refused_with_a_record_error(changes):
 def test_anything_in_the_metadata_is_refused_with_a_record_error(metadata):
     with pytest.raises(RecordError):
         Record.from_metadata(metadata)
+
+
+STRANGE = {
+    "narrow space": "Screenshot 2026-11-29 at 5.30.00\u202fPM.png",
+    "wide space": "a\u3000b.png",
+    "joiner": "a\u200db.png",
+    "newline": "a\nb.png",
+    "no UTF-8": os.fsdecode(b"a\xff\xfeb.png"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_pictures_of_any_name_are_found_again(tmp_path, kind, suffix):
+    content = tmp_path / STRANGE[kind]
+    pynst.save_image(CONTENT, content)
+    result = stylize(content, STYLE, **FAST)
+    record = read_record(result.save(tmp_path / f"out{suffix}"))
+    assert record.picture("content").path == str(content)
+    assert record.picture("content").source.isprintable()
+    assert replay(record, style=STYLE).same
+
+
+def test_pictures_are_looked_for_beside_the_result(paths, tmp_path):
+    result = stylize(*paths, **FAST)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    out = result.save(moved / "out.png")
+    for path in paths:
+        path.rename(moved / path.name)
+    with pytest.raises(ImageError, match="content: no such file"):
+        replay(read_record(out))
+    assert replay(read_record(out), beside=out).same
+
+
+def test_a_picture_that_the_record_has_must_not_be_missing(paths, tmp_path):
+    record = read_record(stylize(*paths, **FAST).save(tmp_path / "out.png"))
+    one, two = (replace(record.pictures[1], name=f"style {i}") for i in (1, 2))
+    several = replace(record, pictures=(record.pictures[0], one, two))
+    with pytest.raises(RecordError, match=r"style 1: the record has .*, this run has none"):
+        replay(several, style=paths[1])
+
+
+def test_a_texture_and_a_reconstruction_are_repeated_too(paths, tmp_path):
+    for pictures in ((None, paths[1]), (paths[0], None)):
+        result = stylize(*pictures, init="noise", **FAST)
+        assert replay(read_record(result.save(tmp_path / "out.png"))).same

@@ -51,7 +51,14 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     )
     display = Display(given.quiet)
     try:
-        again = replay(record, given.content, given.style, given.init, callback=display.show)
+        again = replay(
+            record,
+            given.content,
+            given.style,
+            given.init,
+            beside=picture,
+            callback=display.show,
+        )
         signals.ignore()
     except pynst.Interrupted as interrupted:
         display.close()

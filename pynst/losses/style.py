@@ -19,8 +19,8 @@ from pynst.backends.base import Array, Backend
 from pynst.errors import ImageError
 from pynst.formulas import Formula
 from pynst.images import resize, size_to_long_side
-from pynst.inputs import Inputs, StylePicture
-from pynst.networks.layers import LayerChoice, style_long_side
+from pynst.inputs import Inputs, StylePicture, style_long_side
+from pynst.networks.layers import LayerChoice
 from pynst.networks.network import Network, read_features, upload_scale
 
 __all__ = ["GramTargets", "GramTerm"]
@@ -49,7 +49,7 @@ class GramTerm:
     def at(self, network: Network, inputs: Inputs, H: int, W: int) -> GramTargets:
         """Compute the Gram matrices A of the paintings, blend them, and weigh each layer."""
         weights = self.layers.at(network, H, W)
-        long_side = style_long_side(H, W, self.style_scale)
+        long_side = style_long_side(max(H, W), self.style_scale)
         blended: dict[str, NDArray[np.float64]] = {}
         for style in inputs.styles:
             for layer, A in _grams(network, style, long_side, weights).items():
@@ -72,7 +72,7 @@ def _grams(
     network: Network, style: StylePicture, long_side: int, layers: Collection[str]
 ) -> dict[str, NDArray[np.float64]]:
     """Gram matrices (N, N) of one painting at its size for this level."""
-    H, W = size_to_long_side(style.pixels.shape[0], style.pixels.shape[1], long_side)
+    H, W = size_to_long_side(*style.size, long_side)
     least = network.smallest_side(layers)
     if min(H, W) < least:
         raise ImageError(

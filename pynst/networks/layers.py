@@ -1,8 +1,8 @@
 """Which layers a run reads, and at which sizes.
 
 A term of the loss names its layers, or takes the network's own. Whether a picture is large enough
-for them, and how large a painting is beside the image, is decided here for the losses, the levels,
-the calibration and the forecast of memory alike.
+for them is decided here for the losses, the levels, the calibration and the forecast of memory
+alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ __all__ = [
     "content_choice",
     "layers_read",
     "style_choice",
-    "style_long_side",
 ]
 
 
@@ -81,11 +80,6 @@ def layers_read(options: TransferOptions, network: Network) -> dict[str, None]:
     """All layers that a run reads where its images are large enough, in order, as keys."""
     choices = content_choice(options, network), style_choice(options, network)
     return dict.fromkeys(name for choice in choices for name in choice.names())
-
-
-def style_long_side(H: int, W: int, style_scale: float) -> int:
-    """Long side of the paintings for an image of H x W pixels."""
-    return max(1, round(max(H, W) * style_scale))
 
 
 def _known(
