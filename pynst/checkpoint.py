@@ -234,7 +234,10 @@ def _from_json(history: Any) -> tuple[LossTerms, ...]:
     """Loss terms; each number becomes a finite float or raises."""
     return tuple(
         LossTerms(
-            *(_number(terms[name]) for name in ("total", "content", "style", "tv")),
+            total=_number(terms["total"]),
+            content=_number(terms["content"]),
+            style=_number(terms["style"]),
+            tv=_number(terms["tv"]),
             layers=_numbers(terms["layers"]),
             others=_numbers(terms.get("others", {})),
         )

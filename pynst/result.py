@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynst.images import save_image, to_png, to_uint8
-from pynst.images.files import FORMATS
+from pynst.images.files import BinarySource, file_format, label, only_image_errors
 from pynst.losses.terms import LossTerms
 from pynst.options import TransferOptions
 from pynst.record import Record
 
 if TYPE_CHECKING:
     import PIL.Image
+    from typing_extensions import Unpack
 
 __all__ = ["Progress", "TransferResult"]
 
 Pixels = NDArray[np.float64]
+
+
+class _Saving(TypedDict, total=False):
+    """The keywords of `TransferResult.save`."""
+
+    format: str | None
+    bits: int
+    quality: int
+    record: bool
+    overwrite: bool
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,24 @@ class Progress:
     left: float | None
     image: Callable[[], NDArray[np.uint8]]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the image itself in place of the function that would fetch it."""
+        values = [getattr(self, each.name) for each in fields(self)]
+        return Progress, (*values[:-1], Still(self.image()))
+
 
 @dataclass(frozen=True)
+class Still:
+    """A function that returns an image that is there already: `Progress.image` after pickling."""
+
+    pixels: NDArray[np.uint8]
+
+    def __call__(self) -> NDArray[np.uint8]:
+        """Return the image."""
+        return self.pixels
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class TransferResult:
     """A finished, or early stopped, style transfer.
 
@@ -79,7 +106,8 @@ class TransferResult:
     peak_bytes : int or None
         Largest resident memory of this process so far; None where the system does not tell.
     stopped_early : str
-        Why the run ended before its budget: ``"minutes"``, ``"tolerance"``, ``"callback"``,
+        Why the run ended before its budget, one of the words of
+        `pynst.optimizers.descent.StopReason`: ``"minutes"``, ``"tolerance"``, ``"callback"``,
         ``"interrupted"``, ``"diverged"``, ``"converged"``, ``"error"``; empty if it did not.
     restarts : int
         How often the line search failed and the optimiser began afresh.
@@ -94,6 +122,23 @@ class TransferResult:
     peak_bytes: int | None
     stopped_early: str = ""
     restarts: int = 0
+
+    def __repr__(self) -> str:
+        """One line: what a notebook or a debugger shows."""
+        H, W = self.pixels.shape[:2]
+        evaluations = sum(len(level) for level in self.history)
+        loss = min((terms.total for level in self.history[-1:] for terms in level), default=np.nan)
+        early = f", stopped early: {self.stopped_early}" if self.stopped_early else ""
+        return (
+            f"<TransferResult {W} x {H}, {self.network}, loss {loss:.4g} after {evaluations}"
+            f" evaluations in {self.seconds:.1f} s{early}>"
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The result as `image`; as floats, of the type that is asked for, in [0, 1]."""
+        if dtype is not None and np.issubdtype(dtype, np.floating):
+            return self.pixels.astype(dtype, copy=copy is not False)
+        return np.asarray(self.image, dtype)
 
     @property
     def network(self) -> str:
@@ -125,40 +170,54 @@ class TransferResult:
         """The result as (H, W, 3) uint8, sRGB."""
         return to_uint8(self.pixels)
 
+    @overload
+    def save(self, path: str | os.PathLike[str], **settings: Unpack[_Saving]) -> Path: ...
+
+    @overload
+    def save(self, path: IO[bytes], **settings: Unpack[_Saving]) -> None: ...
+
     def save(
         self,
-        path: str | os.PathLike[str],
+        path: BinarySource,
         *,
+        format: str | None = None,
         bits: int = 8,
         quality: int = 95,
         record: bool = True,
         overwrite: bool = True,
-    ) -> Path:
+    ) -> Path | None:
         """Write the image, with its transparency where the format has any.
 
         Parameters
         ----------
-        path : str or path
-            Its extension names the format.
-        bits, quality, overwrite
+        path : str, path or binary file
+            Its extension names the format; a file without a name needs `format`.
+        format, bits, quality, overwrite
             As for `pynst.save_image`.
         record : bool
             Embed what the result was made from, the paths of the pictures included, so that
             ``pynst replay`` can make it again.
+
+        Returns
+        -------
+        Path or None
+            `path`; None for an open file.
 
         Raises
         ------
         ImageError
             The file cannot be written, or its format cannot hold such an image.
         """
-        known = FORMATS.get(Path(path).suffix.lower())
+        with only_image_errors(f"output: cannot write {label(path)}"):
+            holds_alpha = file_format(path, format).alpha
         return save_image(
             self.pixels,
             path,
+            format=format,
             bits=bits,
             quality=quality,
             metadata=self.record.to_metadata() if record else None,
-            alpha=self.alpha if known is not None and known.alpha else None,
+            alpha=self.alpha if holds_alpha else None,
             overwrite=overwrite,
         )
 

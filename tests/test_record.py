@@ -142,8 +142,9 @@ def test_the_notes_of_the_pictures_are_kept(tmp_path):
     PIL.Image.new("CMYK", (60, 50), (10, 80, 20, 0)).save(tmp_path / "content.jpg")
     result = stylize(tmp_path / "content.jpg", tmp_path / "style.gif", **FAST)
     assert result.notes == (
-        "content: converted from CMYK without an ICC profile: colours are approximate", "style: animated: first of 3 frames used",
-    )  # fmt: skip
+        "content: converted from CMYK without an ICC profile: colours are approximate",
+        "style: animated: first of 3 frames used",
+    )
     assert read_record(result.save(tmp_path / "out.png")).pictures == result.record.pictures
 
 
