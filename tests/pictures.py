@@ -128,6 +128,13 @@ def small_files():
         "bmp palette": encoded("BMP", Image.fromarray(SMOOTH).quantize(16)),
         "gif": encoded("GIF"),
         "gif animated": encoded("GIF", **frames),
+        "avif": encoded("AVIF", exif=exif.tobytes()),
+        "avif alpha": encoded("AVIF", rgba.convert("RGBA")),
+        "jpeg 2000": encoded("JPEG2000"),
+        "jpeg 2000 codestream": encoded("JPEG2000", rgba, no_jp2=True),
+        "tga": encoded("TGA"),
+        "tga run lengths": encoded("TGA", rgba.convert("RGBA"), compression="tga_rle"),
+        "tiff fax": encoded("TIFF", Image.fromarray(SLOPE > 100), compression="group4"),
         "ppm": encoded("PPM"),
         "ppm text": b"P3 4 3 255\n" + b" ".join(b"%d" % value for value in range(36)) + b"\n",
     }
