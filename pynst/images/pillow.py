@@ -141,10 +141,12 @@ def _unidentified(file: IO[bytes], source: BinarySource) -> str:
     if _is_heif(head) and not _registered_heif():
         needed = "a HEIC picture, which is read only where pillow-heif is installed"
         return f"{needed} (pip install pillow-heif): {label(source)}"
-    for signature, kind in _SIGNATURES.items():
-        if head.startswith(signature):
-            what = f"not a readable {kind} file; it is damaged, cut off or of a rare kind"
-            return f"{what}: {label(source)}"
+    kinds = [kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)]
+    if head[4:8] == b"ftyp":
+        kinds = ["HEIC"] if _is_heif(head) else ["AVIF"] if head[8:12] == b"avif" else []
+    if kinds:
+        what = f"not a readable {kinds[0]} file; it is damaged, cut off or of a rare kind"
+        return f"{what}: {label(source)}"
     return f"not a readable {_KNOWN} file: {label(source)}"
 
 
