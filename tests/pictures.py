@@ -7,7 +7,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from pynst.images import read_picture
 
@@ -33,13 +33,31 @@ def over_white(colour, alpha):
     return colour * alpha + 1 - alpha
 
 
+def chunk(kind, body):
+    """A chunk of a PNG, with its checksum."""
+    checksum = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + checksum
+
+
+def png(width, height, bits, colour_type, data, *chunks, interlaced=False):
+    """A PNG of given IDAT chunks, sound or not; `chunks` stand before them."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, int(interlaced))
+    return b"".join([
+        b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), *(chunk(*each) for each in chunks),
+        *(chunk(b"IDAT", piece) for piece in data), chunk(b"IEND", b""),
+    ])  # fmt: skip
+
+
+def flat_png(width, height, bits, colour_type):
+    """A black PNG, of about one byte for a thousand pixels or fewer."""
+    channels = {0: 1, 2: 3, 6: 4}[colour_type]
+    row, packer = bytes(1 + (width * channels * bits + 7) // 8), zlib.compressobj(9)
+    pieces = [packer.compress(row) for _ in range(height)]
+    return png(width, height, bits, colour_type, [b"".join(pieces) + packer.flush()])
+
+
 def png16(samples, *chunks, interlaced=False):
     """Write a PNG of 16 bits per channel, without filters."""
-
-    def chunk(kind, body):
-        checksum = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + checksum
-
     samples = np.atleast_3d(samples)
     height, width, channels = samples.shape
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -50,11 +68,8 @@ def png16(samples, *chunks, interlaced=False):
     ]  # fmt: skip
     parts = [samples[y::dy, x::dx] for y, x, dy, dx in passes] if interlaced else [samples]
     rows = [b"\0" + row.astype(">u2").tobytes() for part in parts if part.size for row in part]
-    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, int(interlaced))
-    return b"".join([
-        b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), *(chunk(*each) for each in chunks),
-        chunk(b"IDAT", zlib.compress(b"".join(rows))), chunk(b"IEND", b""),
-    ])  # fmt: skip
+    data = [zlib.compress(b"".join(rows))]
+    return png(width, height, 16, kind, data, *chunks, interlaced=interlaced)
 
 
 def loaded(data, tmp_path):
@@ -110,7 +125,7 @@ def small_files():
     frames = {"save_all": True, "append_images": [Image.fromarray(SMOOTH[::-1])]}
     exif = Image.Exif()
     exif[274] = 6
-    return {
+    files = {
         "png": encoded("PNG", exif=exif.tobytes()),
         "png alpha": encoded("PNG", rgba),
         "png palette": encoded("PNG", Image.fromarray(SMOOTH).quantize(16), transparency=3),
@@ -128,9 +143,19 @@ def small_files():
         "bmp palette": encoded("BMP", Image.fromarray(SMOOTH).quantize(16)),
         "gif": encoded("GIF"),
         "gif animated": encoded("GIF", **frames),
+        "tga": encoded("TGA"),
+        "tga run lengths": encoded("TGA", rgba.convert("RGBA"), compression="tga_rle"),
+        "tiff fax": encoded("TIFF", Image.fromarray(SLOPE > 100), compression="group4"),
         "ppm": encoded("PPM"),
         "ppm text": b"P3 4 3 255\n" + b" ".join(b"%d" % value for value in range(36)) + b"\n",
     }
+    if features.check("avif"):  # Pillow may be built without
+        files["avif"] = encoded("AVIF", exif=exif.tobytes())
+        files["avif alpha"] = encoded("AVIF", rgba.convert("RGBA"))
+    if features.check("jpg_2000"):
+        files["jpeg 2000"] = encoded("JPEG2000")
+        files["jpeg 2000 codestream"] = encoded("JPEG2000", rgba, no_jp2=True)
+    return files
 
 
 FILES = small_files()

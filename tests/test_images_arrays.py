@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from pynst.errors import ImageError
 from pynst.images import load_image, read_picture, to_uint8
-from pynst.images.arrays import quantised, upright
+from pynst.images.arrays import from_array, quantised, upright
 
 DTYPES = st.one_of(
     st.sampled_from(["u1", "<u2", ">u2", "<f2", "<f4", ">f4", "<f8"]),
@@ -154,3 +154,21 @@ def test_quantising_in_bands_covers_every_row():
 
 def test_to_uint8_clips():
     np.testing.assert_array_equal(to_uint8(np.array([-0.2, 0.5, 1.3])), [0, 128, 255])
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
+def test_masked_values_are_refused_rather_than_shown(shape):
+    mask = np.zeros(shape, bool)
+    mask[1, 2] = True
+    for dtype in (np.uint8, np.float64):
+        masked = np.ma.MaskedArray(np.zeros(shape, dtype), mask)
+        with pytest.raises(ImageError, match=r"style: must have no masked values, .*filled"):
+            from_array(masked, "style")
+        filled = from_array(masked.filled(1), "style")[0]
+        np.testing.assert_array_equal(filled[1, 2], 1)
+
+
+def test_a_masked_array_in_which_nothing_is_masked_is_an_array():
+    for mask in (np.ma.nomask, np.zeros((4, 5), bool)):
+        masked = np.ma.MaskedArray(np.full((4, 5), 7, np.uint8), mask)
+        np.testing.assert_array_equal(from_array(masked, "content")[0], 7)

@@ -156,7 +156,10 @@ def bombs():
     for tag in (256, 257):
         entry = tiff.index(struct.pack("<HHI", tag, 4, 1))
         tiff[entry + 8 : entry + 12] = struct.pack("<I", 60000)
-    return {
+    tga = bytearray(FILES["tga"])
+    tga[12:16] = struct.pack("<HH", 60000, 60000)
+    files = {
+        "tga": bytes(tga),
         "png": repaired(bytes(png)),
         "jpeg": bytes(jpeg),
         "bmp": bytes(bmp),
@@ -165,6 +168,18 @@ def bombs():
         "tiff": bytes(tiff),
         "ppm": b"P6 60000 60000 255\n" + bytes(100),
     }
+    if "jpeg 2000" in FILES:
+        for name, box in (("jpeg 2000", b"ihdr"), ("jpeg 2000 codestream", None)):
+            data = bytearray(FILES[name])
+            at = 8 if box is None else data.index(box) + 4
+            data[at : at + 8] = struct.pack(">II", 60000, 60000)
+            files[name] = bytes(data)
+    if "avif" in FILES:
+        avif = bytearray(FILES["avif"])
+        at = avif.index(b"ispe") + 8
+        avif[at : at + 8] = struct.pack(">II", 16000, 16000)
+        files["avif"] = bytes(avif)
+    return files
 
 
 @pytest.mark.parametrize("name", bombs())

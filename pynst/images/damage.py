@@ -1,7 +1,7 @@
 """Damage in picture files: the checks that Pillow leaves out, and words for what it reports.
 
 Pillow stops reading a PNG at its last pixel and so never looks at the checksums of its pixel data;
-libtiff writes its messages to standard error, whoever calls it.
+libtiff reports some damage to standard error only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from pynst.errors import ImageError
 
-__all__ = ["check_png_data", "check_png_structure", "quiet_libtiff", "reason"]
+__all__ = ["check_png_data", "check_png_structure", "libtiff_reports", "reason"]
 
 _PIECE = 1 << 20  # bytes that are read or unpacked at a time
 _LONGEST_CHUNK = 1 << 26  # bytes of a chunk that holds no pixels, e.g. a text: 64 MB
@@ -31,12 +31,18 @@ _WORDS = {
     "broken data stream": "the picture data is damaged",
     "decoding error": "the picture data is damaged",
     "codec configuration": "the picture is stored in a way that Pillow cannot decode",
-    "image buffer overrun": "the picture data is damaged",
+    "buffer overrun": "the picture data is damaged",
+    "could not create decoder object": "the file is damaged or ends too early",
+    "failed to read next frame": "the picture data is damaged",
+    "failed to decode next frame": "the picture data is damaged",
+    "Failed to decode frame": "the picture data is damaged",
     "unrecognized data stream": "the picture data is damaged",
     "MAX_TEXT_CHUNK": "its ICC profile or a text takes more than 16 MB",
     "MAX_TEXT_MEMORY": "its texts take more than 64 MB",
 }
 """What Pillow says, or a part of it, and what it means."""
+# void handler(const char* module, const char* format, va_list); the last is not looked at
+_MessageHandler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 
 
 def reason(error: Exception) -> str:
@@ -157,21 +163,29 @@ def _unpacked_bytes(header: bytes) -> int:
 
 
 @contextmanager
-def quiet_libtiff() -> Iterator[None]:
-    """Keep libtiff from writing to standard error; what fails is reported by Pillow as well.
+def libtiff_reports() -> Iterator[list[bytes]]:
+    """Collect the errors that libtiff reports, up to 8, rather than have them on standard error.
 
-    libtiff has a message handler for the whole process, which Pillow leaves as it is. It is taken
-    out here, in the copy of libtiff that is loaded, and put back. Redirecting standard error
-    instead would swallow what other threads write. Where the library cannot be found, e.g. because
-    it is part of Pillow's own module, its messages appear.
+    Where a fax-compressed TIFF is damaged these are all there is: the decoder goes on with white.
+    libtiff has one handler of messages for the whole process, which Pillow leaves as it is. It is
+    replaced here, in the copy of libtiff that is loaded, and put back; to redirect standard error
+    would swallow what other threads write. Where the library cannot be found, e.g. because it is
+    part of Pillow's own module, nothing is collected and the messages appear.
     """
+    reports: list[bytes] = []
+
+    def collect(_module: bytes | None, template: bytes | None, _arguments: int | None) -> None:
+        if len(reports) < 8:
+            reports.append(template or b"")
+
+    handler = _MessageHandler(collect)
     with ExitStack() as handlers:
         for library in _loaded_libtiff():
-            for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-                set_handler = getattr(library, name)
+            for name, new in (("Error", ctypes.cast(handler, ctypes.c_void_p)), ("Warning", None)):
+                set_handler = getattr(library, f"TIFFSet{name}Handler")
                 set_handler.restype, set_handler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-                handlers.callback(set_handler, set_handler(None))
-        yield
+                handlers.callback(set_handler, set_handler(new))
+        yield reports
 
 
 def _loaded_libtiff() -> list[ctypes.CDLL]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from pynst.errors import ImageError
 from pynst.files import shown
 from pynst.images.arrays import Samples, from_array
 from pynst.images.bands import Stored, reading_size
-from pynst.images.damage import check_png_data, quiet_libtiff, reason
+from pynst.images.damage import check_png_data, libtiff_reports, reason
 from pynst.images.files import BinarySource, label
 from pynst.images.memory import check_room
 from pynst.images.pillow import opened, settings
@@ -100,8 +100,10 @@ def _load(image: Image.Image, what: str, *, is_own: bool = True) -> None:
     try:
         if is_own and image.format == "WEBP":
             _release_webp_decoder(image)
-        with quiet_libtiff() if image.format == "TIFF" else nullcontext():
+        with libtiff_reports() as reports:
             image.load()
+        if reports:
+            raise OSError("broken data stream")
     except Exception as error:
         image.tile = tiles  # type: ignore[attr-defined]
         raise ImageError(f"{what}: {shown(reason(error))}") from error

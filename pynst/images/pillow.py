@@ -34,6 +34,11 @@ __all__ = ["encode", "is_image", "opened", "read_description", "resize_plane", "
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 _KNOWN = "JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, AVIF, JPEG 2000 or TGA"
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF",
+    b"II+\0": "TIFF", b"MM\0+": "TIFF", b"GIF8": "GIF", b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+}  # fmt: skip
 _TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _READ_WHOLE = {"WEBP", "AVIF", "HEIF", "JPEG2000"}  # formats whose files Pillow may read at once
@@ -136,6 +141,12 @@ def _unidentified(file: IO[bytes], source: BinarySource) -> str:
     if _is_heif(head) and not _registered_heif():
         needed = "a HEIC picture, which is read only where pillow-heif is installed"
         return f"{needed} (pip install pillow-heif): {label(source)}"
+    kinds = [kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)]
+    if head[4:8] == b"ftyp":
+        kinds = ["HEIC"] if _is_heif(head) else ["AVIF"] if head[8:12] == b"avif" else []
+    if kinds:
+        what = f"not a readable {kinds[0]} file; it is damaged, cut off or of a rare kind"
+        return f"{what}: {label(source)}"
     return f"not a readable {_KNOWN} file: {label(source)}"
 
 
