@@ -26,8 +26,8 @@ size_t items(int N, int M) {
     return static_cast<size_t>(padded(N) / kLanes) * M;
 }
 
-int blocks_for(int N, int M) {
-    return static_cast<int>((items(N, M) - 1) / (kThreads * kRuns) + 1);
+size_t blocks_for(int N, int M) {
+    return (items(N, M) - 1) / (kThreads * kRuns) + 1;
 }
 
 // Factors of the eight channels of an item.
@@ -119,7 +119,7 @@ void content_loss(const T* F,
                   double* loss,
                   void* scratch,
                   cudaStream_t stream) {
-    const int blocks = blocks_for(N, M);
+    const int blocks = static_cast<int>(blocks_for(N, M));
     double* partials = static_cast<double*>(scratch);
     LAUNCH((content_loss_kernel<T>),
            (blocks),
