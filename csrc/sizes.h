@@ -1,4 +1,5 @@
-// sizes.h: the sizes that both cores take from Python as integers. Wrong ones are refused in one form:
+// sizes.h: the sizes that both cores take from Python as integers. Wrong ones are refused in one
+// form:
 //
 //   gram_scratch: N must be an integer in 1..65536, got 0
 
@@ -11,8 +12,8 @@
 
 namespace pynst {
 
-// More than any network or picture has, and few enough that nothing that is computed from them in an
-// int or a size_t overflows.
+// More than any network or picture has, and few enough that nothing that is computed from them in
+// an int or a size_t overflows.
 constexpr int kMostChannels = 1 << 16;
 constexpr int kMostPixels = 1 << 30;
 
