@@ -1,4 +1,5 @@
-// sizes.h: the sizes that both cores take from Python as integers. Wrong ones are refused in one form:
+// sizes.h: the sizes that both cores take from Python as integers. Wrong ones are refused in one
+// form:
 //
 //   gram_scratch: N must be an integer in 1..65536, got 0
 
@@ -6,14 +7,15 @@
 
 #include <pybind11/pybind11.h>
 
-#include <climits>
 #include <stdexcept>
 #include <string>
 
 namespace pynst {
 
-// More channels than any network has, and few enough that no size of scratch overflows.
+// More than any network or picture has, and few enough that nothing that is computed from them in
+// an int or a size_t overflows.
 constexpr int kMostChannels = 1 << 16;
+constexpr int kMostPixels = 1 << 30;
 
 // Checks the sizes that one function takes.
 class Sizes {
@@ -25,13 +27,12 @@ class Sizes {
     }
 
     int pixels(const char* name, const pybind11::object& value) const {
-        return integer(name, value, INT_MAX);
+        return integer(name, value, kMostPixels);
     }
 
-    // The cores count the pixels of an image in an int.
     void area(int H, int W) const {
-        if (static_cast<long long>(H) * W > INT_MAX) {
-            refuse("H times W must be below 2^31, got " + std::to_string(H) + " x " +
+        if (static_cast<long long>(H) * W > kMostPixels) {
+            refuse("H times W must be at most 2^30, got " + std::to_string(H) + " x " +
                    std::to_string(W));
         }
     }

@@ -86,7 +86,7 @@ class Arguments {
                                                 : a.shape(i) == axis.length);
             ++i;
         }
-        if (!fits) {  // the message is made only where it is needed, as it costs more than the check
+        if (!fits) {  // the message costs more than the check, and is made only where it is needed
             fail(std::string(name) + " must be " + describe(type_name<T>(), axes) + ", got " +
                  describe(a));
         }

@@ -261,6 +261,10 @@ class Arguments {
         }
     }
 
+    void area(int H, int W) const {
+        Sizes(op_).area(H, W);
+    }
+
     void require(bool holds, const std::string& message) const {
         if (!holds) {
             throw std::invalid_argument(std::string(op_) + ": " + message);

@@ -1,8 +1,8 @@
 // bindings.cpp: the Python module _cuda. It checks type, layout, shape and the relations between
 // shapes of arrays on the device, and launches ops on a stream.
 //
-// The interpreter is not released: a launch takes microseconds. Importing the module calls nothing
-// of CUDA, so that it can be imported without a driver, and before a fork.
+// The interpreter's lock is kept, because a launch takes microseconds only. Importing the module
+// calls no function of CUDA, so that it can be imported without a driver, and before a fork.
 
 #include "bindings.h"
 

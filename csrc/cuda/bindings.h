@@ -36,9 +36,9 @@ inline Products products_of(const Arguments& arguments, const std::string& produ
 
 // Pixels of an array of features.
 inline int pixels(const Arguments& arguments, const DeviceArray& features) {
-    const int64_t M = int64_t(features.length(0)) * features.length(1);
-    arguments.require(M <= INT_MAX, "height times width must be below 2^31");
-    return static_cast<int>(M);
+    const int H = features.length(0), W = features.length(1);
+    arguments.area(H, W);
+    return H * W;
 }
 
 }  // namespace pynst

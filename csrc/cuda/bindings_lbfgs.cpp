@@ -70,7 +70,7 @@ void bind_lbfgs(py::module_& m) {
     m.def("lbfgs_arrive_scratch", [](const py::object& rows, const py::object& n) {
         const Sizes sizes("lbfgs_arrive_scratch");
         const int count = sizes.integer("rows", rows, kMostPairRows);
-        return lbfgs_arrive_scratch(count, sizes.pixels("n", n));
+        return lbfgs_arrive_scratch(count, sizes.integer("n", n, INT_MAX));
     });
     m.def("lbfgs_arrive",
           [](const py::object& x,

@@ -1,14 +1,24 @@
 // conv3x3_relu.cu: 3x3 convolution with its ReLU.
 //
+// Reading order. This file and its three siblings (conv3x3_relu_pool.cu, conv3x3_relu_backward.cu,
+// conv3x3_relu_pool_backward.cu) only say what goes in and what comes out. Read on in inner/:
+//   conv3x3_run.cuh     chooses the kernel and the size of its tile, and launches it
+//   conv3x3_layer.cuh   the sizes of one convolution, and how its sums are shared among blocks
+//   conv3x3_source.cuh  what a kernel reads: features, or gradients behind ReLU and pooling
+//   conv3x3_result.cuh  what it does with its sums: bias, ReLU, pooling, the store
+//   conv3x3_simt.cuh    the kernel in plain float32: the one to read first
+//   conv3x3_tensor.cuh  the kernel on tensor cores, made of conv3x3_tile.cuh (how input and weights
+//                       reach shared memory) and conv3x3_walk.cuh (what a warp multiplies)
+//
 //   y = max(0, w * x + b)
 //
 //   in      x (H, W, padded(C)), w (9, padded(N), padded(C)), b (padded(N)) float32.
 //   out     y (H, W, padded(N)), and one bit per ReLU unless bits is null.
-//   mapping conv3x3_tensor.cuh for halves and for floats as two halves, conv3x3_simt.cuh for floats
-//           as such; conv3x3_run.cuh chooses the tile.
+//   mapping conv3x3_tensor.cuh for halves and for floats that are split into two halves,
+//           conv3x3_simt.cuh for plain floats; conv3x3_run.cuh chooses the tile.
 //   bounds  any C, N, H, W >= 1.
-//   order   fixed by the sizes alone; see the two kernels. Where pixels are few, sums over parts of
-//           the input channels are added in order by a second kernel.
+//   order   fixed by the sizes alone; see the two kernels. Where pixels are few, the input channels
+//           are cut into parts, whose sums a second kernel adds in order.
 //   cost    9 C N multiply-adds per pixel; x is read once per 64 or 128 output channels.
 
 #include "inner/conv3x3_run.cuh"

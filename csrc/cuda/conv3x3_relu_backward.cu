@@ -3,7 +3,7 @@
 //   dx = w^T * (dy where bits else 0)     the "zero where F <= 0" of Gatys et al. 2016, Eq. 2 and 6
 //
 //   in      dy (H, W, padded(N)), its ReLU's bits, w (9, padded(C), padded(N)), turned by 180
-//           degrees; the scale of gradients, or null.
+//           degrees; the loss scale, or null.
 //   out     dx (H, W, padded(C)), overwritten; scale->largest.
 //   mapping as conv3x3_relu.cu, C and N exchanged; the gate is applied as dy is read.
 //   bounds  any C, N, H, W >= 1.

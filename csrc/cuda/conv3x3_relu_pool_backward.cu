@@ -4,12 +4,13 @@
 //   chosen one and 0 elsewhere (maximum)
 //
 //   in      dy (H / 2, W / 2, padded(N)), the bits of the full map, for the maximum the choices; w
-//           (9, padded(C), padded(N)), turned by 180 degrees; the scale of gradients, or null.
+//           (9, padded(C), padded(N)), turned by 180 degrees; the loss scale, or null.
 //   out     dx (H, W, padded(C)), overwritten; scale->largest.
-//   mapping as conv3x3_relu_backward.cu; dy is spread as it is read, the quarter applied at last.
+//   mapping as conv3x3_relu_backward.cu; dy is spread over its square as it is read, and the factor
+//           of a quarter is applied to the result.
 //   bounds  any C, N, H, W >= 1; an odd last row or column of the full map has the gradient zero.
 //   order   as conv3x3_relu.cu.
-//   cost    9 C N multiply-adds per pixel; the full map of gradients does not exist.
+//   cost    9 C N multiply-adds per pixel; the gradients of the full map are never stored.
 
 #include "inner/conv3x3_run.cuh"
 

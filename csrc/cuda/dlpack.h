@@ -47,7 +47,8 @@ inline bool on_device(int32_t type) {
 #endif
 }
 
-// The interface's name of a type: "<f4", "|u1"; of what no op takes, what it is.
+// The name of a type in __cuda_array_interface__, e.g. "<f4" or "|u1"; a description of a type that
+// no op takes.
 inline std::string type_code(const Type& type) {
     const char* const kinds = "iuf";  // the codes 0, 1, 2
     if (type.code > 2 || type.lanes != 1 || type.bits % 8 != 0) {
@@ -57,8 +58,8 @@ inline std::string type_code(const Type& type) {
            std::to_string(type.bits / 8);
 }
 
-// Calls visit(tensor) for an object with __dlpack__ whose memory is the device's; says whether it is
-// one.
+// Calls visit(tensor) if the object has __dlpack__ and its memory is the device's. Returns whether
+// it did.
 template <class Visit>
 bool visit_tensor(const py::object& object, Visit visit) {
     if (!py::hasattr(object, "__dlpack__") || !py::hasattr(object, "__dlpack_device__")) {

@@ -10,8 +10,9 @@
 //           memory, so that the groups of a pixel are written side by side.
 //   bounds  any K >= 1; H, W >= 3, so that the mirrored border of three pixels exists.
 //   order   tap columns, then tap rows, float32.
-//   cost    49 multiply-adds per filter and pixel: 1.7 GFLOP for 67 filters of 512 x 512 (29 us at
-//           60 TFLOP/s), more than writing y takes: 71 MB of halves (17 us at 4.3 TB/s).
+//   cost    49 multiply-adds per filter and pixel: 1.7 GFLOP for 67 filters of 512 x 512 (estimate
+//           for an H200 at 60 TFLOP/s: 29 us). Writing y takes less: 71 MB of halves (17 us at
+//           4.3 TB/s).
 
 #include "inner/lanes.cuh"
 #include "inner/tiles.cuh"
@@ -21,13 +22,13 @@ namespace {
 
 constexpr int kRows = 8, kColumns = 32;
 constexpr int kBorder = 3, kTaps = 7;
-constexpr int kFilters = kLanes / 2;  // of a group
+constexpr int kFilters = kLanes / 2;  // filters of a group
 constexpr int kTileRows = kRows + 2 * kBorder, kTileColumns = kColumns + 2 * kBorder;
 constexpr int kTile = kTileRows * kTileColumns;
 constexpr int kWeightPitch = 8;  // a column of seven taps and a zero: two 16-byte loads
 constexpr int kPixelPitch = kRows * kColumns + 1;  // keeps the groups of a pixel apart in the banks
 
-// Groups of a block at most; what they make has to fit shared memory.
+// The most groups of one block: their outputs have to fit into shared memory.
 template <class T>
 constexpr int kGroups = 16 / static_cast<int>(sizeof(T));
 

@@ -2,8 +2,8 @@
 //
 //   dx_p += sum over f of w_f^T * ((dy_2f where y_2f > 0) - (dy_2f+1 where y_2f+1 > 0)) / scale
 //
-//   in      dy (H, W, padded(2 K)) times the scale, the bits, w (K, 49) float32, plane (K); the scale
-//           or null for 1.
+//   in      dy (H, W, padded(2 K)) times the loss scale, the bits, w (K, 49) float32, plane (K);
+//           the loss scale or null for 1.
 //   out     dx (3, H, W) float32, added to, no longer scaled.
 //   mapping a block makes 32 x 32 pixels of one plane of the gradient of the image with its border,
 //           which goes to scratch (3, H + 6, W + 6). It reads dy eight filters at a time, those
@@ -11,9 +11,9 @@
 //           second kernel adds what fell on the border to the pixels that it mirrors.
 //   bounds  any K >= 1; H, W >= 3.
 //   order   filters, rows of dy, taps, in float32.
-//   cost    49 multiply-adds per filter and pixel: 1.7 GFLOP for 67 filters of 512 x 512 (29 us at
-//           60 TFLOP/s), more than reading dy takes: 71 MB of halves (17 us at 4.3 TB/s), and 35 MB
-//           of halos from the L2 cache. Filters sorted by plane are read once.
+//   cost    49 multiply-adds per filter and pixel: 1.7 GFLOP for 67 filters of 512 x 512 (estimate
+//           for an H200 at 60 TFLOP/s: 29 us). Reading dy takes less: 71 MB of halves (17 us at
+//           4.3 TB/s) and 35 MB of halos from the L2 cache. Filters sorted by plane are read once.
 
 #include "inner/lanes.cuh"
 #include "inner/tiles.cuh"
@@ -25,7 +25,7 @@ constexpr int kThreads = 128;
 constexpr int kTile = 32;  // pixels along each side
 constexpr int kOwnRows = 2, kOwnColumns = 4;
 constexpr int kBorder = 3, kTaps = 7;
-constexpr int kHalo = kTaps - 1;  // rows of dy before the tile that reach into it
+constexpr int kHalo = kTaps - 1;  // rows of dy before the tile that contribute to it
 constexpr int kSource = kTile + kHalo;
 constexpr int kPitch = kSource + 2;  // a multiple of four floats
 constexpr int kFilters = 8;          // in shared memory at a time: 32 bytes of halves per pixel
@@ -75,7 +75,8 @@ __device__ __forceinline__ void stage(
     }
 }
 
-// 2. adds one filter's share to the pixels of this thread, whose first source is dz[0]
+// 2. adds the gradient that comes through one filter to the pixels of this thread; dz[0] is the
+// first value that they need
 __device__ __forceinline__ void add_filter(const float* __restrict__ dz,
                                            const float* __restrict__ weights,
                                            float (&own)[kOwnRows][kOwnColumns]) {

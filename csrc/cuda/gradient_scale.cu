@@ -1,4 +1,5 @@
-// gradient_scale.cu: the power of two that keeps gradients of features within the range of halves.
+// gradient_scale.cu: the loss scale, a power of two that keeps feature gradients within the range
+// of halves.
 //
 //   begin   scale = next, or 1 at first;  largest = 0
 //   end     m = largest of |scale * gradient|;  accepted = m is 0 or in [2^0, 2^15);
@@ -6,20 +7,21 @@
 //
 //   in      GradientScale, in device memory; `largest` is gathered by the ops in between.
 //   out     the same, updated.
-//   mapping one thread: a few integers, but no journey to the host.
-//   bounds  scale stays within 2^-60 .. 2^60; an m that is infinite or no number is too large.
+//   mapping one thread: a few integers, so that nothing has to be copied to the host.
+//   bounds  scale stays within 2^-60 .. 2^60; an m that is infinite or a NaN counts as too large.
 //   order   one thread.
-//   cost    a launch each.
+//   cost    one launch each.
 //
 // Why these numbers. A half is at most 65504 and loses bits below 2^-14. `largest` is noted before
-// rounding, so it is right even where the half has overflowed. The walk back notes it at each layer,
-// so [2^9, 2^10) leaves six powers of two for the change from one evaluation to the next, and 2^15
-// rather than 65504 one for sums that are rounded on the way to the number that was noted. Below
-// 2^0 the largest gradient would have fourteen powers of two left before its neighbours lose bits:
-// the typical gradient is that much smaller. Within [2^5, 2^13) the scale rests: a scale that
-// flutters would round equal inputs differently in consecutive evaluations. From an infinite m no
-// scale can be told: 2^-12 at a time reaches any gradient in a few evaluations. Where the limits
-// leave the scale as it is, another evaluation would end the same, so this one has to do.
+// rounding, so that it is right even where the half overflows. The backward pass notes it at each
+// layer. With m in [2^9, 2^10) gradients may grow by six powers of two until the next evaluation.
+// The limit is 2^15 rather than 65504, which leaves a factor of two for sums that are rounded on
+// the way to the number that is noted. An m below 2^0 is refused: typical gradients are some
+// fourteen powers of two smaller than the largest one, and would lose bits. While m stays within
+// [2^5, 2^13) the scale is not changed, since a scale that changes from one evaluation to the next
+// rounds equal inputs differently. An infinite m tells nothing about the right scale; steps of
+// 2^-12 reach any gradient in a few evaluations. Where the limits of the scale leave it as it is,
+// another evaluation would end in the same way, and so this one is accepted.
 
 #include "inner/common.cuh"
 
@@ -29,8 +31,8 @@ namespace {
 constexpr int kTarget = 9;                   // exponent of m to aim for
 constexpr int kRestLow = 5, kRestHigh = 13;  // no change within 2^5 <= m < 2^13
 constexpr int kLow = 0, kHigh = 15;          // accepted within 2^0 <= m < 2^15
-constexpr int kOverflowStep = 12;
-constexpr int kLimit = 60;
+constexpr int kOverflowStep = 12;            // powers of two that the scale falls after an overflow
+constexpr int kLimit = 60;                   // largest magnitude of the scale's exponent
 constexpr unsigned kInfinity = 0x7f800000u;
 
 // floor(log2(value)) of a positive number from its bits; -127 for all subnormals.

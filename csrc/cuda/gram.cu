@@ -5,11 +5,11 @@
 //   in      F (M, padded(N)) float32 or half. N = channels, M = height * width.
 //   out     G (N, N) float64, exactly symmetric, overwritten.
 //   mapping 1. a block per tile of the upper triangle and split of the pixels (gram_partial.cuh).
-//           2. a block per 32 elements: eight warps share the splits; written on both sides of the
-//           diagonal.
+//           2. a block per 32 elements, whose eight warps share the splits; the sums are written on
+//           both sides of the diagonal.
 //   bounds  any N, M >= 1; a tile reads zeros outside F.
-//   order   float32 over 128 pixels, those sums in float32 along a split, then the splits in
-//           float64: eight runs, then the runs. Depends on N and M alone.
+//   order   float32 over 128 pixels, then those sums in float32 along a split, then the splits in
+//           float64: eight runs of splits, then the runs. The order depends on N and M alone.
 //   cost    N (N + tile) M / 2 multiply-adds, three times as many for float32 on tensor cores; F is
 //           read once per tile of channels, partial sums of a few megabytes are written and read.
 
@@ -19,10 +19,11 @@ namespace pynst {
 namespace {
 
 // Chosen by the roofline of an H200, not yet by measurement, as are the shapes below.
-constexpr int kProcessors = 132;   // for an even load
-constexpr int kLeastPixels = 256;  // of a split: below, its sums' way through memory costs more
-constexpr int kMostPixels = 8192;  // a chain of 64 folds
-constexpr int kRuns = 8;           // in which the splits are summed
+constexpr int kProcessors = 132;  // multiprocessors that get an even load
+constexpr int kLeastPixels =
+    256;  // of a split; with fewer, writing and reading its sums costs more
+constexpr int kMostPixels = 8192;  // of a split, which makes a chain of 64 folds
+constexpr int kRuns = 8;           // warps among which the splits are shared when they are summed
 
 using Half64 = GramShape<64, 32, 32, 64, 5, true>;
 using Half128 = GramShape<128, 64, 32, 32, 6, true>;

@@ -4,19 +4,19 @@
 //
 //   in      x (3, H, W) float32, w (27, padded(N)) float32, row 3 * tap + plane, b (N).
 //   out     y (H, W, padded(N)) and, if asked, one bit per ReLU.
-//   mapping a block makes a tile of pixels x 64 channels from a tile of x with its padding.
-//           float: a thread owns 8 pixels of a row x 8 channels, w and x in shared memory.
-//           half: on tensor cores. Shared memory holds a pixel as eight halves, the three planes and
-//           what they lost in rounding, so that one row of an ldmatrix is one tap of one pixel; a
-//           warp holds the weights of 32 channels in registers, and multiplies 16 pixels at a time.
-//           Channels are dealt to the columns of the products such that a thread ends with eight
-//           neighbouring channels: one 16-byte store, one byte of bits.
+//   mapping a block makes a tile of pixels x 64 channels from a tile of x with its padding. float:
+//           a thread owns 8 pixels of a row x 8 channels, w and x in shared memory. half: on tensor
+//           cores. Shared memory holds a pixel as eight halves, the three planes and their rounding
+//           errors, so that one row of an ldmatrix is one tap of one pixel. A warp holds the
+//           weights of 32 channels in registers and multiplies 16 pixels at a time. The channels
+//           are dealt to the columns of the products so that a thread ends with eight neighbouring
+//           channels: one 16-byte store, one byte of bits.
 //   bounds  any N, H, W >= 1, both kinds of padding; half: |x| < 65504.
-//   order   float: plane, tap row, tap column. half: taps in the order of the products, float32 sums
-//           of halves; w is rounded to half as all weights of this precision are, x is not.
-//   cost    27 N multiply-adds per pixel. 512 x 512, N = 64, half: writes 33.6 MB of y and 2.1 MB of
-//           bits, reads 3.1 MB (9 us at 4.3 TB/s); 2.7 GFLOP of padded products stay below that.
-//           float: 0.9 GFLOP (15 us at 60 TFLOP/s) against 72 MB (17 us).
+//   order   float: plane, tap row, tap column. half: taps in the order of the products, float32
+//           sums of halves. w is rounded to half, as all weights are in this precision; x is not.
+//   cost    27 N multiply-adds per pixel. 512 x 512, N = 64, half: writes 33.6 MB of y and 2.1 MB
+//           of bits, reads 3.1 MB (estimate for an H200 at 4.3 TB/s: 9 us); 2.7 GFLOP of padded
+//           products take less. float: 0.9 GFLOP (15 us at 60 TFLOP/s), and 72 MB (17 us).
 
 #include "inner/lanes.cuh"
 #include "inner/ptx.cuh"
@@ -82,7 +82,7 @@ __device__ __forceinline__ void store_pixel(const Convolution& job,
     }
 }
 
-// ---- float: plain multiply-adds ------------------------------------------------------------------
+// ---- float: plain multiply-adds -----------------------------------------------------------------
 
 constexpr int kStrip = 8;  // pixels of a thread
 
@@ -143,7 +143,7 @@ __device__ __forceinline__ void convolve_tile(const Convolution& job,
     }
 }
 
-// ---- half: products of 16 pixels x 16 = two taps of eight x 8 channels ---------------------------
+// ---- half: products of 16 pixels x 16 = two taps of eight x 8 channels --------------------------
 
 constexpr int kSteps = (kTaps + 1) / 2;  // the tenth tap has zero weights
 constexpr int kProducts = 4;             // of eight channels each, for one warp
@@ -165,8 +165,9 @@ __device__ __forceinline__ uint4 split_pixel(const Convolution& job, TileOrigin 
 }
 
 // The weights as the registers of the products' second operand: fragment i is of thread (g, t) of a
-// warp, its weights for halves 2 t and 2 t + 1 of two taps. Column c of product j stands for channel
-// 8 (c / 2) + 2 j + c % 2 of the warp's 32, so that thread t ends with channels 8 t .. 8 t + 7.
+// warp, its weights for halves 2 t and 2 t + 1 of two taps. Column c of product j stands for
+// channel 8 (c / 2) + 2 j + c % 2 of the warp's 32, so that thread t ends with channels 8 t .. 8 t
+// + 7.
 __device__ __forceinline__ uint2 weight_fragment(const Convolution& job, int i) {
     const int g = i % 32 / 4, t = i % 4, j = i / 32 % kProducts;
     const int step = i / (32 * kProducts) % kSteps, across = i / (32 * kProducts * kSteps);

@@ -2,22 +2,24 @@
 //
 //   dx = w^T * (dy where y > 0 else 0) / scale
 //
-//   in      dy (H, W, padded(N)) times the scale, the bits of the forward pass, w (27, padded(N))
-//           float32, row 3 * tap + plane; the scale or null for 1.
+//   in      dy (H, W, padded(N)) times the loss scale, the bits of the forward pass, w (27,
+//           padded(N)) float32, row 3 * tap + plane; the loss scale or null for 1.
 //   out     dx (3, H, W) float32, overwritten, no longer scaled.
 //   mapping a block makes 10 x 30 pixels of dx from 12 x 32 of dy. Each pixel of dy is multiplied
 //           with all 27 weights of its channels at once, so that dy is read once; the 27 partial
 //           sums go to shared memory, where each pixel of dx gathers its nine taps.
 //           float: a thread sums three pixels, dy in shared memory 16 channels at a time.
-//           half: on tensor cores, 16 pixels x 32 sums to a warp. A thread reads eight channels
-//           of a pixel, which are its operands of two products if w's channels are dealt likewise.
-//   bounds  any N, H, W >= 1. Padding that repeats an edge pixel: the gradient of each copy is added
-//           to the pixel. Pixels of dy outside the image count as zero.
+//           half: on tensor cores, a warp has 16 pixels x 32 sums. A thread reads eight channels of
+//           a pixel; these are its operands of two products, because the channels of w are dealt
+//           to the threads in the same way.
+//   bounds  any N, H, W >= 1. Where the padding repeats an edge pixel, the gradient of each copy is
+//           added to that pixel. Pixels of dy outside the image count as zero.
 //   order   channels (half: in the order of the products, float32 sums of halves, w rounded to
 //           half), then taps.
 //   cost    27 N multiply-adds per pixel, 28 % more for the halo, which comes from the L2 cache.
-//           512 x 512, N = 64, half: reads 33.6 MB of dy and 2.1 MB of bits, writes 3.1 MB (9 us at
-//           4.3 TB/s), 1.4 GFLOP of padded products. float: 1.1 GFLOP (19 us at 60 TFLOP/s).
+//           512 x 512, N = 64, half: reads 33.6 MB of dy and 2.1 MB of bits, writes 3.1 MB
+//           (estimate for an H200 at 4.3 TB/s: 9 us); 1.4 GFLOP of padded products. float: 1.1
+//           GFLOP (19 us at 60 TFLOP/s).
 
 #include "inner/lanes.cuh"
 #include "inner/ptx.cuh"
@@ -45,7 +47,7 @@ struct Gradient {
     int N, H, W;
 };
 
-// Number in the image of pixel `pixel` of the tile of dy; negative if outside.
+// The index in the image of pixel `pixel` of the tile of dy; negative if it lies outside.
 template <class T>
 __device__ __forceinline__ int number_of(const Gradient<T>& job, TileOrigin origin, int pixel) {
     const int row = origin.row - 1 + pixel / kColumns,
@@ -54,7 +56,7 @@ __device__ __forceinline__ int number_of(const Gradient<T>& job, TileOrigin orig
     return inside ? row * job.W + column : -1;
 }
 
-// ---- float: plain multiply-adds ------------------------------------------------------------------
+// ---- float: plain multiply-adds -----------------------------------------------------------------
 
 constexpr int kSlab = 16;            // channels in shared memory at a time
 constexpr int kStage = kPixels + 2;  // pitch of a channel of dy
@@ -92,7 +94,8 @@ __device__ __forceinline__ void partial_sums(const Gradient<float>& job,
                                              TileOrigin origin,
                                              float* sums) {
     constexpr int kOwn = kPixels / kThreads<float>;
-    float* const stage = sums;  // the memory serves dy first, and the sums once they are complete
+    float* const stage =
+        sums;  // the same memory holds dy first, and the sums once they are complete
     float* const weights = sums + (kSlab * kStage + 3) / 4 * 4;
     static_assert((kSlab * kStage + 3) / 4 * 4 + kSlab * kWeights <= kSums * kPitch,
                   "one after the other");
@@ -132,7 +135,7 @@ __device__ __forceinline__ void partial_sums(const Gradient<float>& job,
     }
 }
 
-// ---- half: products of 16 pixels x 16 channels x 8 sums ------------------------------------------
+// ---- half: products of 16 pixels x 16 channels x 8 sums -----------------------------------------
 
 constexpr int kChunk = 32;                                   // channels that a warp reads at once
 constexpr int kTilesOfSums = 4;                              // 4 x 8 sums, the last five unused
@@ -149,9 +152,9 @@ __device__ __forceinline__ uint4 gated(uint4 values, unsigned bits) {
         values.x & mask(0), values.y & mask(1), values.z & mask(2), values.w & mask(3));
 }
 
-// The weights of a chunk as the registers of the products' second operand. Thread (g, t) of a warp
-// holds sum 8 tile + g, and in step s of two channels 4 s .. 4 s + 3 of eight from 8 t on: those in
-// which words 2 s and 2 s + 1 of the eight halves that the thread reads of dy are.
+// The weights of a chunk in the order of the registers of the products' second operand. Thread (g,
+// t) of a warp holds sum 8 tile + g. In step s of the two it holds channels 8 t + 4 s .. 8 t + 4 s
+// + 3, which are words 2 s and 2 s + 1 of the eight halves of dy that the thread reads.
 __device__ __forceinline__ void pack_fragments(const Gradient<half>& job,
                                                int chunk,
                                                uint2* fragments) {
@@ -228,9 +231,9 @@ __device__ __forceinline__ void partial_sums(const Gradient<half>& job,
     }
 }
 
-// ---- both ----------------------------------------------------------------------------------------
+// ---- both ---------------------------------------------------------------------------------------
 
-// Adds what reached the copies of an edge pixel (row, column) around the image.
+// Adds the gradients of the copies of an edge pixel (row, column) that stand around the image.
 template <class T>
 __device__ float copies_gathered(const Gradient<T>& job,
                                  const float* __restrict__ sums,

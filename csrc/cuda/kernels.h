@@ -1,11 +1,12 @@
 // kernels.h: every launcher of the CUDA core on one page.
 //
-// pynst/backends/base.py says what each op computes; the layout of arrays stands in inner/common.cuh.
-// All pointers are device memory, T is float (precision "accurate") or half ("fast"). Sizes are in
-// pixels and true channels: C go into a layer and N come out, H x W are the pixels of its input.
-// Nothing here allocates, synchronises or prints; a failed launch throws CudaError with the op's
-// name. `bits`, `choices`, `s` and `scale` may be null where base.py allows None. Scratch is aligned
-// to kScratchAlignment bytes and has the size that the function beside the op returns.
+// pynst/backends/base.py says what each op computes; the layout of arrays stands in
+// inner/common.cuh. All pointers are device memory, T is float (precision "accurate") or half
+// ("fast"). Sizes are in pixels and true channels: C go into a layer and N come out, H x W are the
+// pixels of its input. Nothing here allocates, synchronises or prints; a failed launch throws
+// CudaError with the op's name. `bits`, `choices`, `s` and `scale` may be null where base.py allows
+// None. Scratch is aligned to kScratchAlignment bytes and has the size that the function beside the
+// op returns.
 //
 // The times under "cost" in the headers of the kernels are estimates for an H200: bytes divided by
 // 4.3 TB/s, or float32 operations by 60 TFLOP/s. None of them is a measurement: so far the kernels
@@ -59,8 +60,8 @@ void gradient_scale_begin(GradientScale* scale, cudaStream_t);
 void gradient_scale_end(GradientScale* scale, cudaStream_t);
 
 // Weights are (9, padded(N), padded(C)): tap, output, input. The backward ops take them as (9,
-// padded(C), padded(N)) with the taps turned by 180 degrees, so that both directions share a kernel.
-// SplitWeights hold each float32 weight as two halves, high + low / kSplitScale.
+// padded(C), padded(N)) with the taps turned by 180 degrees, so that both directions share a
+// kernel. SplitWeights hold each float32 weight as two halves, high + low / kSplitScale.
 struct SplitWeights {
     const half* high;
     const half* low;
@@ -68,7 +69,9 @@ struct SplitWeights {
 
 // clang-format off: a launcher is a paragraph here, not a column of parameters
 
-// ---- VGG-19; <T, Weights> is <half, const half*>, <float, SplitWeights> or <float, const float*> --
+// ---- VGG-19 -------------------------------------------------------------------------------------
+
+// <T, Weights> is <half, const half*>, <float, SplitWeights> or <float, const float*>.
 
 template <class T, class Weights>
 void conv3x3_relu(const T* x, Weights w, const float* b, int C, int N, int H, int W, T* y,
@@ -101,7 +104,7 @@ template <class T>
 void pool2x2_backward(const T* dy, int C, int H, int W, Pooling mode, const uint16_t* choices,
                       T* dx, cudaStream_t);
 
-// ---- the built-in filters; weights float (K, 49), plane int (K) ----------------------------------
+// ---- the built-in filters; weights float (K, 49), plane int (K) ---------------------------------
 
 template <class T>
 void filter7x7(const float* x, const float* w, const int* plane, int K, int H, int W, T* y,
@@ -114,7 +117,7 @@ size_t filter7x7_scratch(int K, int H, int W);
 void binomial_down(const float* x, int H, int W, float* y, cudaStream_t);
 void binomial_down_backward(const float* dy, int H, int W, float* dx, cudaStream_t);
 
-// ---- losses; M pixels, Gram matrices float64 (N, N) ----------------------------------------------
+// ---- losses; M pixels, Gram matrices float64 (N, N) ---------------------------------------------
 
 template <class T>
 void gram(const T* F, int N, int M, Products products, double* G, void* scratch, cudaStream_t);
@@ -132,7 +135,7 @@ void total_variation(const float* x, int H, int W, double k, float* dx, double* 
                      cudaStream_t);
 size_t total_variation_scratch(int H, int W);
 
-// ---- image (H, W, 3) in [0, 1] to the network's input planes (3, H, W), and the gradient back ----
+// ---- image (H, W, 3) in [0, 1] to the network's input planes (3, H, W), and the gradient back ---
 
 struct InputAxes {
     float axes[9];  // plane p = sum_c axes[3 p + c] * (255 * image_c - mean_c)
@@ -142,7 +145,7 @@ void image_input(const float* image, InputAxes axes, int H, int W, float* x, cud
 void image_input_backward(const float* dx, InputAxes axes, int H, int W, float* gradient,
                           cudaStream_t);
 
-// ---- L-BFGS (pynst/optimizers/device_vectors.py): vectors of n values ----------------------------
+// ---- L-BFGS (pynst/optimizers/device_vectors.py): vectors of n values ---------------------------
 
 // The pairs are (2 rows, n): s in row i, y in row rows + i. One row is spare, so that with 11 rows
 // L-BFGS keeps 10 pairs.

@@ -1,21 +1,23 @@
-// lbfgs_arrive.cu: what L-BFGS wants to know at the end of a step, all scalar products in one pass.
+// lbfgs_arrive.cu: the end of a step of L-BFGS: all scalar products that it needs, in one pass.
 //
-//   b = next - clip(next),   g' = (gradient where b = 0, else 0) + 2 k b,   s = next - x,   y = g' - g
+//   b = next - clip(next),   g' = (gradient where b = 0, else 0) + 2 k b
+//   s = next - x,   y = g' - g
 //   sums = b.b, g'.d, g'.g', then v_i.g' of all 2 rows, then v_i.s, then v_i.y
 //
-//   in      x, g, d, next, gradient (n), pairs v (2 rows, n), k. `gradient` is that of the loss of the
-//           clipped image; the penalty k b^2 leads a value beyond [0, 1] back.
-//   out     next_g = g' (n) and sums, overwritten; s and y go into rows `spare` and `rows + spare` of
-//           the pairs, before their products are taken.
+//   in      x, g, d, next, gradient (n), pairs v (2 rows, n), k. `gradient` is the gradient of the
+//           loss at the clipped image; the penalty k b^2 leads a value beyond [0, 1] back.
+//   out     next_g = g' (n) and sums, overwritten; s and y go into rows `spare` and `rows + spare`
+//           of the pairs, before their products are taken.
 //   mapping a block goes over tiles of kTile values. All its threads compute g', s and y of a tile
 //           into shared memory; then each warp multiplies two rows of the pairs with the three.
 //   bounds  any n >= 1, rows <= kMostPairRows; beyond n the tile holds zeros.
 //   order   float64 throughout: a thread over its tiles, the lanes in a fixed tree, then the blocks
 //           in a second kernel, one block for each sum. No atomics. The number of blocks depends on
 //           n alone, so the bits depend on no device.
-//   cost    reads 5 + 2 rows vectors, writes 3: 91 MB at 512 x 512 with 11 rows (22 us at 4.3 TB/s).
-//           25 conversions and 66 multiply-adds of float64 per value: on devices with few of these
-//           units they take longer than the memory, and still far less than the network.
+//   cost    reads 5 + 2 rows vectors, writes 3: 91 MB at 512 x 512 with 11 rows (estimate for an
+//           H200 at 4.3 TB/s: 22 us). 25 conversions and 66 multiply-adds of float64 per value: on
+//           devices with few float64 units these take longer than the memory traffic, and still far
+//           less than the network.
 
 #include "inner/common.cuh"
 #include "inner/reduction.cuh"
@@ -26,10 +28,11 @@ namespace {
 constexpr int kWarps = kMostPairRows;  // a warp has the s and the y of one row
 constexpr int kThreads = 32 * kWarps;
 constexpr int kTile = 2 * kThreads;
-constexpr int kMostBlocks = 384;  // three on each of 128 or more multiprocessors
+constexpr int kMostBlocks = 384;  // three blocks on each of 128 multiprocessors
 constexpr int kOwn = 3;           // sums without the pairs: b.b, g'.d, g'.g'
 constexpr int kOthers = 3;        // vectors that the pairs are multiplied with: g', s, y
-static_assert(lbfgs_arrive_sums(1) == kOwn + kOthers * 2, "kernels.h tells how many sums there are");
+static_assert(lbfgs_arrive_sums(1) == kOwn + kOthers * 2,
+              "kernels.h tells how many sums there are");
 constexpr int kSumThreads = 128;
 
 size_t blocks_for(size_t n) {
@@ -37,7 +40,8 @@ size_t blocks_for(size_t n) {
     return tiles < kMostBlocks ? tiles : kMostBlocks;
 }
 
-// One value at the end of the step: writes g', s, y to memory and to the tile, adds to the own sums.
+// One value at the end of the step: writes g', s and y to memory and to the tile, and adds to the
+// sums that need no pairs.
 __device__ __forceinline__ void arrive(
     const Arrival& step, size_t i, float* __restrict__ next_g, double (&own)[kOwn], double* tile) {
     const float next = step.next[i];
@@ -58,7 +62,7 @@ __device__ __forceinline__ void arrive(
     tile[2 * kTile] = y;
 }
 
-// Products of a stretch of one row of the pairs with the tile.
+// Adds the products of one row of the pairs with g', s and y, over the values of a tile.
 __device__ __forceinline__ void multiply(const float* row,
                                          size_t left,
                                          const double* tile,
@@ -85,7 +89,7 @@ __global__ void __launch_bounds__(kThreads)
 
     const size_t stride = static_cast<size_t>(gridDim.x) * kTile;
     for (size_t first = static_cast<size_t>(blockIdx.x) * kTile; first < step.n; first += stride) {
-        // 1. g', s and y of the tile, once everybody is done with the one before
+        // 1. g', s and y of the tile, once all warps are done with the tile before
         __syncthreads();
         for (int i = threadIdx.x; i < kTile; i += kThreads) {
             tile[i] = tile[kTile + i] = tile[2 * kTile + i] = 0.0;
@@ -94,7 +98,7 @@ __global__ void __launch_bounds__(kThreads)
             }
         }
         __syncthreads();
-        // 2. times two rows of the pairs
+        // 2. their products with two rows of the pairs
 #pragma unroll
         for (int half_of_rows = 0; half_of_rows < 2; ++half_of_rows) {
             const int vector = warp + half_of_rows * step.rows;
@@ -132,7 +136,7 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
-// One block for each sum.
+// Adds the partial sums of the blocks; one block for each sum.
 __global__ void lbfgs_sums_kernel(const double* __restrict__ partials,
                                   int blocks,
                                   double* __restrict__ sums) {
@@ -145,7 +149,6 @@ __global__ void lbfgs_sums_kernel(const double* __restrict__ partials,
         sums[blockIdx.x] = sum;
     }
 }
-
 
 }  // namespace
 

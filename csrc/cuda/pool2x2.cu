@@ -2,15 +2,16 @@
 //
 //   y = mean or max of each 2 x 2 square;   dx = dy / 4, or dy at the chosen one and 0 elsewhere
 //
-//   in      x (H, W, padded(C)); backward: dy (H / 2, W / 2, padded(C)), for the maximum the choices.
+//   in      x (H, W, padded(C)); backward: dy (H / 2, W / 2, padded(C)), for the maximum the
+//           choices.
 //   out     y (H / 2, W / 2, padded(C)), for the maximum the choices, 2 bits each (0 1 / 2 3, the
 //           first of equals); backward: dx (H, W, padded(C)), overwritten.
 //   mapping one thread per square and eight channels, channels fastest: neighbouring threads read
 //           and write neighbouring 16 bytes (of halves). A row of blocks per row of squares.
 //   bounds  any C, H, W >= 1; an odd last row or column is dropped, its gradient is zero.
 //   order   (a + b) + (c + d), fixed.
-//   cost    one pass over x and y: 42 MB of halves for 64 channels of 512 x 512 (10 us at 4.3 TB/s),
-//           and 2 MB of choices.
+//   cost    one pass over x and y: 42 MB of halves for 64 channels of 512 x 512 (estimate for an
+//           H200 at 4.3 TB/s: 10 us), and 2 MB of choices.
 
 #include "inner/common.cuh"
 #include "inner/lanes.cuh"
@@ -33,7 +34,8 @@ struct Square {
         group = item % groups;
         inside = column < squares_in_row;
     }
-    // Of pixel (y, x) in an image of width W: its eight channels in units of eight.
+    // The index, in units of eight channels, of this thread's channels of pixel (y, x) in an image
+    // of width W.
     __device__ size_t at(int y, int x, int W) const {
         return (static_cast<size_t>(y) * W + x) * groups + group;
     }
@@ -66,7 +68,7 @@ __global__ void pool2x2_kernel(
 #pragma unroll
         for (unsigned i = 1; i < 4; ++i) {
             const float other = corner[i][lane];
-            const bool better = other > best || other != other;  // NaN wins, and so is seen
+            const bool better = other > best || other != other;  // a NaN counts as the maximum
             best = better ? other : best;
             choice = better ? i : choice;
         }

@@ -4,9 +4,9 @@
 //                                  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
 //
 //   in      F (M, padded(N)) float32 or half; G = F F^T / M and A, (N, N) float64, symmetric; k; s
-//           (N,) float64 or null for ones; the factor that dF is kept times, in `scale` or one.
-//   out     loss, overwritten; dF, added to; the largest magnitude of dF, noted in `scale`.
-//   mapping 1. a warp per row of G - A: its part of the loss, its largest |D|.
+//           (N,) float64 or null for ones; the loss scale by which dF is multiplied, or null for 1.
+//   out     loss, overwritten; dF, added to; the largest magnitude of dF, noted in the loss scale.
+//   mapping 1. a warp per row of G - A: its contribution to the loss and its largest |D|.
 //           2. a warp per row of D: D times a power of two that brings its largest value to 2^14,
 //           as half, as two halves (split.cuh) or as float32.
 //           3. a block per 128 pixels and up to 144 channels: F D (product_channels.cuh).

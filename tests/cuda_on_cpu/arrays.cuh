@@ -102,7 +102,7 @@ size_t lanes_of(size_t pixels, int C) {
     return pixels * static_cast<size_t>(padded(C));
 }
 
-// ---- weights in the three forms ------------------------------------------------------------------
+// ---- weights in the three forms -----------------------------------------------------------------
 
 // (9, padded(rows), padded(columns))
 template <class Weights>

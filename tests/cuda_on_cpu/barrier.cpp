@@ -11,7 +11,7 @@ bool same_line(Site a, Site b) {
     return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
-// ---- barriers ------------------------------------------------------------------------------------
+// ---- barriers -----------------------------------------------------------------------------------
 
 int outcome(const Barrier& barrier) {
     switch (barrier.vote) {
@@ -34,7 +34,7 @@ void open(Barrier& barrier) {
     }
 }
 
-// ---- meetings ------------------------------------------------------------------------------------
+// ---- meetings -----------------------------------------------------------------------------------
 
 Meeting& meeting_of(Warp& warp, unsigned mask, Site site) {
     Meeting* free = nullptr;
@@ -81,7 +81,7 @@ void check_meeting(const Meeting& meeting,
     }
 }
 
-// All are there: does the work and lets the waiting lanes go on.
+// All lanes have arrived: does the work and lets the waiting lanes go on.
 void hold(Meeting& meeting, unsigned warp, unsigned waiting) {
     const unsigned arrived = meeting.arrived;
     current->site = meeting.site;

@@ -184,7 +184,7 @@ EXPORT void arithmetic(const int* values, int n, float* results) {
     CHECK_LAUNCH("arithmetic");
 }
 
-// ---- device memory, for a caller that has only this library ---------------------------------------
+// ---- device memory, for a caller that has only this library -------------------------------------
 
 EXPORT void* memory_from(const void* host, size_t bytes) {
     void* memory = nullptr;

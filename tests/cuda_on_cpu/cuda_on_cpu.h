@@ -3,8 +3,8 @@
 // platform.cuh includes this file in place of CUDA's own where PYNST_CUDA_ON_CPU is defined. The
 // very same kernels then run on a machine without a GPU, slowly and strictly: see machine.h.
 //
-//   types.h       vectors, half                   runtime.h     cudaError_t, memory, attributes
-//   machine.h     threads, barriers, launches     intrinsics.h  shuffles, votes, atomics, arithmetic
+//   types.h       vectors, half                  runtime.h     cudaError_t, memory, attributes
+//   machine.h     threads, barriers, launches    intrinsics.h  shuffles, votes, atomics, arithmetic
 
 #pragma once
 

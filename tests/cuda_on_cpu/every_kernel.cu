@@ -2,8 +2,8 @@
 //
 //   every_kernel [small]        small: fewer and smaller sizes, for ThreadSanitizer
 //
-// Every array is an allocation of exactly its size; outputs begin as NaN and have to end as numbers.
-// Whether the numbers are right is the business of test_cuda.py.
+// Every array is an allocation of exactly its size; outputs begin as NaN and have to end as
+// numbers. Whether the numbers are right is checked by test_backends_cuda.py.
 
 #include "arrays.cuh"
 #include "kernels.h"
@@ -11,7 +11,7 @@
 namespace pynst {
 namespace {
 
-// ---- VGG-19 --------------------------------------------------------------------------------------
+// ---- VGG-19 -------------------------------------------------------------------------------------
 
 template <class T, class Weights>
 void check_conv3x3(const Shape& s) {
@@ -78,7 +78,7 @@ void check_image_conv3x3(const Shape& s, Padding padding) {
     dx.require_numbers("dx of image_conv3x3_relu_backward" + s.text());
 }
 
-// ---- the built-in filters, the image -------------------------------------------------------------
+// ---- the built-in filters, the image ------------------------------------------------------------
 
 template <class T>
 void check_filter7x7(const Shape& s) {
@@ -123,7 +123,7 @@ void check_image_ops(const Shape& s) {
     dx_in.require_numbers("dx of total_variation" + s.text());
 }
 
-// ---- losses --------------------------------------------------------------------------------------
+// ---- losses -------------------------------------------------------------------------------------
 
 template <class T>
 void check_losses(const Shape& s, Products products) {
@@ -175,7 +175,7 @@ void check_lbfgs(size_t n) {
     pairs.require_numbers("the pairs of L-BFGS");
 }
 
-// ---- all of them ---------------------------------------------------------------------------------
+// ---- all of them --------------------------------------------------------------------------------
 
 template <class T>
 void check_of_type(const Shape& s, Products products) {

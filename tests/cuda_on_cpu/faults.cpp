@@ -1,7 +1,7 @@
 // faults.cpp: a kernel's access to memory that is not there, in words.
 //
-// While a launch runs, SIGSEGV and SIGBUS end the process with the message of `fail`. Sanitizers have
-// handlers of their own, which tell more.
+// While a launch runs, SIGSEGV and SIGBUS end the process with the message of `fail`. Sanitizers
+// have handlers of their own, which tell more.
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -28,7 +28,7 @@ void tell(int, siginfo_t* info, void*) {
 
 }  // namespace
 
-// On a stack of its own: the fiber's may be what overflowed.
+// The handler runs on a stack of its own, since it may be the fiber's stack that overflowed.
 void begin_faults() {
     if (kSanitized) {
         return;

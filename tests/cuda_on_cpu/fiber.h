@@ -1,8 +1,7 @@
-// fiber.h: stacks that the scheduler switches between, and what the sanitizers must know of it.
+// fiber.h: stacks that the scheduler switches between, and what the sanitizers must know about it.
 //
-// The files behind this header are never compiled with a sanitizer themselves, so that the
-// scheduler's own memory is invisible to ThreadSanitizer; they are told by macros which one the
-// kernels are compiled with.
+// The scheduler's own files are never compiled with a sanitizer, so that its memory is invisible to
+// ThreadSanitizer. Macros tell them which sanitizer the kernels are compiled with.
 
 #pragma once
 
@@ -27,8 +26,8 @@ constexpr bool kSanitized = false;
 constexpr std::size_t kStackBytes = (kSanitized ? 256 : 128) * 1024;
 
 struct Fiber {
-    void* stack_pointer = nullptr;  // while it does not run
-    char* stack = nullptr;          // null: the host's own
+    void* stack_pointer = nullptr;  // valid while the fiber does not run
+    char* stack = nullptr;          // null: the host's own stack
     void* address_sanitizer = nullptr;
     void* thread_sanitizer = nullptr;
 };
@@ -37,25 +36,26 @@ struct Fiber {
 void adopt_host(Fiber& host);
 // Makes the fiber start `main` on its stack when first switched to. `main` must not return.
 void prepare(Fiber& fiber, int stagger, void (*main)());
-// To be called first thing in `main`.
+// `main` calls this first of all.
 void entered();
 // Runs `to` until something switches back. A fiber that ends is never switched to again.
 void switch_fiber(Fiber& from, Fiber& to, bool from_ends);
 
-// A stack with pages below that may not be touched, for ever.
+// Allocates a stack with pages below it that may not be touched. It is never freed.
 char* allocate_stack();
 
-// ---- ThreadSanitizer -----------------------------------------------------------------------------
+// ---- ThreadSanitizer ----------------------------------------------------------------------------
 
-// A race is what no chain of these orders: a release before, an acquire of the same token after.
+// Two accesses race unless a chain of these orders them: a release after the first one, an acquire
+// of the same token before the second.
 void release(void* token);
 void acquire(void* token);
-// A fiber with a context of ThreadSanitizer's, the one that has rested longest. To make one takes a
-// quarter of a millisecond; to reuse one orders its last thread before its next, so that races
-// between blocks may go unseen where they are thousands of threads apart.
+// A fiber with a context for ThreadSanitizer: the one that was not used for longest. Making a new
+// one takes a quarter of a millisecond. Reusing one orders its last thread before its next, so that
+// races between blocks may go unseen if they are thousands of threads apart.
 Fiber fiber_to_watch();
 
-// While one lives, ThreadSanitizer does not see what this fiber reads and writes.
+// While an object of this type lives, ThreadSanitizer does not see what the fiber reads and writes.
 struct Unseen {
     Unseen();
     ~Unseen();

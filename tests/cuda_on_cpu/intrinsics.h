@@ -9,7 +9,7 @@
 
 #include "machine.h"
 
-// ---- barriers of a block -------------------------------------------------------------------------
+// ---- barriers of a block ------------------------------------------------------------------------
 
 inline void __syncthreads(CUDA_ON_CPU_SITE) {
     using namespace cuda_on_cpu;
@@ -28,7 +28,7 @@ inline int __syncthreads_count(int predicate, CUDA_ON_CPU_SITE) {
     return barrier(Vote::count, predicate != 0, CUDA_ON_CPU_HERE, "__syncthreads_count");
 }
 
-// ---- collectives of a warp -----------------------------------------------------------------------
+// ---- collectives of a warp ----------------------------------------------------------------------
 
 namespace cuda_on_cpu CUDA_ON_CPU_LOCAL {
 
@@ -101,7 +101,7 @@ inline int __all_sync(unsigned mask, int predicate, CUDA_ON_CPU_SITE) {
     return cuda_on_cpu::ballot(mask, predicate == 0, CUDA_ON_CPU_HERE) == 0;
 }
 
-// ---- atomics: relaxed, as on the device ----------------------------------------------------------
+// ---- atomics: relaxed, as on the device ---------------------------------------------------------
 
 namespace cuda_on_cpu CUDA_ON_CPU_LOCAL {
 
@@ -160,7 +160,7 @@ inline T atomicCAS(T* p, std::common_type_t<T> wanted, std::common_type_t<T> val
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
-// ---- loads, arithmetic ---------------------------------------------------------------------------
+// ---- loads, arithmetic --------------------------------------------------------------------------
 
 template <class T>
 inline T __ldg(const T* p) {

@@ -1,5 +1,5 @@
-// machine.h: what compiled kernels call: the place of the running thread, waiting, shared memory,
-// launches. The scheduler behind it is in scheduler.cpp.
+// machine.h: the part of the scheduler (scheduler.cpp) that compiled kernels call: the place of the
+// running thread, waiting, shared memory, launches.
 //
 // Every CUDA thread is a fiber with a stack of its own; blocks run one after another, and within a
 // block one thread runs at a time, until it waits. Whoever comes last to a meeting (a barrier, a
@@ -20,7 +20,7 @@
 // One copy in each shared library, whatever flags it is compiled with.
 #define CUDA_ON_CPU_LOCAL __attribute__((visibility("hidden")))
 
-// Arguments that tell a function where it was called.
+// Arguments that tell a function where it was called from.
 #define CUDA_ON_CPU_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 #define CUDA_ON_CPU_HERE  \
     ::cuda_on_cpu::Site { \
@@ -46,22 +46,22 @@ struct Grid {
     uint3 block;  // blockIdx
     dim3 threads, blocks;
 };
-extern const Place* place;  // of the running thread
-extern Grid grid;           // of the running launch
+extern const Place* place;  // the place of the running thread
+extern Grid grid;           // the grid of the running launch
 
 // Ends the process; the message is printf's.
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 [[noreturn]] void fail_at(Site site, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
-// ---- waiting -------------------------------------------------------------------------------------
+// ---- waiting ------------------------------------------------------------------------------------
 
 enum class Vote { none, any, all, count };
 // Waits for every thread of the block that has not exited. Returns the outcome of the vote on
 // `predicate`; `called` is the name of CUDA's function, for messages.
 int barrier(Vote vote, bool predicate, Site site, const char* called);
 
-// What the lanes of a warp do together. `combine` runs once, when all are there, with the payloads
-// of the lanes in the mask.
+// Something that the lanes of a warp do together. `combine` runs once, when all lanes have arrived,
+// with the payloads of the lanes in the mask.
 struct Collective {
     const char* name;
     bool whole_warp;     // ".aligned": all 32 lanes have to come
@@ -70,12 +70,12 @@ struct Collective {
 };
 void meet(const Collective& collective, unsigned mask, void* payload, Site site);
 
-// ---- shared memory -------------------------------------------------------------------------------
+// ---- shared memory ------------------------------------------------------------------------------
 
-// One array of static shared memory: a line of a kernel (of one instance of a template).
+// One array of static shared memory: one SHARED line of a kernel, or of one instance of a template.
 struct SharedArray {
     const char* name;
-    unsigned long long block = 0;  // for which `memory` holds
+    unsigned long long block = 0;  // the block that `memory` belongs to
     void* memory = nullptr;
 };
 void* shared_array(SharedArray& array, std::size_t bytes);
@@ -84,7 +84,7 @@ void* dynamic_shared();
 void need_shared(
     const char* what, const void* from, std::size_t bytes, std::size_t alignment, Site);
 
-// ---- launches ------------------------------------------------------------------------------------
+// ---- launches -----------------------------------------------------------------------------------
 
 struct Launch {
     const char* name;

@@ -1,4 +1,4 @@
-// messages.cpp: what is wrong, in words, and the end of the process.
+// messages.cpp: prints what a kernel does wrong, and ends the process.
 
 #include <cstdarg>
 #include <cstdio>

@@ -12,7 +12,7 @@ namespace {
 
 constexpr unsigned kAll = 0xffffffffu;
 
-// ---- memory --------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 // y_i = x_i + x_(i + 1), the last plus zero.
 __global__ void neighbour_sum(const float* x, int n, float* y, bool planted) {
@@ -52,7 +52,7 @@ __global__ void load_vectors(const float* x, float* y, bool planted) {
     *reinterpret_cast<float4*>(y + 4 * threadIdx.x) = v;  // SEEN: misaligned_vector
 }
 
-// ---- barriers ------------------------------------------------------------------------------------
+// ---- barriers -----------------------------------------------------------------------------------
 
 // y = x reversed in pieces of 128, each through the same tile.
 __global__ void reverse_pieces(
@@ -112,7 +112,7 @@ __global__ void wait_for_some(const float* x, int n, float* y, bool planted) {
     __syncthreads();
 }
 
-// ---- warps ---------------------------------------------------------------------------------------
+// ---- warps --------------------------------------------------------------------------------------
 
 __global__ void warp_sum_of_some(const float* x, float* y, bool planted) {
     float v = x[threadIdx.x];
@@ -156,7 +156,7 @@ __global__ void load_matrix_at(const float* x, float* y, bool planted) {
     y[threadIdx.x] = __uint_as_float(r[0]);
 }
 
-// ---- blocks --------------------------------------------------------------------------------------
+// ---- blocks -------------------------------------------------------------------------------------
 
 __global__ void count_blocks(int* count, bool planted) {
     if (threadIdx.x == 0) {
@@ -177,7 +177,7 @@ __global__ void fill_dynamic(float* y, int n) {
     y[threadIdx.x] = tile[n - 1 - threadIdx.x];
 }
 
-// ---- copies --------------------------------------------------------------------------------------
+// ---- copies -------------------------------------------------------------------------------------
 
 // y = x, 32 lanes x 16 bytes at a time through two slots; lanes read what they copied themselves.
 __global__ void copy_ahead(const float4* x, int steps, float4* y, bool planted) {

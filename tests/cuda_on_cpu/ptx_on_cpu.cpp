@@ -17,7 +17,7 @@ void unpack(std::uint32_t pair, float* low, float* high) {
     *high = static_cast<float>(numbers[1]);
 }
 
-// d += a b; where each lane holds what is told at mma_m16n8k16 in ptx.cuh.
+// d += a b; the comment at mma_m16n8k16 in ptx.cuh tells what each lane holds.
 void multiply(unsigned, void* const* payloads) {
     float a[16][16], b[16][8], d[16][8] = {};
     for (unsigned lane = 0; lane < kLanes; ++lane) {

@@ -1,4 +1,5 @@
-// ptx_on_cpu.h: a twin of every wrapper of csrc/cuda/inner/ptx.cuh, which tells what each one does.
+// ptx_on_cpu.h: a twin of every wrapper in csrc/cuda/inner/ptx.cuh, which tells what each of them
+// does.
 
 #pragma once
 
@@ -12,12 +13,12 @@ struct Product {
 };
 struct Rows {
     uint4 row;             // the 16 bytes this lane points to
-    std::uint32_t* parts;  // its part of the four matrices
+    std::uint32_t* parts;  // what the lane gets of the four matrices
 };
 extern const Collective kProduct, kLoadMatrix, kLoadMatrixTransposed;
 
-// cp.async: a copy lands when its group is waited for, and no earlier; until then its place holds
-// NaN. The copies are made by the caller, so that sanitizers report its line.
+// cp.async: a copy lands when its group is waited for, and no earlier; until then its target holds
+// NaN. The wrapper makes the copies itself, so that sanitizers report the line of the kernel.
 void begin_copy(void* to, const void* from, Site site);
 void close_copies();
 bool next_landing(std::size_t groups_left, void** to, const void** from);

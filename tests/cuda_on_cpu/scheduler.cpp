@@ -19,10 +19,10 @@ const Launch* launched = nullptr;
 namespace {
 
 Fiber host;
-std::vector<char*> stacks;  // that no thread uses
+std::vector<char*> stacks;  // stacks that no thread uses
 std::uint64_t random_state = 1;
 
-// ---- who runs next -------------------------------------------------------------------------------
+// ---- who runs next ------------------------------------------------------------------------------
 
 unsigned pick_bit(unsigned bits) {
     switch (order) {
@@ -38,7 +38,7 @@ unsigned pick_bit(unsigned bits) {
     }
 }
 
-// Takes a ready thread out. Null where all have exited.
+// Chooses a ready thread and marks it as no longer ready. Null if all threads have exited.
 Thread* next_thread() {
     if (block.live == 0) {
         return nullptr;
@@ -46,7 +46,7 @@ Thread* next_thread() {
     if (block.ready_warps == 0) {
         fail_deadlocked();
     }
-    // A warp goes on as long as it can: its stacks are in the cache.
+    // A warp goes on as long as it can, because its stacks are in the cache.
     const unsigned mine = current == nullptr ? 0 : current->place.number / kLanes;
     const bool stay = order != Order::random && block.warps[mine].ready != 0;
     const unsigned w = stay ? mine : pick_bit(block.ready_warps);
@@ -59,7 +59,7 @@ Thread* next_thread() {
     return &block.threads[w * kLanes + lane];
 }
 
-// ---- the life of a thread ------------------------------------------------------------------------
+// ---- the life of a thread -----------------------------------------------------------------------
 
 void exit_thread() {
     const Unseen unseen;
@@ -91,7 +91,7 @@ void give_stack(Thread& thread) {
     prepare(thread.fiber, static_cast<int>(thread.place.number), fiber_main);
 }
 
-// Goes on with another thread, or with the host where it is null.
+// Goes on with another thread, or with the host if `next` is null.
 void switch_to(Thread* next, bool ends) {
     Fiber& from = current == nullptr ? host : current->fiber;
     if (!kFindRaces && next != nullptr && next->state == State::fresh) {
@@ -104,7 +104,7 @@ void switch_to(Thread* next, bool ends) {
     switch_fiber(from, next == nullptr ? host : next->fiber, ends);
 }
 
-// Threads that never wait share one stack, one after another.
+// The main function of every fiber. Threads that never wait run on one stack, one after another.
 void fiber_main() {
     entered();
     acquire(&grid);
@@ -126,7 +126,7 @@ void fiber_main() {
     }
 }
 
-// ---- blocks --------------------------------------------------------------------------------------
+// ---- blocks -------------------------------------------------------------------------------------
 
 void begin_block(uint3 index) {
     const dim3 size = grid.threads;

@@ -31,7 +31,7 @@ struct Thread {
     std::vector<std::size_t> groups;
 };
 
-// Lanes of a warp on their way to do something together.
+// A group of lanes of a warp that wait until all of them have arrived.
 struct Meeting {
     unsigned mask = 0;  // 0: free
     unsigned arrived = 0;
@@ -43,7 +43,7 @@ struct Meeting {
 
 struct Warp {
     unsigned ready = 0, exited = 0;  // a bit for each lane
-    Meeting meetings[4];             // as many disjoint or nested masks as are under way at a time
+    Meeting meetings[4];             // at most so many groups of a warp wait at a time
 };
 
 // Where all threads of a block that have not exited wait for each other.
@@ -61,25 +61,25 @@ struct Block {
     Warp warps[kMostWarps];
     unsigned ready_warps = 0;
     Barrier barrier;
-    unsigned long long serial = 0;  // of all blocks ever run
+    unsigned long long serial = 0;  // counts all blocks that were ever run
     char* tokens = nullptr;         // addresses for ThreadSanitizer to tell meetings apart
 };
 
 extern Block block;
 extern Thread* current;
 extern Order order;
-extern const Launch* launched;  // null between launches
+extern const Launch* launched;  // the running launch; null between launches
 
-// Nobody can run: tells who waits where, and ends the process.
+// Called when no thread can run: prints which threads wait where, and ends the process.
 [[noreturn]] void fail_deadlocked();
 
 unsigned random_below(unsigned n);
 // The running thread waits until `wake` makes it ready.
 void wait_in(const char* called, Site site);
-// Lets others run first, in an order by chance.
+// In random order, lets other threads run first.
 void maybe_yield();
 void wake(unsigned warp, unsigned lanes);
-// A token for a warp's meeting or the block's barrier; even and odd generations have their own.
+// Tokens for the block's barrier and for a warp's meeting. Even and odd generations have their own.
 void* barrier_token(unsigned generation);
 void* meeting_token(unsigned warp, int slot, unsigned generation);
 
@@ -87,12 +87,12 @@ void* meeting_token(unsigned warp, int slot, unsigned generation);
 void exit_warp(unsigned warp, unsigned lane);
 void exit_barrier();
 
-// ---- shared memory (shared.cpp), cp.async --------------------------------------------------------
+// ---- shared memory (shared.cpp), cp.async -------------------------------------------------------
 
 void begin_shared(const Launch& launch);  // checks what the launch asks for
 void begin_block_shared(std::size_t dynamic_bytes);
 void end_block_shared();
-void land_copies(Thread& thread);  // all of them
+void land_copies(Thread& thread);  // all copies that are under way
 
 // Turns a fault during a launch into a message (faults.cpp).
 void begin_faults();

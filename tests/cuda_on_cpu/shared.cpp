@@ -22,14 +22,14 @@ struct Bytes {
     char* memory;
     std::size_t count;
 };
-std::vector<Bytes> arrays;  // of this block
+std::vector<Bytes> arrays;  // the arrays of this block
 std::size_t last_found = 0;
 void* dynamic = nullptr;
 std::size_t dynamic_bytes = 0, static_bytes = 0;
 
-std::map<const void*, std::size_t> allowed;  // by cudaFuncSetAttribute
+std::map<const void*, std::size_t> allowed;  // what cudaFuncSetAttribute allowed each kernel
 
-// What the device gives a block at most: 227 KB on Hopper, 99 or 64 on others.
+// The most shared memory that a block gets: 227 KB on Hopper, 99 or 64 KB on other devices.
 std::size_t device_limit() {
     const char* const text = std::getenv("CUDA_ON_CPU_SHARED_KB");
     return 1024 * (text == nullptr ? 227 : std::strtoul(text, nullptr, 10));

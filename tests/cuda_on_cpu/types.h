@@ -1,7 +1,7 @@
 // types.h: CUDA's vector types and half floats for g++.
 //
-// `half` is converted only by the functions that CUDA names, and has no arithmetic, so that whatever
-// compiles here compiles with nvcc too.
+// `half` is converted only by the functions that CUDA names, and has no arithmetic, so that
+// whatever compiles here compiles with nvcc too.
 
 #pragma once
 
@@ -75,7 +75,7 @@ inline double2 make_double2(double x, double y) {
     return {x, y};
 }
 
-// ---- bits as another type ------------------------------------------------------------------------
+// ---- bits as another type -----------------------------------------------------------------------
 
 namespace cuda_on_cpu {
 
@@ -114,7 +114,7 @@ inline double __longlong_as_double(long long bits) {
     return cuda_on_cpu::bits_as<double>(bits);
 }
 
-// ---- half ----------------------------------------------------------------------------------------
+// ---- half ---------------------------------------------------------------------------------------
 
 struct __half {
     cuda_on_cpu::HalfNumber number;

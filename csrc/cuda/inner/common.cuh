@@ -1,8 +1,9 @@
-// common.cuh: the layout of features, gradient scale and small functions that several kernels use.
+// common.cuh: the layout of features, the loss scale and small functions that several kernels use.
 //
 // Features of C channels, H x W pixels: (H, W, padded(C)) values, float or half, pixel by pixel;
-// lanes beyond C hold zeros. A ReLU's bits: (H, W, padded(C) / 8) bytes, bit i of byte j for channel
-// 8 j + i. A maximum's choices: (h, w, padded(C) / 8) 16-bit words, two bits for each channel.
+// lanes beyond C hold zeros. A ReLU's bits: (H, W, padded(C) / 8) bytes, bit i of byte j for
+// channel 8 j + i. A maximum's choices: (h, w, padded(C) / 8) 16-bit words, two bits for each
+// channel.
 
 #pragma once
 
@@ -34,7 +35,7 @@ __device__ __forceinline__ half from_float<half>(float value) {
     return __float2half(value);
 }
 
-// Sum over a warp in a fixed tree; every lane gets it.
+// The sum over a warp, in a fixed tree; every lane gets it.
 template <class T>
 __device__ __forceinline__ T warp_sum(T value) {
 #pragma unroll
@@ -54,9 +55,9 @@ __device__ __forceinline__ T warp_max(T value) {
     return value;
 }
 
-// Tells the scale of the largest magnitude (as computed, before it is rounded to half) among the
-// gradients of a warp; all lanes take part. A NaN counts as infinite. The maximum does not depend on
-// the order in which blocks run.
+// Notes the largest magnitude among the gradients of a warp, as computed before rounding to half,
+// in `scale`. All lanes take part. A NaN counts as infinite. The maximum does not depend on the
+// order in which blocks run.
 __device__ __forceinline__ void note_largest(GradientScale* scale, float magnitude) {
     if (scale == nullptr) {
         return;

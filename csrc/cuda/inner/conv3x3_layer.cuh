@@ -1,8 +1,9 @@
 // conv3x3_layer.cuh: sizes of a 3x3 convolution, and how its sums are shared among blocks.
 //
 // A block computes kTileWidth x Tile::kHeight pixels of Tile::kChannels output channels. Where that
-// makes too few blocks to keep a device busy, the input channels too are shared among `parts`
-// blocks: each writes its float32 sums to scratch, and a second kernel adds them in order.
+// makes too few blocks to keep a device busy, the input channels are cut into `parts`, too, with a
+// block for each part. Each block then writes its float32 sums to scratch, and a second kernel adds
+// the sums of the parts in order.
 
 #pragma once
 
@@ -16,11 +17,11 @@ namespace pynst::conv3x3 {
 constexpr int kTileWidth = 16;
 constexpr int kTileChannels = 32;  // output channels of a warp
 
-// Of an H200. A constant, since the parts fix the order of the sums: equal inputs give equal bits
-// on any device.
+// The multiprocessors of an H200. This is a constant, whatever the device, because the number of
+// parts decides the order of the sums: equal inputs give equal bits on any device.
 constexpr int kMultiprocessors = 132;
 constexpr int kMostParts = 8;
-constexpr int kLeastPart = 32;  // input channels
+constexpr int kLeastPart = 32;  // input channels of a part
 
 struct TileSize {
     int height, channels;
@@ -30,7 +31,7 @@ struct TileSize {
 struct Layer {
     int C, N, H, W;  // input and output channels, both padded; pixels
     int parts, part_channels;
-    float* sums;  // (parts, H, W, N), where parts > 1
+    float* sums;  // (parts, H, W, N); used where parts > 1
 
     __device__ Extent input() const {
         return {H, W, C / kLanes};
@@ -57,11 +58,11 @@ inline Layer make_layer(int C, int N, int H, int W, TileSize tile, void* scratch
     return layer;
 }
 
-// Place of a block: blockIdx.x counts tiles of channels, so that the blocks that read the same
-// pixels run together; y counts tiles across, z tiles down and parts.
+// What a block computes. blockIdx.x counts tiles of output channels, so that the blocks that read
+// the same pixels run together; y counts tiles across, z counts tiles down and parts.
 struct Place {
-    int part, first_channel, last_channel;  // of the input
-    int row, column, n;                     // of the output
+    int part, first_channel, last_channel;  // its part of the input channels, [first, last)
+    int row, column, n;                     // its first pixel and its first output channel
 
     __device__ Place(const Layer& layer, TileSize tile) {
         part = blockIdx.z % layer.parts;

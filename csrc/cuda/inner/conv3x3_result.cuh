@@ -62,8 +62,8 @@ struct Rectified {
     __device__ __forceinline__ void finish() const {}
 };
 
-// The maximum of a square as features hold it, and which pixel it was: the first of equals. A NaN
-// wins, and so is seen.
+// The maximum of a square as features hold it, and which pixel it was, the first of equals. A NaN
+// counts as the maximum, so that it stays visible.
 __device__ __forceinline__ unsigned maximum(const Square& v, float (&best)[kLanes]) {
     unsigned choices = 0;
 #pragma unroll
@@ -127,7 +127,7 @@ struct Gradient {
     T* dx;
     float factor;
     GradientScale* scale;
-    unsigned largest = 0;  // bits of the largest magnitude; so compared, a NaN is the largest
+    unsigned largest = 0;  // bits of the largest magnitude; compared as bits, a NaN is the largest
 
     Gradient(T* dx_, float factor_, GradientScale* scale_)
         : dx(dx_), factor(factor_), scale(scale_) {}
@@ -148,7 +148,7 @@ struct Gradient {
             store_lanes(dx + to.at(i, j, n), v[corner]);
         }
     }
-    // All threads of the block come here.
+    // All threads of the block call this.
     __device__ __forceinline__ void finish() const {
         note_largest(scale, __uint_as_float(largest));
     }

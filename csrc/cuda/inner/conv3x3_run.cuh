@@ -1,7 +1,9 @@
 // conv3x3_run.cuh: which kernel and which tile a 3x3 convolution runs with.
 //
-// From a source to a result (conv3x3_source.cuh, conv3x3_result.cuh); C channels into, N out of the
-// product, so that the way back calls with the two exchanged.
+// A convolution goes from a source (conv3x3_source.cuh) to a result (conv3x3_result.cuh). C
+// channels go into the product and N come out of it; the backward ops call with the two exchanged.
+//
+// The tiles were chosen by calculation for an H200, not yet by measurement.
 
 #pragma once
 
@@ -23,10 +25,12 @@ inline int waves(int N, int H, int W, TileSize tile) {
     return static_cast<int>((blocks_of_part(N, H, W, tile) - 1) / at_once + 1);
 }
 
-// Of 64 output channels (or an odd multiple) the wide tiles would waste half (or some). The large
-// tile has the least traffic; the flat one gives twice the blocks where pixels are few, or fewer
-// waves. One wave of either is the same work. At 512 x 512, conv3 takes the large tile (128
-// blocks), conv4 the flat one in two parts (256), conv5_1 in eight (256).
+// With 64 output channels, or an odd multiple of 64, the wide tiles would waste a half or less of
+// their channels, so the narrow tile is taken. The large tile reads least from memory. The flat
+// tile makes twice as many blocks, and is taken where pixels are few or where it needs fewer waves;
+// one wave of either tile is the same amount of work. At 512 x 512 pixels conv3 takes the large
+// tile (128 blocks), conv4 the flat one in two parts (256 blocks), conv5_1 in eight parts (256
+// blocks).
 inline HalfTile half_tile(int N, int H, int W) {
     const int n = padded(N);
     if (ceil_div(n, NarrowTile::kChannels) % 2 == 1) {
@@ -48,7 +52,7 @@ inline TileSize half_tile_size(int N, int H, int W) {
     }
 }
 
-// A convolution's sizes as its caller gives them.
+// The sizes of a convolution as its caller gives them.
 struct Sizes {
     int C, N, H, W;
 };

@@ -1,7 +1,7 @@
 // conv3x3_source.cuh: what a 3x3 convolution reads: features, or gradients behind ReLU and pooling.
 //
-// A source gives eight channels of any pixel, zeros outside of the image. To fetch is to start the
-// loads, and to open is to use what they brought, much later: between the two a kernel multiplies.
+// A source gives eight channels of any pixel, and zeros outside of the image. fetch() starts the
+// loads. open() uses what they brought, much later: between the two a kernel multiplies.
 
 #pragma once
 
@@ -37,7 +37,7 @@ __device__ __forceinline__ Packed<T> packed_zeros() {
     return packed;
 }
 
-// The mask of 32-bit word `word` of eight channels of which `open` has one bit each.
+// The mask for 32-bit word `word` of eight channels; `open` has one bit for each channel.
 template <class T>
 __device__ __forceinline__ unsigned word_mask(unsigned open, int word) {
     if (sizeof(T) == sizeof(float)) {
@@ -47,7 +47,7 @@ __device__ __forceinline__ unsigned word_mask(unsigned open, int word) {
     return (pair & 1u) * 0x0000ffffu | (pair >> 1 & 1u) * 0xffff0000u;
 }
 
-// Zero where a channel's bit is not set, and that even for a NaN.
+// Zero where a channel's bit is not set, even if the channel holds a NaN.
 template <class T>
 __device__ __forceinline__ void keep_open(Packed<T>& packed, unsigned open) {
 #pragma unroll
@@ -72,7 +72,7 @@ __device__ __forceinline__ unsigned chosen(unsigned choices, unsigned corner) {
 struct Extent {
     int H, W, groups;
 
-    // Also of negative y and x.
+    // y and x may be negative.
     __device__ __forceinline__ bool has(int y, int x, int group) const {
         return static_cast<unsigned>(y) < static_cast<unsigned>(H) &&
                static_cast<unsigned>(x) < static_cast<unsigned>(W) && group < groups;
@@ -123,8 +123,9 @@ struct Gated {
     }
 };
 
-// dy of the pooled map, at every pixel of its square (average: a quarter of it, a factor that the
-// result gets in the end) or at the chosen one, where the ReLU let its input through
+// dy of the pooled map where the ReLU let its input through, else 0. The average gives dy to all
+// four pixels of its square (the factor of a quarter is applied to the result), the maximum to the
+// chosen pixel.
 template <class T>
 struct Unpooled {
     const T* dy;

@@ -6,12 +6,12 @@
 //   out     a result (conv3x3_result.cuh).
 //   mapping a block computes kHeight x 16 pixels of kChannels channels, a warp kRows rows of 16
 //           pixels of 32 channels (conv3x3_walk.cuh). While one chunk of 16 input channels is
-//           multiplied, the input of the next comes in, and the weights one column of taps after
-//           the other (conv3x3_tile.cuh).
+//           multiplied, the input of the next chunk is loaded, and the weights of one column of
+//           taps after the other (conv3x3_tile.cuh).
 //   bounds  any size; what lies outside reads as zero and is not stored.
-//   order   per output: chunks of 16 channels; in each s = 0, 1, 2; in each r = 0, 1, 2, whatever
-//           the tile. Floats: the sum over a column of taps is added in float32, since tensor cores
-//           cut off, not round, what they add up.
+//   order   for each output: chunks of 16 channels; within a chunk s = 0, 1, 2; within these r = 0,
+//           1, 2. This does not depend on the tile. With floats the sum over a column of taps is
+//           added in float32 instructions, since tensor cores truncate where they should round.
 //   cost    9 C N multiply-adds per pixel, three times as many for floats. Per product of 16 x 8 x
 //           16 a warp of 8 rows reads 85 bytes of shared memory.
 
@@ -62,9 +62,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
     begin<Tile>(held, operands(0, 0));
 
     // 2. multiply, a column of taps at a time. A third of the next chunk's input is fetched in one
-    // step and stored in the next, so that no warp ever waits for it. What is to be done beside the
-    // products is spread over the rows: a branch there also keeps the compiler from loading all
-    // fragments at once, which would leave the tensor cores idle in the meantime.
+    // step and stored in the next, so that no warp ever waits for it. The work beside the products
+    // is spread over the rows. Its branches also keep the compiler from loading all fragments at
+    // once, which would leave the tensor cores idle meanwhile.
     float sum[Tile::kRows][4][4] = {};
     for (int chunk = 0; chunk < chunks; ++chunk) {
         uint4* const next_input = shared + (chunk + 1 & 1) * Tile::kInput;
@@ -80,8 +80,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
                     weights.start(ring, w, layer, chunk_copied, y - 1, copied);
                 }
                 if (y == Tile::kRows) {
-                    // All that this step reads is in registers, or on the way to them; what the
-                    // next one reads has to be in shared memory.
+                    // Everything that this step reads is in registers or on the way to them. What
+                    // the next step reads has to be in shared memory now.
                     cp_async_commit();
                     cp_async_wait<kStages - 2>();
                     __syncthreads();
@@ -90,9 +90,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
             advance<Tile, decltype(first)::value>(
                 sum, held, operands(chunk, s), operands(chunk + (s + 1) / 3, (s + 1) % 3), chore);
         };
-        // Each step begins with the registers that the one before ended with. Where these are the
-        // same, the steps are one loop: its jump keeps the compiler from still adding up one step's
-        // sums in the next, for which there are no registers.
+        // Each step begins with the registers that the step before ended with. Where these are the
+        // same for every step, the steps are one loop. Its jump keeps the compiler from moving the
+        // sums of one step into the next, for which there are no registers.
         constexpr int turn = (Tile::kRows + 2) % 3;
         if constexpr (turn == 0) {
 #pragma unroll 1

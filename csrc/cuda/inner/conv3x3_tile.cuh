@@ -1,9 +1,10 @@
 // conv3x3_tile.cuh: how a block on tensor cores brings its input and weights to shared memory.
 //
-// Input: the tile with its halo, 16 channels at a time, for all nine taps, in two buffers. It
-// passes through registers, where gates are applied and floats are split. In a row the even pixels
-// lie before the odd ones (see conv3x3_walk.cuh). Weights: the taps (0, s), (1, s), (2, s) of the
-// same 16 channels in each of three stages, copied without registers.
+// Shared memory holds two buffers of input and a ring of three stages of weights. A buffer has the
+// tile with its halo, 16 channels of it, for all nine taps. The input passes through registers,
+// where gates are applied and floats are split; in a row the even pixels lie before the odd ones
+// (conv3x3_walk.cuh tells why). Stage s of the ring has the taps (0, s), (1, s), (2, s) of the same
+// 16 channels, copied without passing through registers.
 
 #pragma once
 
@@ -13,20 +14,20 @@
 
 namespace pynst::conv3x3 {
 
-constexpr int kChunk = 16;              // channels
-constexpr int kStages = 3;              // of the ring of weights: one for each s
-constexpr int kHaloWidth = 18;          // pixels read for a row of 16
-constexpr int kThird = kHaloWidth / 3;  // so many columns are brought at a time
-constexpr int kNowhere = 1 << 30;       // a row below every image
-constexpr int kHaloPitch = 20;          // places of them: even pixels 0..8, odd pixels 10..18
-constexpr int kFirstOdd = 10;  // = 2 modulo 4: neighbouring pixels are stored without conflicts
-constexpr int kPiece = 8;      // halves: 16 bytes, the unit of shared memory here
-constexpr int kPieces = kChunk / kPiece;  // of a pixel, or of an output channel's weights
+constexpr int kChunk = 16;              // input channels of one buffer
+constexpr int kStages = 3;              // stages of the ring of weights, one for each s
+constexpr int kHaloWidth = 18;          // pixels that are read for a row of 16
+constexpr int kThird = kHaloWidth / 3;  // columns of the input that are brought at a time
+constexpr int kNowhere = 1 << 30;       // the number of a row below every image
+constexpr int kHaloPitch = 20;          // places for a row: even pixels at 0..8, odd ones at 10..18
+constexpr int kFirstOdd = 10;  // is 2 modulo 4, so that neighbouring pixels have no bank conflict
+constexpr int kPiece = 8;      // halves of a piece: 16 bytes, the unit of shared memory here
+constexpr int kPieces = kChunk / kPiece;  // pieces of a pixel, or of an output channel's weights
 constexpr int kRowPieces = kHaloPitch * kPieces;
 
 template <class T, int kRows_, int kWarpsDown, int kWarpsAcross, int kResident>
 struct TensorTile {
-    static constexpr int kRows = kRows_;  // of a warp
+    static constexpr int kRows = kRows_;  // rows of pixels of a warp
     static constexpr int kDown = kWarpsDown;
     static constexpr int kThreads = 32 * kWarpsDown * kWarpsAcross;
     static constexpr int kHeight = kRows * kWarpsDown;
@@ -40,7 +41,7 @@ struct TensorTile {
     static constexpr int kSharedBytes = (2 * kInput + kStages * kStage) * 16;
     static_assert(kSharedBytes <= 64 * 1024, "sm_75 has no more");
 
-    // a thread's share of a third of the input's columns, in groups of eight channels
+    // Groups of eight channels that a thread brings of a third of the input's columns.
     static constexpr int kItems = ((kHeight + 2) * kThird * kPieces + kThreads - 1) / kThreads;
     static_assert((kHeight + 2) % kItems == 0, "threads share the rows evenly");
     static_assert(kChannels * kPieces % kThreads == 0, "threads share a tap's weights evenly");
@@ -78,8 +79,8 @@ __device__ __forceinline__ const half* weight_plane(SplitWeights w, int plane) {
     return plane == 0 ? w.high : w.low;
 }
 
-// What a thread brings of a tile's input: of each third of the columns eight channels of one pixel,
-// or of several, kStep rows apart.
+// What one thread brings of a tile's input: for each third of the columns, eight channels of one
+// pixel, or of several pixels that are kStep rows apart.
 template <class Tile, class Source>
 struct InputCopies {
     static constexpr int kStep = (Tile::kHeight + 2) / Tile::kItems;
@@ -101,7 +102,7 @@ struct InputCopies {
         row_place = row * kRowPieces;
         column_place = column % 2 * kFirstOdd + column / 2;
     }
-    // From global memory to registers, from there to shared memory.
+    // fetch() loads from global memory to registers; store() writes from there to shared memory.
     __device__ __forceinline__ void fetch(int third, int chunk) {
 #pragma unroll
         for (int i = 0; i < Tile::kItems; ++i) {
@@ -122,8 +123,7 @@ struct InputCopies {
     }
 };
 
-// The copies of weights that a thread starts: eight input channels of an output channel, or of
-// several.
+// What one thread copies of the weights: eight input channels of one output channel, or of several.
 template <class Tile>
 struct WeightCopies {
     static constexpr int kAtOnce = Tile::kThreads / kPieces;  // output channels

@@ -1,15 +1,15 @@
-// conv3x3_walk.cuh: what a warp multiplies: taps of a column, walking down the rows of the input.
+// conv3x3_walk.cuh: what a warp multiplies: one column of taps, walking down the rows of the input.
 //
 // A warp sums rows of 16 pixels x 32 output channels. It holds the weights of the taps (0, s), (1,
-// s), (2, s) and walks down the input, shifted by s: each row is read once and serves three output
-// rows.
+// s), (2, s) and walks down the input, shifted by s. So each row of the input is read once and
+// serves three output rows.
 //
-// Which pixel is which row of a fragment, and which channel which column, is free, as ldmatrix
-// takes any address. Rows 0-7 are the even pixels of an image row, rows 8-15 the odd ones; column 2
-// t + e of the block j of 8 is channel 8 t + 2 j + e. So a thread ends with eight neighbouring
-// channels of squares of 2 x 2 pixels, which it pools and stores alone. As the even pixels of a row
-// lie before its odd ones in shared memory, the eight rows of a fragment are neighbours, without
-// bank conflicts.
+// ldmatrix takes any address, so we are free to choose which pixel is which row of a fragment, and
+// which channel is which column. Rows 0-7 are the even pixels of an image row, rows 8-15 the odd
+// ones; column 2 t + e of block j of 8 is channel 8 t + 2 j + e. A thread thus ends with eight
+// neighbouring channels of squares of 2 x 2 pixels, which it can pool and store alone. The even
+// pixels of a row lie before its odd ones in shared memory, so that the eight rows of a fragment
+// are neighbours there and cause no bank conflicts.
 
 #pragma once
 
@@ -17,8 +17,8 @@
 
 namespace pynst::conv3x3 {
 
-// What a warp holds: three rows of input, and the weights of a column of taps (0, s), (1, s), (2,
-// s) in four blocks of 8 channels.
+// The registers of a warp: three rows of input, and the weights of a column of taps (0, s), (1, s),
+// (2, s) in four blocks of 8 channels.
 struct Fragments {
     uint32_t rows[3][4];
     uint32_t taps[3][4][2];
@@ -37,12 +37,12 @@ __device__ __forceinline__ void load_tap(uint32_t (&tap)[4][2], const uint4* wei
     }
 }
 
-// Where one walk down the rows of the input finds its fragments.
+// Addresses in shared memory from which one walk down the rows of the input loads its fragments.
 struct Operands {
     const uint4 *input, *weights;
 };
 
-// What a walk finds on entry.
+// Loads what a walk expects on entry: rows 0 and 1 and taps 0 and 1.
 template <class Tile>
 __device__ __forceinline__ void begin(Fragments& held, Operands first) {
 #pragma unroll
@@ -53,8 +53,9 @@ __device__ __forceinline__ void begin(Fragments& held, Operands first) {
 }
 
 // sum += three taps of 16 channels. Row y of the input serves the output rows y, y - 1 and y - 2.
-// Everything is loaded two rows before it is used, across the end of the walk too: on entry rows 0,
-// 1 and taps 0, 1 are there, on return those of `next`. chore(y) comes before the loads in row y.
+// Everything is loaded two rows before it is used, also across the end of the walk: on entry rows 0
+// and 1 and taps 0 and 1 are in registers, on return those of `next`. chore(y) is called in row y
+// before its loads.
 template <class Tile, int kFirst, bool kLoadTaps, bool kNextTaps, class Chore>
 __device__ __forceinline__ void walk(float (&sum)[Tile::kRows][4][4],
                                      Fragments& held,
@@ -103,9 +104,11 @@ __device__ __forceinline__ void add(float (&sum)[kRows][4][4],
     }
 }
 
-// One column of taps: for halves one product, for floats three (split.cuh), with the sum of the
-// small ones apart. chore(0), the input, then comes in the second walk, chore(kRows), after which
-// the next step may begin, in the last; so fewest registers are wanted at a time.
+// One column of taps. Halves need one product. Floats need three (split.cuh): high * high, and the
+// two small ones, which are summed apart. The chores are spread over these three walks so that
+// fewest registers are in use at a time: chore(1) .. chore(kRows - 1) in the first walk, chore(0),
+// which brings the input, in the second, and chore(kRows), after which the next step may begin, in
+// the third.
 template <class Tile, int kFirst, class Chore>
 __device__ __forceinline__ void advance(float (&sum)[Tile::kRows][4][4],
                                         Fragments& held,
@@ -142,7 +145,8 @@ __device__ __forceinline__ void advance(float (&sum)[Tile::kRows][4][4],
     }
 }
 
-// Where this lane's rows of fragments lie: of the input for s = 0, 1, 2, and of the weights.
+// Offsets at which this lane finds its rows of fragments: of the input for s = 0, 1, 2, and of the
+// weights.
 struct LaneRows {
     int input[3], weights;
 
@@ -155,7 +159,8 @@ struct LaneRows {
         }
         weights = swizzled(lane / 16 * 8 + row, odd);
     }
-    // Selects, as an array that is indexed in a rolled loop would lie in memory.
+    // Selects instead of indexing: an array that is indexed in a loop that is not unrolled would
+    // lie in memory, not in registers.
     __device__ __forceinline__ int of_column(int s) const {
         const int first = s == 0 ? input[0] : input[1];
         return s == 2 ? input[2] : first;

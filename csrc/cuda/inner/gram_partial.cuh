@@ -1,10 +1,13 @@
-// gram_partial.cuh: one tile of F F^T, summed over a split of the pixels: the first half of gram.cu.
+// gram_partial.cuh: one tile of F F^T, summed over a split of the pixels: the first half of
+// gram.cu.
 //
-// F lies pixel by pixel, so both operands are boxes of pixels x channels of the same array, and k,
-// the index summed over, runs down their rows. On the diagonal they are the same box, read once.
+// F lies pixel by pixel, so that both operands are boxes of pixels x channels of the same array,
+// and k, the index summed over, runs down their rows. On the diagonal they are the same box, read
+// once.
 //
 // A float32 sum over thousands of pixels, all of one sign, would lose six bits, and tensor cores
-// truncate when they add: every kFoldPixels pixels the sums are folded, with rounding, into others.
+// truncate where they should round. Therefore the sums are added, with rounding, to other sums
+// after every kFoldPixels pixels.
 
 #pragma once
 
@@ -26,8 +29,11 @@ __device__ __forceinline__ void locate_in_triangle(int across, int index, int* r
 
 // How the upper triangle of G and the pixels are divided among blocks.
 struct GramPartition {
-    int tile, across, tiles;  // side of a tile; tiles along a side of G; on and above the diagonal
-    int pixels, splits;       // pixels of a split
+    int tile;    // channels along one side of a tile
+    int across;  // tiles along one side of G
+    int tiles;   // tiles on and above the diagonal
+    int pixels;  // pixels of one split
+    int splits;
 
     // Partial sums of one split and tile, (tile, tile).
     __host__ __device__ size_t at(int split, int tile_index) const {
@@ -35,7 +41,7 @@ struct GramPartition {
     }
 };
 
-// What a block has to do: pixels [begin, end) and the corner of its tile of G.
+// What a block computes: pixels [begin, end) of the tile of G whose corner is (row, column).
 struct GramTask {
     int begin, end, row, column;
     size_t out;
@@ -51,17 +57,19 @@ struct GramTask {
     }
 };
 
-// kTile x kTile by warps of kRows x kColumns; kPixels pixels are in a stage of the ring.
+// A block has kTile x kTile elements of G, a warp kRows x kColumns of them; a stage of the ring has
+// kPixels pixels.
 template <int kTile_, int kRows_, int kColumns_, int kPixels_, int kStages_, bool kSquare_>
 struct GramShape {
     static constexpr int kTile = kTile_, kRows = kRows_, kColumns = kColumns_;
     static constexpr int kPixels = kPixels_, kStages = kStages_;
-    static constexpr bool kSquare = kSquare_;  // one tile is all of G: there is one operand
+    static constexpr bool kSquare =
+        kSquare_;  // one tile holds all of G, so that there is one operand
     static constexpr int kDown = kTile / kRows, kAcross = kTile / kColumns;  // warps
-    // Warps below the diagonal are left out where the tile lies on it.
+    // There are no warps for what lies below the diagonal of a tile that lies on it.
     static constexpr bool kTriangle = kSquare && kRows == kColumns;
     static constexpr int kThreads = 32 * (kTriangle ? kDown * (kDown + 1) / 2 : kDown * kAcross);
-    static constexpr int kBlocks = kTile > 64 ? 1 : 3;  // at a time on a processor
+    static constexpr int kBlocks = kTile > 64 ? 1 : 3;  // blocks that share a multiprocessor
     static_assert(kTile % kRows == 0 && kTile % kColumns == 0 && kFoldPixels % kPixels == 0, "");
 
     template <class T>

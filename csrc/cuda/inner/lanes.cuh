@@ -1,4 +1,5 @@
-// lanes.cuh: eight neighbouring channels of a pixel, the unit in which features are read and written.
+// lanes.cuh: eight neighbouring channels of a pixel, the unit in which features are read and
+// written.
 //
 // Eight halves are 16 bytes, the widest access of a thread; their ReLU bits are one byte and their
 // choices one 16-bit word. Addresses are multiples of eight values, since pixels hold padded(C).
@@ -47,7 +48,7 @@ __device__ __forceinline__ void store_lanes(half* to, const float (&values)[kLan
     *reinterpret_cast<uint4*>(to) = packed;
 }
 
-// A ReLU that lets NaN through: a forward pass that overflowed must not look healthy.
+// A ReLU that lets NaN through, so that a forward pass that overflowed does not look healthy.
 __device__ __forceinline__ float rectified(float z) {
     return z < 0.0f ? 0.0f : z;
 }
@@ -75,7 +76,8 @@ __device__ __forceinline__ unsigned store_rectified(float* to, float (&values)[k
     return rounded_bits<float>(values);
 }
 
-// The same for halves, two at a time: adding 0x7fff carries into the sign bit of any half but a zero.
+// The same for halves, two at a time: adding 0x7fff carries into the sign bit of every half that is
+// not zero.
 __device__ __forceinline__ unsigned store_rectified(half* to, float (&values)[kLanes]) {
     uint32_t words[kLanes / 2], bits = 0;
 #pragma unroll
@@ -88,7 +90,8 @@ __device__ __forceinline__ unsigned store_rectified(half* to, float (&values)[kL
         bits |= ((words[i] + 0x7fff7fffu) & 0x80008000u) >> (15 - 2 * i);
     }
     *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
-    return (bits | bits >> 15) & 0xffu;  // the upper halves' bits in between the lower ones'
+    return (bits | bits >> 15) &
+           0xffu;  // the bits of the upper halves go between those of the lower ones
 }
 
 }  // namespace pynst

@@ -1,8 +1,9 @@
-// product_channels.cuh: dF += factor * F D for a symmetric D (N, N): the last step of style_loss.cu.
+// product_channels.cuh: dF += factor * F D for a symmetric D (N, N): the last step of
+// style_loss.cu.
 //
-// F (M, padded(N)) gives the rows, D the columns; k runs over the channels, along the rows of both
-// (D is its own transpose). The sums pass through shared memory, so that dF is read and written 16
-// bytes at a time.
+// The left operand is F (M, padded(N)), the right one D, and k, the index summed over, runs along
+// the rows of both: since D is symmetric, its rows serve as columns. The sums pass through shared
+// memory, so that dF is read and written 16 bytes at a time.
 
 #pragma once
 
@@ -18,7 +19,8 @@ struct Piece {
     static constexpr int kValues = 16 / static_cast<int>(sizeof(T));
     T values[kValues];
 
-    // Adds factor * product; returns the bits of the largest magnitude, above infinity for a NaN.
+    // Adds factor * product. Returns the bits of the largest magnitude; those of a NaN are larger
+    // than those of infinity.
     __device__ __forceinline__ unsigned add(float factor, const float* product) {
         unsigned largest = 0;
 #pragma unroll
@@ -32,11 +34,12 @@ struct Piece {
     }
 };
 
-// A warp's kRows x kColumns of dF, read early, changed late.
+// The kRows x kColumns elements of dF that a warp updates. load() reads the first of them early,
+// before the product; add() changes and writes them after it.
 template <class T, int kRows, int kColumns>
 class WarpPieces {
    public:
-    static constexpr int kSumStride = kColumns + 8;  // float32: rows of a block lie in other banks
+    static constexpr int kSumStride = kColumns + 8;  // floats; puts the rows into different banks
 
     __device__ __forceinline__ WarpPieces(T* dF, int M, int channels, int pixel, int column)
         : corner_(dF + static_cast<size_t>(pixel) * channels + column),
@@ -44,7 +47,7 @@ class WarpPieces {
           rows_(M - pixel),
           columns_(channels - column) {}
 
-    // The first kAhead blocks of 16 rows.
+    // Reads the first kAhead blocks of 16 rows.
     __device__ __forceinline__ void load() {
 #pragma unroll
         for (int m = 0; m < kAhead && m < kRows / 16; ++m) {
@@ -52,7 +55,8 @@ class WarpPieces {
         }
     }
 
-    // Adds factor * sums, by way of 16 rows of float32 in shared memory, the warp's own.
+    // Adds factor * sums. They pass through 16 rows of float32 in shared memory, which belong to
+    // this warp alone.
     template <class Sums>
     __device__ __forceinline__ unsigned add(float factor, const Sums& sums, float* own) {
         unsigned largest = 0;
@@ -79,8 +83,8 @@ class WarpPieces {
 
    private:
     static constexpr int kAcross = kColumns / Piece<T>::kValues, kTurns = 16 * kAcross / 32;
-    static constexpr int kPieces = kRows / 16 * kTurns;  // of a lane
-    // Blocks of 16 rows that are on their way at a time: 16 registers of a lane, or a block's.
+    static constexpr int kPieces = kRows / 16 * kTurns;  // pieces of one lane
+    // Blocks of 16 rows that are read ahead: as many as fill 16 registers of a lane, at least one.
     static constexpr int kAhead = kTurns > 2 ? 1 : 4 / kTurns;
     static_assert(16 * kAcross % 32 == 0, "whole turns");
 
@@ -121,8 +125,9 @@ class WarpPieces {
     Piece<T> pieces_[kPieces];
 };
 
-// kPixels x kColumns of dF by warps of kRows x kWarpColumns; kDepth channels are in a stage. kEarly:
-// dF is read before the product, where that is too short to wait for dF behind it.
+// A block updates kPixels x kColumns elements of dF, each warp kRows x kWarpColumns of them; a
+// stage of the ring has kDepth channels. kEarly: dF is read before the product, because the product
+// is too short to hide that time after it.
 template <int kPixels_,
           int kColumns_,
           int kRows_,
@@ -135,8 +140,8 @@ struct ProductShape {
     static constexpr int kPixels = kPixels_, kColumns = kColumns_;
     static constexpr int kRows = kRows_, kWarpColumns = kWarpColumns_;
     static constexpr int kDepth = kDepth_, kStages = kStages_;
-    static constexpr int kAcross = kColumns / kWarpColumns;  // warps
-    static constexpr int kBlocks = 2;                        // at a time on a processor
+    static constexpr int kAcross = kColumns / kWarpColumns;  // warps side by side
+    static constexpr int kBlocks = 2;                        // blocks that share a multiprocessor
     static constexpr int kThreads = 32 * (kPixels / kRows) * kAcross;
     static_assert(kPixels % kRows == 0 && kColumns % kWarpColumns == 0 && kDepth % 16 == 0, "");
 
@@ -147,7 +152,7 @@ struct ProductShape {
     using Right = TileCopy<half, kColumns, kDepth, kThreads>;
     template <class T>
     static constexpr int kStageHalves = Left<T>::kParts * (Left<T>::kHalves + Right::kHalves);
-    // Fewer steps than stages need fewer stages.
+    // A product of fewer steps than stages uses as many stages as steps.
     template <class T>
     static int shared_bytes(int steps) {
         const int stages = steps < kStages ? steps : kStages;
@@ -158,7 +163,7 @@ struct ProductShape {
     }
 };
 
-// D: parts of padded(N) x padded(N) halves, one behind the other.
+// D: one or two matrices of padded(N) x padded(N) halves, one behind the other.
 template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
     product_tensor_kernel(const T* __restrict__ F,

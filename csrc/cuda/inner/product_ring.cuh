@@ -1,11 +1,11 @@
 // product_ring.cuh: a ring of stages in shared memory, filled while it is used.
 //
-//   fetch(step, slot)   starts the way of a step's tiles into a slot of the ring
-//   land(slot)          ends it; the next barrier publishes the slot
-//   use(slot)           multiplies
+//   fetch(step, slot)   starts the copies of a step's tiles to a slot of the ring
+//   land(slot)          ends them; the next barrier publishes the slot
+//   use(slot)           multiplies the tiles of a slot
 //
-// Fetching runs kStages - 1 steps ahead. A slot is fetched into right after the barrier behind its
-// last use; one barrier a step is enough for both.
+// Fetching runs kStages - 1 steps ahead. A slot is filled again right after the barrier that
+// follows its last use, so that one barrier in each step serves both purposes.
 
 #pragma once
 
@@ -21,7 +21,7 @@ __device__ __forceinline__ void run_ring(int steps, Fetch fetch, Land land, Use 
             fetch(step, step);
             land(step);
         }
-        cp_async_commit();  // a group a step, empty or not, so that the waiting below can count
+        cp_async_commit();  // one group in each step, even an empty one: waiting counts groups
     }
     int slot = 0, ahead = kStages - 1;
     for (int step = 0; step < steps; ++step) {

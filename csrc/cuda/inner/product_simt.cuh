@@ -64,8 +64,8 @@ __device__ __forceinline__ float4 load_or_zero(const Matrix<float>& from, int ro
                                    : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 }
 
-// A tile whose rows are k: one float4 a thread, by way of registers, so that the next tile's load
-// is under way while this one is used.
+// A tile whose rows are k. Each thread moves one float4 through registers, so that the load of the
+// next tile is under way while this one is used.
 class SimtRows {
    public:
     __device__ __forceinline__ void fetch(const Matrix<float>& from, int k, int column) {
@@ -80,7 +80,7 @@ class SimtRows {
     float4 value_;
 };
 
-// A tile whose columns are k in global memory: turned on the way.
+// A tile whose columns are k in global memory: it is transposed on the way.
 class SimtColumns {
    public:
     __device__ __forceinline__ void fetch(const Matrix<float>& from, int row, int k) {

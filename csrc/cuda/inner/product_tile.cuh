@@ -1,8 +1,10 @@
-// product_tile.cuh: tiles of a row-major matrix on their way from global to shared memory as halves.
+// product_tile.cuh: tiles of a row-major matrix on their way from global to shared memory as
+// halves.
 //
-// A tile of halves is copied as it is (cp.async). A tile of float32 is split on the way (split.cuh):
-// it passes through registers and lands as two tiles, `high` and behind it `low`. Both kinds are used
-// alike: fetch() starts the way, land() ends it before the barrier that publishes the tile.
+// A tile of halves is copied as it is (cp.async). A tile of float32 is split on the way
+// (split.cuh): it passes through registers and is stored as two tiles, `high` and behind it `low`.
+// Both kinds are used alike: fetch() starts the copy, and land() ends it before the barrier that
+// publishes the tile.
 
 #pragma once
 
@@ -14,7 +16,8 @@
 
 namespace pynst {
 
-// Blocks to leave registers for on each processor; on sm_75 shared memory has room for one only.
+// Blocks that shall share a multiprocessor, for __launch_bounds__. On sm_75 shared memory has room
+// for one block only.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr int resident(int) {
     return 1;
@@ -34,11 +37,12 @@ __device__ __forceinline__ To bits_as(const From& from) {
     return to;
 }
 
-// Row-major, 16-byte aligned rows; what lies outside reads as zero. at() may name what is outside.
+// A row-major matrix with 16-byte aligned rows. What lies outside reads as zero; at() may give the
+// address of an element outside, which must not be read.
 template <class T>
 struct Matrix {
     const T* data;
-    int rows, columns;  // columns: a multiple of 8, and the distance between rows
+    int rows, columns;  // columns is a multiple of 8, and the distance between rows
 
     __device__ __forceinline__ bool holds(int row, int column) const {
         return row < rows && column < columns;

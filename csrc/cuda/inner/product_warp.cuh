@@ -1,8 +1,9 @@
-// product_warp.cuh: a warp's block of a matrix product on tensor cores, from tiles in shared memory.
+// product_warp.cuh: a warp's block of a matrix product on tensor cores, from tiles in shared
+// memory.
 //
 //   sum_mn += sum_k left_mk right_nk
 //
-// The tiles hold halves, or the two halves of float32 numbers: then the products high * high and
+// The tiles hold halves, or the two halves of float32 numbers. In the second case high * high and
 // high * low + low * high are summed apart (split.cuh).
 
 #pragma once
@@ -11,11 +12,12 @@
 
 namespace pynst {
 
-// Which way k, the index summed over, runs in a tile.
+// The direction of k, the index summed over, in a tile.
 enum class Depth { rows, columns };
 
-// Address, within a tile, of the row of 8 that this lane names to ldmatrix for a block of 16 x 16:
-// of the four 8 x 8 matrices, a left operand wants the second below the first, a right one beside.
+// The address, within a tile, of the row of 8 halves that this lane gives to ldmatrix for a block
+// of 16 x 16. Of the four 8 x 8 matrices, a left operand has the second one below the first, a
+// right operand has it beside the first.
 template <Depth kDepth, int kStride, bool kLeft>
 __device__ __forceinline__ int lane_offset(int outer) {
     const int lane = threadIdx.x % 32, second = lane / 8 % 2 * 8, third = lane / 16 * 8;
@@ -32,7 +34,8 @@ __device__ __forceinline__ void load_block(uint32_t (&r)[4], const half* row) {
     }
 }
 
-// kM x kN values of a warp, as blocks of 16 x 8; see mma_m16n8k16 for who holds what.
+// The kM x kN sums of a warp, in blocks of 16 x 8; mma_m16n8k16 tells which lane holds which of
+// them.
 template <int kM, int kN, int kParts>
 class WarpSums {
     static_assert(kM % 16 == 0 && kN % 16 == 0, "blocks are loaded 16 x 16");
@@ -58,7 +61,7 @@ class WarpSums {
         return kParts == 1 ? high : fmaf(sums_[kParts - 1][m][n][i], 1.0f / kSplitScale, high);
     }
 
-    // 16 steps of k. `left` and `right` are where this lane reads its first block.
+    // Multiplies 16 steps of k. This lane reads its first blocks at `left` and `right`.
     template <Depth kDepth, class LeftTile, class RightTile>
     __device__ __forceinline__ void multiply(const half* left, const half* right) {
         constexpr int kLeftStep = 16 * (kDepth == Depth::columns ? LeftTile::kStride : 1);

@@ -1,7 +1,8 @@
-// ptx.cuh: all PTX of the portable kernels, one instruction per wrapper (sm_75 and newer).
+// ptx.cuh: all PTX of the kernels, one instruction per wrapper (sm_75 and newer).
 //
-// Each wrapper has a twin for g++ in tests/cuda_on_cpu, and a conformance test that a GPU runs.
-// sm_75 lacks cp.async and the k16 product: there a wrapper does the same in two steps.
+// Each wrapper has a twin for g++ in tests/cuda_on_cpu, and a conformance test that can run on a
+// GPU. sm_75 lacks cp.async and the product with k = 16; there a wrapper does the same in two
+// steps.
 
 #pragma once
 

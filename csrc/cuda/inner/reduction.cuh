@@ -1,7 +1,8 @@
 // reduction.cuh: a loss in float64 from the partial sums of many blocks, in a fixed order.
 //
-// Each block writes its sum to a slot of its own, and one block adds the slots: no atomics, so equal
-// inputs give equal bits. float64, since a line search compares losses that differ by rounding.
+// Each block writes its sum to a slot of its own, and one block adds the slots: no atomics, so
+// equal inputs give equal bits. It is float64, because a line search compares losses that differ
+// little.
 
 #pragma once
 
@@ -9,7 +10,8 @@
 
 namespace pynst {
 
-// Sum over a block of kThreads threads; thread 0 gets it. Once per kernel: it owns shared memory.
+// The sum over a block of kThreads threads; thread 0 gets it. A kernel may call this once only: a
+// second call could overwrite shared memory that a thread still reads.
 template <int kThreads>
 __device__ __forceinline__ double block_sum(double value) {
     SHARED(double, of_warp, kThreads / 32);

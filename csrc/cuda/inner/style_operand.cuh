@@ -7,10 +7,14 @@
 
 namespace pynst {
 
-constexpr int kLargestExponent = 14;  // of D: halves end at 2^16, and keep 11 bits down to 2^-14
-constexpr int kRowThreads = 128;      // four rows
+constexpr int kRowThreads = 128;  // threads of a block: a warp for each of four rows
 
-// In scratch: what each row of D has to say, the product's factor, and D itself.
+// D is scaled so that its largest magnitude lies in [2^14, 2^15): halves end at 2^16 and keep all
+// their 11 bits down to 2^-14.
+constexpr int kLargestExponent = 14;
+
+// The layout of scratch: for each row of D its contribution to the loss and its largest magnitude,
+// then the factor of the product, then D itself.
 struct StyleScratch {
     double* losses;
     double* largest;
@@ -24,14 +28,15 @@ struct StyleScratch {
         D = static_cast<char*>(scratch) + head_bytes(N);
     }
     static size_t head_bytes(int N) {
-        return (2 * sizeof(double) * N + sizeof(float) + 255) / 256 * 256;
+        return (2 * sizeof(double) * N + sizeof(float) + kScratchAlignment - 1) /
+               kScratchAlignment * kScratchAlignment;
     }
     static size_t bytes(int N) {
         return head_bytes(N) + sizeof(float) * padded(N) * static_cast<size_t>(padded(N));
     }
 };
 
-// s_i s_j (G - A)_ij, without s where it is null.
+// s_i s_j (G - A)_ij; s is one where it is null.
 struct StyleDifference {
     const double* G;
     const double* A;
@@ -91,8 +96,8 @@ struct StyleOperand<float, Products::simt> {
     }
 };
 
-// The same in every warp, so that no kernel has to run for it: largest |D| times 2^exponent fills
-// [2^14, 2^15).
+// The exponent that brings the largest |D| into [2^14, 2^15). Every warp computes it anew, and
+// finds the same, so that no kernel has to run for it.
 __device__ __forceinline__ int exponent_of(const double* largest, int N) {
     double most = 0.0;
     for (int i = threadIdx.x % 32; i < N; i += 32) {

@@ -26,13 +26,13 @@ __device__ __forceinline__ int repeated(int i, int n) {
     return i < 0 ? 0 : i >= n ? n - 1 : i;
 }
 
-// Index i of a line of n that is mirrored at its ends, the last pixel repeated. Far outside, where
-// only threads without a pixel of their own look, any index within the line.
+// Index i of a line of n that is mirrored at its ends, with the last pixel repeated. Far outside,
+// where only threads without a pixel of their own look, it gives some index within the line.
 __device__ __forceinline__ int mirrored(int i, int n) {
     return repeated(i < 0 ? -1 - i : i >= n ? 2 * n - 1 - i : i, n);
 }
 
-// Pixel (row, column) of one plane (H, W), where both may lie outside.
+// Pixel (row, column) of one plane (H, W); both may lie outside the image.
 __device__ __forceinline__ float padded_pixel(
     const float* __restrict__ plane, int row, int column, int H, int W, Padding padding) {
     const int inner_row = repeated(row, H), inner_column = repeated(column, W);
