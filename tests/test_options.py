@@ -71,7 +71,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG, ids=lambda value: value[:60] if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("changes", "message"), WRONG, ids=lambda value: value[:60] if isinstance(value, str) else ""
+)
 def test_a_wrong_setting_is_refused_in_one_sentence(changes, message):
     with pytest.raises(OptionError, match=message) as caught:
         with_changes(None, changes)

@@ -60,7 +60,7 @@ def cut(text: str, longest: int) -> str:
 
 def line(text: str, indent: str = "") -> None:
     """One line on standard output."""
-    print(indent + printable(text))
+    print(indent + cut(printable(text), _LONGEST_LINE))
 
 
 def path_line(path: str | os.PathLike[str]) -> None:
