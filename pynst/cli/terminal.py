@@ -150,6 +150,10 @@ class Stream(io.TextIOBase):
             except (OSError, ValueError) as error:
                 self._give_up(error)
 
+    def fileno(self) -> int:
+        """The descriptor of the stream below; `io.UnsupportedOperation` if there is none."""
+        return super().fileno() if self._inner is None else self._inner.fileno()
+
     def isatty(self) -> bool:
         """Whether a person looks at it."""
         try:
