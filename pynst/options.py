@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
@@ -337,8 +338,9 @@ def _document() -> None:
         default = "optional" if each.default is None else f"default {each.default!r}"
         lines += [f"{each.name} : {each.metadata['check'].kind}, {default}"]
         lines += [f"    {each.metadata['help']}"]
-    doc = TransferOptions.__doc__ or ""
-    TransferOptions.__doc__ = "\n    ".join([doc.rstrip(), *lines[1:]]) + "\n"
+    # Python 3.13 has removed the indentation of docstrings already, earlier ones have not.
+    head = inspect.cleandoc(TransferOptions.__doc__ or "")
+    TransferOptions.__doc__ = head + "\n".join(lines) + "\n"
 
 
 _document()

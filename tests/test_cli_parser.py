@@ -178,7 +178,7 @@ def test_help_shows_every_setting_in_its_group(capsys):
     for each in fields(TransferOptions):
         assert f"  --{each.name.replace('_', '-')}" in groups[each.metadata["group"]], each.name
     assert groups["pictures"].split()[0] == "CONTENT"
-    assert groups["files"].lstrip().startswith("-o PATH, --output PATH")
+    assert groups["files"].lstrip().startswith(("-o PATH, --output PATH", "-o, --output PATH"))
     assert "SUPPRESS" not in text
     for name, summary in COMMANDS.items():
         assert re.search(rf"^  {name} +{summary}$", text, re.M)

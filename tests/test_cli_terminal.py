@@ -53,19 +53,20 @@ def check(run, tmp_path, code):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["content.png", "r.png", "style.jpg"]
 
 
-@each_buffering
 @pytest.mark.parametrize(
-    ("redirection", "code"),
+    ("redirection", "code", "unbuffered"),
     [
-        (">&-", 0),
-        ("2>&-", 0),
-        ("<&-", 0),
-        (">&- 2>&-", 0),
-        ("<&- >&- 2>&-", 0),
-        (">/dev/full", 1),
-        ("2>/dev/full", 0),
-        (">/dev/full 2>&1", 1),
-        (">&- 2>/dev/full", 0),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, "1"),
+        (">/dev/full", 1, ""),
+        (">/dev/full", 1, "1"),
+        ("2>/dev/full", 0, ""),
+        ("2>/dev/full", 0, "1"),
+        (">/dev/full 2>&1", 1, ""),
+        (">&- 2>/dev/full", 0, ""),
     ],
 )
 def test_a_picture_is_saved_whatever_the_standard_streams_are(
@@ -78,11 +79,13 @@ def test_a_picture_is_saved_whatever_the_standard_streams_are(
         assert run.stderr.splitlines()[-1] == last
 
 
-@each_buffering
-@pytest.mark.parametrize("words", [["--help"], ["info"], ["weights", "list"], ["--version"]])
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [("--help", ""), ("--help", "1"), ("info", ""), ("weights list", "1"), ("--version", "")],
+)
 @pytest.mark.parametrize(("redirection", "code"), [(">/dev/full", 1), (">&-", 0)])
 def test_other_commands_end_properly_too(redirection, code, words, unbuffered, tmp_path):
-    run = shell(f'"$@" {redirection}', *words, cwd=tmp_path, PYTHONUNBUFFERED=unbuffered)
+    run = shell(f'"$@" {redirection}', *words.split(), cwd=tmp_path, PYTHONUNBUFFERED=unbuffered)
     assert run.returncode == code, run.stderr
     assert len(run.stderr.splitlines()) == code
     assert b"Traceback" not in run.stderr
@@ -207,3 +210,11 @@ def test_what_the_package_logs_is_escaped_and_cut(capsys, monkeypatch):
     assert error.startswith(r"pynst: a text \x1b[31m\n")
     assert len(error) < 2100
     assert len(error.splitlines()) == 1
+
+
+def test_a_text_from_a_file_is_cut_on_standard_output_too(capsys, monkeypatch):
+    import pynst.info
+
+    monkeypatch.setattr(pynst.info, "system_info", lambda: {"weights": "x" * 10**6})
+    assert main(["info"]) == 0
+    assert len(capsys.readouterr().out) < 2100

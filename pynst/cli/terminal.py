@@ -60,7 +60,7 @@ def cut(text: str, longest: int) -> str:
 
 def line(text: str, indent: str = "") -> None:
     """One line on standard output."""
-    print(indent + printable(text))
+    print(indent + cut(printable(text), _LONGEST_LINE))
 
 
 def path_line(path: str | os.PathLike[str]) -> None:
@@ -149,6 +149,10 @@ class Stream(io.TextIOBase):
                 self._inner.flush()
             except (OSError, ValueError) as error:
                 self._give_up(error)
+
+    def fileno(self) -> int:
+        """The descriptor of the stream below; `io.UnsupportedOperation` if there is none."""
+        return super().fileno() if self._inner is None else self._inner.fileno()
 
     def isatty(self) -> bool:
         """Whether a person looks at it."""
