@@ -209,11 +209,7 @@ def test_a_run_goes_on_with_the_pictures_of_its_checkpoint(pictures, tmp_path, c
     words = [*pictures, pictures[0], "-o", str(first), "--checkpoint", checkpoint, *FAST]
     assert main(words) == 0
     assert main(["--resume", checkpoint, "-o", str(second), "--quiet"]) == 0
-<<<<<<< HEAD
-    assert [used.name for used in read_record(second).pictures] == ["content", "style 1", "style 2"]
-=======
     assert [used.path for used in read_record(second).pictures] == [*pictures, pictures[0]]
->>>>>>> cli
 
 
 def test_a_checkpoint_of_pictures_that_were_no_files_asks_for_them(tmp_path, capsys):
