@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Evaluation, Kind, Padding, Pooling, Precision, Shape, Walk
 from pynst.backends.device import CupyDevice, Device, DeviceArray, DeviceImages
+from pynst.backends.eights import EIGHT, from_device, in_eights, padded, to_device
 from pynst.backends.evaluation import GraphEvaluation, Report
 from pynst.backends.planes import from_planes, to_planes
 from pynst.errors import BackendError
 
 __all__ = ["CudaBackend"]
 
-_EIGHT = 8
 _SPLIT = np.float32(2048)  # csrc/cuda/inner/split.cuh
 
 Products = Literal["tensor", "simt"]
@@ -128,7 +128,7 @@ class CudaBackend:
         if op == "style_loss":
             return int(core.style_loss_scratch(N, M))
         if op == "content_loss":
-            return int(core.content_loss_scratch(_padded(N), M))
+            return int(core.content_loss_scratch(padded(N), M))
         if op == "total_variation":
             return int(core.total_variation_scratch(H, W))
         return 0
@@ -143,32 +143,10 @@ class CudaBackend:
         return self.device.memory()[0]
 
     def upload(self, values: NDArray[Any], kind: Kind, out: Array) -> None:
-        laid_out: NDArray[Any]
-        if kind == "image":
-            laid_out = np.ascontiguousarray(values, np.float32)
-        elif kind == "features":
-            laid_out = _in_eights(np.moveaxis(values, 0, 2), self._real)
-        elif kind == "bits":
-            lanes = _in_eights(np.moveaxis(values, 0, 2), np.bool_)
-            laid_out = np.packbits(lanes, axis=2, bitorder="little")
-        else:
-            lanes = _in_eights(np.moveaxis(values, 0, 2), np.uint16)
-            eights = lanes.reshape(*lanes.shape[:2], -1, _EIGHT)
-            laid_out = (eights << _CHOICE_SHIFTS).sum(axis=3, dtype=np.uint16)
-        self.device.copy_in(laid_out, out)
+        self.device.copy_in(to_device(values, kind, self._real), out)
 
     def download(self, array: Array, kind: Kind, shape: Shape) -> NDArray[Any]:
-        values = self._fetch(array)
-        if kind == "image":
-            return values
-        if kind == "bits":
-            values = np.unpackbits(values, axis=2, bitorder="little").astype(np.bool_)
-        elif kind == "choices":
-            eights = (values[..., None] >> _CHOICE_SHIFTS & 3).astype(np.uint8)
-            values = eights.reshape(*values.shape[:2], -1)
-        else:
-            values = values.astype(np.float32)
-        return np.ascontiguousarray(np.moveaxis(values, 2, 0)[: shape[0]])
+        return from_device(self._fetch(array), kind, shape)
 
     def empty_gram(self, N: int) -> Array:
         return self.empty(np.float64, (N, N))
@@ -180,7 +158,7 @@ class CudaBackend:
         return self._fetch(G)
 
     def upload_scale(self, scale: NDArray[np.float64]) -> Array:
-        return Scale(self._put(scale.astype(np.float64)), self._put(_in_eights(scale, np.float32)))
+        return Scale(self._put(scale.astype(np.float64)), self._put(in_eights(scale, np.float32)))
 
     def empty_losses(self, count: int) -> Array:
         return Report(self.device, count).losses
@@ -223,18 +201,18 @@ class CudaBackend:
     # ---- VGG-19 --------------------------------------------------------------------------------
 
     def conv3x3_weights_nbytes(self, C: int, N: int) -> int:
-        bias = 4 * _padded(N)
+        bias = 4 * padded(N)
         if C == 3:
-            return 27 * 4 * _padded(N) + bias
-        values = 2 * 9 * _padded(C) * _padded(N)  # for the way forward and for the way back
+            return 27 * 4 * padded(N) + bias
+        values = 2 * 9 * padded(C) * padded(N)  # for the way forward and for the way back
         return values * (4 if self._split else self._real.itemsize) + bias
 
     def conv3x3_weights(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Any:
         N, C = weight.shape[:2]
-        padded_bias = self._put(_in_eights(bias, np.float32))
+        padded_bias = self._put(in_eights(bias, np.float32))
         if C == 3:
             rows = weight.transpose(2, 3, 1, 0).reshape(27, N)
-            return ImageConvolution(N, self._put(_in_eights(rows, np.float32)), padded_bias)
+            return ImageConvolution(N, self._put(in_eights(rows, np.float32)), padded_bias)
         forward = weight.transpose(2, 3, 0, 1).reshape(9, N, C)
         backward = weight[:, :, ::-1, ::-1].transpose(2, 3, 1, 0).reshape(9, C, N)
         return Convolution(C, N, self._pack(forward), self._pack(backward), padded_bias)
@@ -375,17 +353,17 @@ class CudaBackend:
         if kind == "image":
             return np.dtype(np.float32), shape
         if kind == "features":
-            return self._real, (H, W, _padded(C))
-        return np.dtype(np.uint8 if kind == "bits" else np.uint16), (H, W, _padded(C) // _EIGHT)
+            return self._real, (H, W, padded(C))
+        return np.dtype(np.uint8 if kind == "bits" else np.uint16), (H, W, padded(C) // EIGHT)
 
     def _pack(self, weights: NDArray[np.float32]) -> Packed:
         """Weights (9, outputs, inputs) as the kernels take them: padded, and split if need be."""
-        padded = np.moveaxis(_in_eights(np.moveaxis(weights, 1, 2), np.float32), 1, 2)
-        padded = _in_eights(padded, np.float32)
+        filled = np.moveaxis(in_eights(np.moveaxis(weights, 1, 2), np.float32), 1, 2)
+        filled = in_eights(filled, np.float32)
         if not self._split:
-            return Packed(self._put(padded.astype(self._real)), None)
-        high = padded.astype(np.float16)
-        low = ((padded - high.astype(np.float32)) * _SPLIT).astype(np.float16)
+            return Packed(self._put(filled.astype(self._real)), None)
+        high = filled.astype(np.float16)
+        low = ((filled - high.astype(np.float32)) * _SPLIT).astype(np.float16)
         return Packed(self._put(high), self._put(low))
 
     def empty(self, dtype: Any, shape: tuple[int, ...]) -> DeviceArray:
@@ -407,24 +385,9 @@ class CudaBackend:
         return values
 
 
-_CHOICE_SHIFTS = (2 * np.arange(_EIGHT)).astype(np.uint16)
-
-
 def _plainly(walk: Walk) -> None:
     """Do the walk where no gradient has to be scaled."""
     walk()
-
-
-def _padded(channels: int) -> int:
-    """Channels rounded up to eights."""
-    return -(-channels // _EIGHT) * _EIGHT
-
-
-def _in_eights(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """Values (..., n) as (..., padded n), with zeros beyond n."""
-    padded = np.zeros((*values.shape[:-1], _padded(values.shape[-1])), dtype)
-    padded[..., : values.shape[-1]] = values
-    return padded
 
 
 def _slot(loss: DeviceArray) -> DeviceArray:
