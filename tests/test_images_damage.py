@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from pictures import FILES, GREY16, RGB16, RGBA16, SLOPE, SMOOTH, encoded, png, png16
+from pictures import FILES, GREY16, RGB16, RGBA16, SLOPE, SMOOTH, chunk, encoded, png, png16
 from PIL import Image, ImageFile
 
 import pynst
@@ -182,3 +182,6 @@ def test_more_than_one_profile_is_refused():
     load_image(io.BytesIO(png(14, 11, 8, 0, data, profile)))
     with pytest.raises(ImageError, match="more than one ICC profile"):
         load_image(io.BytesIO(png(14, 11, 8, 0, data, profile, profile)))
+    late = png(14, 11, 8, 0, data)[:-12] + 2 * chunk(*profile) + chunk(b"IEND", b"")
+    with pytest.raises(ImageError, match="more than one ICC profile"):
+        load_image(io.BytesIO(late))
