@@ -115,6 +115,17 @@ def test_a_pil_image_that_failed_once_fails_again():
                 read_picture(image, "content")
 
 
+def test_a_pil_image_that_is_not_decoded_yet_is_checked_as_its_file_is():
+    before, data = png_parts(PNGS["rgb"])
+    with Image.open(io.BytesIO(before + idat(data[:-4] + bytes(4)) + END)) as image:
+        for _ in range(2):
+            with pytest.raises(ImageError, match=r"content: cannot read PIL image: .*damaged"):
+                read_picture(image, "content")
+    with Image.open(io.BytesIO(PNGS["rgb"])) as image:
+        for _ in range(2):
+            np.testing.assert_array_equal(load_image(image), NOISE / 255)
+
+
 def test_a_program_that_tolerates_truncated_files_does_not_make_pynst_do_so(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     for name in ("png", "jpeg", "gif", "bmp", "tiff deflate"):
