@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from pictures import FILES, GREY16, RGB16, RGBA16, SLOPE, SMOOTH, encoded, png, png16
+from pictures import FILES, GREY16, RGB16, RGBA16, SLOPE, SMOOTH, chunk, encoded, png, png16
 from PIL import Image, ImageFile
 
 import pynst
@@ -115,6 +115,17 @@ def test_a_pil_image_that_failed_once_fails_again():
                 read_picture(image, "content")
 
 
+def test_a_pil_image_that_is_not_decoded_yet_is_checked_as_its_file_is():
+    before, data = png_parts(PNGS["rgb"])
+    with Image.open(io.BytesIO(before + idat(data[:-4] + bytes(4)) + END)) as image:
+        for _ in range(2):
+            with pytest.raises(ImageError, match=r"content: cannot read PIL image: .*damaged"):
+                read_picture(image, "content")
+    with Image.open(io.BytesIO(PNGS["rgb"])) as image:
+        for _ in range(2):
+            np.testing.assert_array_equal(load_image(image), NOISE / 255)
+
+
 def test_a_program_that_tolerates_truncated_files_does_not_make_pynst_do_so(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     for name in ("png", "jpeg", "gif", "bmp", "tiff deflate"):
@@ -182,3 +193,6 @@ def test_more_than_one_profile_is_refused():
     load_image(io.BytesIO(png(14, 11, 8, 0, data, profile)))
     with pytest.raises(ImageError, match="more than one ICC profile"):
         load_image(io.BytesIO(png(14, 11, 8, 0, data, profile, profile)))
+    late = png(14, 11, 8, 0, data)[:-12] + 2 * chunk(*profile) + chunk(b"IEND", b"")
+    with pytest.raises(ImageError, match="more than one ICC profile"):
+        load_image(io.BytesIO(late))

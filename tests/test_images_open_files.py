@@ -78,10 +78,19 @@ def test_a_temporary_file_serves_both_ways():
 def test_an_open_file_is_named_in_messages(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(FILES["png"][:-30])
+    wanted = pytest.raises(ImageError, match=r"^style 2: .*file .*picture\.png")
+    with path.open("rb") as file, wanted:
+        read_picture(file, "style 2")
+
+
+def test_the_source_of_an_open_file_is_its_path_if_it_has_one(tmp_path):
+    path = save_image(SMOOTH, tmp_path / "picture.png")
     with path.open("rb") as file:
-        assert read_picture(io.BytesIO(FILES["png"]), "content").source == "file"
-        with pytest.raises(ImageError, match=r"^style 2: .*file .*picture\.png"):
-            read_picture(file, "style 2")
+        assert read_picture(file, "content").source == str(path)
+    with tempfile.TemporaryFile() as file:
+        save_image(SMOOTH, file, format="png")
+        assert read_picture(file, "content").source == "file"
+    assert read_picture(io.BytesIO(FILES["png"]), "content").source == "file"
 
 
 @pytest.mark.parametrize(

@@ -23,17 +23,16 @@ __all__ = ["luminance_of_result", "match_color"]
 
 Pixels: TypeAlias = NDArray[np.floating[Any]]
 
-_LUMA = np.array([0.2126, 0.7152, 0.0722])  # of the primaries of sRGB, ITU-R BT.709
-_FLOOR = 1e-4  # less variance than (2.5 levels of 255) squared is noise, not colour
+_LUMA = np.array([0.2126, 0.7152, 0.0722])  # weights of R, G and B in luma, ITU-R BT.709
+_FLOOR = 1e-4  # variance of 2.5 levels of 255: what varies less is taken for noise, not colour
 
 
 def luminance_of_result(result: Pixels, content: Pixels) -> NDArray[np.float64]:
     """Luma of the result with the chroma of the content: the option `preserve_color`.
 
-    A colour is split as YIQ and its relatives split it, x = Y (1, 1, 1) + chroma, where Y is a
-    weighted sum of R, G, B. The split is linear and the grey axis has no chroma, whichever axes one
-    chooses for the chroma, so they need not be chosen: out = Y(result) (1, 1, 1) + content -
-    Y(content) (1, 1, 1).
+    A colour is split into luma and chroma as in YIQ, x = Y (1, 1, 1) + chroma, where Y is a
+    weighted sum of R, G and B. As the split is linear and greys have no chroma, no axes have to be
+    chosen for the chroma: out = Y(result) (1, 1, 1) + content - Y(content) (1, 1, 1).
 
     Parameters
     ----------
@@ -43,8 +42,8 @@ def luminance_of_result(result: Pixels, content: Pixels) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (H, W, 3)
-        float64, sRGB in [0, 1]. Where a colour would leave that range its chroma is scaled down as
-        far as needed: luma and hue stay, where clipping channel by channel would change both.
+        float64, sRGB in [0, 1]. Where a colour would leave that range, its chroma is scaled down as
+        far as needed. This keeps luma and hue; clipping each channel would change both.
 
     Raises
     ------
@@ -53,9 +52,9 @@ def luminance_of_result(result: Pixels, content: Pixels) -> NDArray[np.float64]:
 
     Notes
     -----
-    Y is computed on the values as coded, not on linear light: differences of coded values are what
-    the eye sees as roughly even, and what the network saw. The weights are those of sRGB's
-    primaries; the paper's YIQ has those of NTSC's.
+    Y is computed from the coded values, not from linear light: equal differences of coded values
+    look about equal, and the network sees coded values too. The weights are those for the primaries
+    of sRGB; the YIQ of the paper has those for the primaries of NTSC.
     """
     if result.shape != content.shape or result.ndim != 3 or result.shape[2] != 3:
         given = f"{result.shape} and {content.shape}"
@@ -64,13 +63,11 @@ def luminance_of_result(result: Pixels, content: Pixels) -> NDArray[np.float64]:
         )
     Y = (result @ _LUMA)[:, :, None]
     chroma = content - (content @ _LUMA)[:, :, None]
-    room = np.where(
-        chroma > 0, 1 - Y, Y
-    )  # from Y to the end of the range that the chroma points at
+    room = np.where(chroma > 0, 1 - Y, Y)  # from Y to the end of [0, 1] towards the colour
     reach = np.abs(chroma)
     scale = np.divide(room, reach, out=np.ones_like(reach), where=reach > room)
     scale = scale.min(axis=2, keepdims=True)
-    pixels: NDArray[np.float64] = np.clip(Y + scale * chroma, 0.0, 1.0)  # rounding
+    pixels: NDArray[np.float64] = np.clip(Y + scale * chroma, 0.0, 1.0)  # against rounding
     return pixels
 
 
@@ -79,8 +76,8 @@ def match_color(
 ) -> NDArray[np.float64]:
     """Give the style picture the mean colour and the covariance of the colours of the content.
 
-    x -> A (x - mean_style) + mean_content with A S A^T = C, S and C the covariances of style and
-    content. Such A differ by rotations:
+    x -> A (x - mean_style) + mean_content, where A S A^T = C and S and C are the covariances of the
+    style's and the content's colours. Several matrices A do this; they differ by a rotation:
 
     - ``"cholesky"``: A = L_C L_S^-1 of the triangular factors, as in the paper; depends on the
       order of the channels.
@@ -92,9 +89,9 @@ def match_color(
     style : ndarray of shape (H, W, 3)
         sRGB in [0, 1].
     content : ndarray of shape (H', W', 3)
-        sRGB in [0, 1]; its size is free.
+        sRGB in [0, 1]; its size may differ from that of `style`.
     method : {"symmetric", "cholesky"}
-        Which A.
+        Which matrix A to use.
 
     Returns
     -------
@@ -132,7 +129,7 @@ def match_color(
 
 
 def _statistics(pixels: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean (3,) and covariance (3, 3) of the colours."""
+    """Compute the mean (3,) and the covariance (3, 3) of the colours."""
     colours = pixels.reshape(-1, 3).astype(np.float64)
     mean = colours.mean(axis=0)
     colours -= mean
@@ -140,7 +137,7 @@ def _statistics(pixels: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def _power(matrix: NDArray[np.float64], exponent: float, floor: float = 0.0) -> NDArray[np.float64]:
-    """Power of a symmetric matrix whose eigenvalues are first raised to at least `floor`."""
+    """Raise a symmetric matrix to a power, with eigenvalues below `floor` set to `floor` first."""
     values, vectors = np.linalg.eigh(matrix)
     result: NDArray[np.float64] = (vectors * np.maximum(values, floor) ** exponent) @ vectors.T
     return result

@@ -65,7 +65,7 @@ def reason(error: Exception) -> str:
 
 
 def check_png_structure(file: IO[bytes], what: str) -> None:
-    """Check what stands before the pixels of a PNG: its chunks make Pillow unpack and keep data.
+    """Check the chunks of a PNG that hold no pixels: Pillow unpacks them, or keeps them whole.
 
     `what` begins the message, e.g. ``"content: cannot read photo.png"``. A file of another format
     passes.
@@ -75,10 +75,10 @@ def check_png_structure(file: IO[bytes], what: str) -> None:
         profiles += kind == b"iCCP"
         if profiles > 1:
             raise ImageError(f"{what}: the PNG file has more than one ICC profile")
-        if kind == b"IDAT":
+        if kind == b"IEND":
             return
-        if length > _LONGEST_CHUNK:
-            raise ImageError(f"{what}: the PNG file has a chunk of {length} bytes before its data")
+        if length > _LONGEST_CHUNK and kind not in (b"IDAT", b"fdAT"):
+            raise ImageError(f"{what}: the PNG file has a chunk of {length} bytes without pixels")
 
 
 def check_png_data(file: IO[bytes], what: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +57,8 @@ def decode_file(
         fraction = _drafted(image, long_side)
         decoding = _decoding_bytes(image, is_deep, height * width)
         check_room(decoding, (height, width), long_side, what)
-        if image.format == "PNG" and image.fp is not None:
-            check_png_data(image.fp, what)
         before = _orientation_of_tiff(image)
+        _check_undecoded(image, what)
         _load(image, what)
     if is_deep:
         with opened(source, name, max_pixels) as low:
@@ -85,22 +84,32 @@ def decode_image(
         undecoded = _decoding_bytes(image, False, image.height * image.width)
         decoding = undecoded if getattr(image, "tile", None) else 0
         check_room(decoding, (image.height, image.width), long_side, what)
+        _check_undecoded(image, what)
         _load(image, what, is_own=False)
         rows, orientation = _managed(_Decoded(image, None, is_grey, name), before, notes)
         return Stored((image.height, image.width), rows, orientation)
 
 
-def _load(image: Image.Image, what: str, *, is_own: bool = True) -> None:
-    """Decode all of an image, or fail; also if it failed before.
+def _check_undecoded(image: Image.Image, what: str) -> None:
+    """Check the data of a PNG that is not decoded yet."""
+    file = getattr(image, "fp", None)
+    if image.format == "PNG" and file is not None and getattr(image, "tile", None):
+        check_png_data(file, what)
 
-    After a failure Pillow takes an image for decoded, with what it has of it. `is_own` says that
-    nobody else will use the image.
+
+def _load(image: Image.Image, what: str, *, is_own: bool = True) -> None:
+    """Decode an image completely; raise an ImageError each time if it is damaged.
+
+    Pillow raises only once: after a failure it takes the image for decoded, with whatever part of
+    it there is. `is_own` says that nobody else will use the image.
     """
     tiles = list(getattr(image, "tile", []))
     try:
         if is_own and image.format == "WEBP":
             _release_webp_decoder(image)
-        with libtiff_reports() as reports:
+        with ExitStack() as stack:
+            is_tiff = image.format == "TIFF"
+            reports = stack.enter_context(libtiff_reports()) if is_tiff else []
             image.load()
         if reports:
             raise OSError("broken data stream")

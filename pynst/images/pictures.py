@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import ImageError
+from pynst.files import shown
 from pynst.images import pillow
 from pynst.images.arrays import from_array
 from pynst.images.bands import Stored, assembled, reading_size
@@ -46,7 +48,7 @@ class Picture:
     notes : tuple of str
         What a user may want to know, e.g. ``"animated: first of 12 frames used"``.
     source : str
-        The path, ``"PIL image"``, ``"array"``, or for an open file ``"file"`` and its name.
+        The path, also of an open file that has one, or ``"file"``, ``"PIL image"`` or ``"array"``.
     size : tuple of int
         Height and width of the whole picture, upright. `pixels` has this size unless the picture
         was reduced while it was read.
@@ -138,8 +140,7 @@ def read_picture(
         See `load_image`.
     """
     notes: list[str] = []
-    shown_source = _label(source)
-    with only_image_errors(f"{name}: cannot read {shown_source}"):
+    with only_image_errors(f"{name}: cannot read {_label(source)}"):
         stored = _stored(source, name, max_pixels, long_side, notes)
         size = reading_size(*stored.size, long_side)
         pixels, alpha = assembled(stored, size)
@@ -148,14 +149,22 @@ def read_picture(
     if alpha is not None:
         notes.append("alpha composited over white")
     whole = stored.size if stored.orientation <= 4 else stored.size[::-1]
-    return Picture(pixels, alpha, tuple(notes), shown_source, whole)
+    return Picture(pixels, alpha, tuple(notes), _origin(source), whole)
 
 
 def _label(source: ImageLike) -> str:
-    """Say what a source is, as `Picture.source` does."""
+    """Name a source for a message."""
     if isinstance(source, np.ndarray):
         return "array"
     return "PIL image" if pillow.is_image(source) else label(source)
+
+
+def _origin(source: ImageLike) -> str:
+    """Say where a picture comes from: an open file has a path only if that still leads to it."""
+    name = getattr(source, "name", None) if is_readable(source) else None
+    if isinstance(name, str):
+        return shown(name) if Path(name).is_file() else "file"
+    return _label(source)
 
 
 def _stored(

@@ -1,7 +1,7 @@
 """PNG and TIFF as bytes, with 8 or 16 bits per channel.
 
 Pillow cannot write colour of 16 bits per channel, so PyNST encodes these two formats itself, at
-either depth. They need no more than NumPy and zlib.
+either depth. This needs no more than NumPy and zlib.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ def encode_png(samples: Samples, description: str = "") -> bytes:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
+    """Put length and checksum around the data of a chunk."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _png_data(samples: Samples) -> Iterator[bytes]:
-    """Filter and compress band by band."""
+    """Filter and compress the samples band by band."""
     height, width, channels = samples.shape
     pixel_bytes = channels * samples.itemsize
     rows = max(1, _BAND // (width * pixel_bytes))
@@ -72,10 +73,11 @@ def _png_data(samples: Samples) -> Iterator[bytes]:
 def _png_filtered(
     x: NDArray[np.uint8], above: NDArray[np.uint8], pixel_bytes: int
 ) -> NDArray[np.uint8]:
-    """Put the filter of PNG before each row that leaves the smallest differences.
+    """Filter each row with the PNG filter that leaves the smallest differences; its number leads.
 
-    The five filters predict a byte from its neighbours: nothing, left (a), above (b), their mean,
-    and Paeth's choice of a, b or above left (c), whichever is nearest to a + b - c.
+    The five filters predict a byte from its neighbours: as zero, the one to the left (a), the one
+    above (b), the mean of these two, and Paeth's choice of a, b or the one above left (c),
+    whichever is nearest to a + b - c.
     """
     b = above.astype(np.int16)
     a, c = np.zeros_like(b), np.zeros_like(b)
@@ -138,13 +140,14 @@ def encode_tiff(samples: Samples, description: str, profile: bytes) -> bytes:
 
 
 def _tiff_strip(strip: Samples) -> bytes:
+    """Compress the differences between neighbouring pixels of a row."""
     little = strip.astype(strip.dtype.newbyteorder("<"), order="C")
     little[:, 1:] -= strip[:, :-1]  # modulo 2**bits, as the standard has it
     return zlib.compress(little.tobytes(), 6)
 
 
 def _tiff_directory(tags: list[tuple[int, str, list[int] | bytes]], start: int) -> bytes:
-    """Entries of 12 bytes; what does not fit in the last four lies behind them."""
+    """Build the directory at `start`: entries of 12 bytes, and behind them the longer values."""
     types = {"B": (7, 1), "s": (2, 1), "H": (3, 2), "I": (4, 4), "II": (5, 8)}
     entries, extra = [struct.pack("<H", len(tags))], b""
     extra_at = start + 2 + 12 * len(tags) + 4
