@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from dataclasses import fields
 
 import pytest
 from cli_runs import FAST
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pynst
 from pynst.cli import main
@@ -202,3 +206,42 @@ def test_the_version_is_told(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"pynst {pynst.__version__}\n"
+
+
+WORDS = st.sampled_from(
+    ["a.jpg", "b.jpg", "3", "-3", "-1e5", "nan", "relu1_1", "level1=2", "--", "-", "", "-o", "-ox",
+     "--iterations", "--iterations=3", "--style-layers", "--style-blend", "--seed", "--quiet",
+     "--no-record", "--paper", "--style", "--zzz", "--=", "-z", "demo", "info", "weights", "list",
+     "import", "replay", "stylize", "\x1b[31m", "\udcff", "a\0b", "%s", "--image-size=%(x)s"]
+) | st.text(max_size=4)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(WORDS, min_size=1, max_size=8))
+def test_any_words_are_parsed_or_refused_as_wrong_usage(words):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            given = parse(words)
+        except SystemExit as stop:
+            assert stop.code in (0, 2)
+        else:
+            assert given.command[0] in COMMANDS
+
+
+PARTS = [
+    ["a.jpg"],
+    ["b.jpg"],
+    ["c.jpg"],
+    ["-o", "x.png"],
+    ["--quiet"],
+    ["--iterations", "3", "5"],
+    ["--style-layers", "relu1_1", "level2=3"],
+]
+
+
+@given(st.permutations(PARTS))
+def test_every_order_of_files_and_options_means_the_same(parts):
+    given = parse([word for part in parts for word in part])
+    assert [given.CONTENT, *given.STYLE] == [part[0] for part in parts if part[0].endswith(".jpg")]
+    assert (given.iterations, given.quiet, given.output) == ([3, 5], True, "x.png")
+    assert given.style_layers == ["relu1_1", "level2=3"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pynst.demo import compose_triptych, draw_painting, draw_scene
+from pynst.demo import compose_sheet, compose_triptych, draw_painting, draw_scene
 from pynst.demo.canvas import make_grid
 from pynst.demo.view import HORIZON, View
 from pynst.errors import ImageError
@@ -178,3 +178,42 @@ def test_triptych_refuses_what_is_not_an_rgb_picture(bad, described):
     wanted = rf"^compose_triptych: style must be uint8 of shape \(H, W, 3\), got {described}$"
     with pytest.raises(ImageError, match=wanted):
         compose_triptych(good, bad, good)
+
+
+def test_a_sheet_of_two_rows_shows_each_picture_in_its_place():
+    colours = [10, 60, 110, 160]
+    pictures = [np.full((40, 50, 3), colour, np.uint8) for colour in colours[:3]]
+    pictures.append(np.full((33, 45, 3), colours[3], np.uint8))
+    sheet = compose_sheet([pictures[:2], pictures[2:]])
+    assert sheet.shape == (2 * 33 + 2, 2 * 45 + 2, 3)
+    places = [(y, x) for y in (0, 35) for x in (0, 47)]
+    for (y, x), colour in zip(places, colours, strict=True):
+        assert (sheet[y : y + 33, x : x + 45] == colour).all()
+    assert (sheet[33:35] == 255).all()
+    assert (sheet[:, 45:47] == 255).all()
+
+
+def test_a_triptych_is_a_sheet_of_one_row():
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(3)]
+    assert np.array_equal(compose_triptych(*pictures), compose_sheet([pictures]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ([], "rows must be equally many pictures each, got none"),
+        ([[], []], "rows must be equally many pictures each, got 0, 0"),
+        ([[0, 0], [0]], "rows must be equally many pictures each, got 2, 1"),
+    ],
+)
+def test_a_sheet_of_uneven_rows_is_refused(rows, complaint):
+    picture = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ImageError, match=f"^compose_sheet: {complaint}$"):
+        compose_sheet([[picture for _ in row] for row in rows])
+
+
+def test_a_sheet_names_the_picture_that_is_none():
+    good = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ImageError, match=r"^compose_sheet: picture 3 must be uint8 of shape"):
+        compose_sheet([[good, good], [good[..., 0], good]])
