@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pynst.namesake import warn_of_namesake
 from pynst.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pynst.result import Progress, TransferResult
     from pynst.transfer import stylize
     from pynst.weights import load_weights
-
 
 __all__ = [
     "BackendError",
@@ -78,3 +78,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+warn_of_namesake(__path__[0])

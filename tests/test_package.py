@@ -35,7 +35,7 @@ ROOMS = [
     {"options"},
     {"checks"},
     {"keywords", "formulas", "files", "errors", "pynst"},
-    {"version"},
+    {"version", "namesake"},
 ]
 ONE_HOME = {
     "PIL": {"images", "result"},

@@ -271,7 +271,7 @@ def _load_cupy(core: Any) -> Any:
     except Exception as error:
         raise BackendError(
             f"backend 'cuda' is not available: CuPy cannot be imported ({error}); install it with"
-            f" `pip install 'pynst[{extra}]'`"
+            f" `pip install 'pynst-stylize[{extra}]'`"
         ) from error
 
 

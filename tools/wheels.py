@@ -1,0 +1,126 @@
+"""Builds the wheels for Linux: one per Python and architecture, tagged manylinux2014.
+
+    python -m pip install ziglang auditwheel          (pyproject.toml, extra "wheels", has versions)
+    python tools/wheels.py                            this Python, x86-64, both cores
+    python tools/wheels.py --machine aarch64 --python python3.10 --python python3.13
+
+The compiler is Clang as the package `ziglang` ships it: it links libc++ statically, and glibc by the
+symbols that version 2.17 had, so that the wheel loads on every Linux since 2014. It also compiles for
+aarch64 on an x86-64 machine.
+
+nvcc does not take libc++ as the host's library. With `--cuda` (x86-64 only) the kernels are therefore
+compiled with g++ as the host's compiler, and everything else, the link included, with Clang. That is
+possible because the kernels' host code needs nothing of a C++ library but the C++ ABI's runtime, which is
+the same in both; a symbol of libstdc++ in it fails the link.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GLIBC = "2.17"
+MACHINES = ("x86_64", "aarch64")
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    add = parser.add_argument
+    add("--machine", choices=MACHINES, default="x86_64", help="architecture (default: x86_64)")
+    add("--python", action="append", metavar="EXE", help="a Python to build for; may be repeated")
+    add("--cuda", choices=("on", "off"), help="the CUDA core (default: on for x86_64, else off)")
+    add("--out", type=Path, default=ROOT / "wheelhouse", help="folder of the wheels")
+    given = parser.parse_args()
+    given.python = given.python or [sys.executable]
+    given.cuda = given.cuda or ("on" if given.machine == "x86_64" else "off")
+    if given.cuda == "on" and given.machine != "x86_64":
+        parser.error("--cuda on: nvcc compiles for x86_64 only here")
+    return given
+
+
+def compilers(machine: str, folder: Path) -> dict[str, str]:
+    """Write the compilers' commands, one script each; returns CC and CXX.
+
+    `python -m ziglang` would not do: a build in isolation does not see the package.
+    """
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        sys.exit("tools/wheels.py: the package `ziglang` is not installed")
+    zig = Path(spec.origin).parent / "zig"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for variable, language in (("CC", "cc"), ("CXX", "c++")):
+        script = folder / f"{language}-{machine}"
+        target = f"-target {machine}-linux-gnu.{GLIBC}"
+        script.write_text(f'#!/bin/sh\nexec "{zig}" {language} {target} "$@"\n', encoding="utf-8")
+        script.chmod(0o755)
+        found[variable] = str(script)
+    return found
+
+
+def environment(given: argparse.Namespace, work: Path) -> dict[str, str]:
+    """Return the environment of a build."""
+    changed = {
+        **compilers(given.machine, work),
+        "PYNST_CUDA": given.cuda.upper(),
+    }
+    if given.cuda == "on":
+        changed["CUDAHOSTCXX"] = os.environ.get("CUDAHOSTCXX") or shutil.which("g++") or "g++"
+    if given.machine != "x86_64":
+        changed["_PYTHON_HOST_PLATFORM"] = f"linux-{given.machine}"
+    return {**os.environ, **changed}
+
+
+def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
+    """Return the build's settings: the kernels are compiled once, the bindings for each Python."""
+    found = [
+        f"build-dir={work / 'build'}",
+        "install.strip=false",  # by the linker: the host's strip does not know other architectures
+        "cmake.define.CMAKE_MODULE_LINKER_FLAGS=-s",
+    ]
+    if given.machine != "x86_64":
+        ask = "import sys; print('cpython-%d%d' % sys.version_info[:2])"
+        name = subprocess.check_output([python, "-c", ask], text=True).strip()
+        found += [
+            "cmake.define.CMAKE_SYSTEM_NAME=Linux",
+            f"cmake.define.CMAKE_SYSTEM_PROCESSOR={given.machine}",
+            f"cmake.define.PYTHON_MODULE_EXTENSION=.{name}-{given.machine}-linux-gnu.so",
+        ]
+    return [word for setting in found for word in ("-C", setting)]
+
+
+def build(given: argparse.Namespace, python: str) -> Path:
+    """Build one wheel, give it its tag and return its path."""
+    work = ROOT / "build" / "wheels" / f"{given.machine}-cuda-{given.cuda}"
+    plain = work / "plain"
+    shutil.rmtree(plain, ignore_errors=True)
+    command = [python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(plain)]
+    subprocess.run(
+        [*command, *settings(given, python, work), str(ROOT)],
+        env=environment(given, work),
+        check=True,
+    )
+    (wheel,) = plain.glob("*.whl")
+    platform = f"manylinux2014_{given.machine}"
+    command = [sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", platform]
+    subprocess.run([*command, "--wheel-dir", str(given.out), str(wheel)], check=True)
+    made = sorted(given.out.glob(f"{'-'.join(wheel.name.split('-')[:4])}-*{given.machine}.whl"))
+    return made[-1]
+
+
+def main() -> None:
+    """Build the wheels that were asked for and print their paths."""
+    given = arguments()
+    for python in given.python:
+        print(build(given, python), flush=True)
+
+
+if __name__ == "__main__":
+    main()
