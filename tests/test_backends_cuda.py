@@ -24,6 +24,7 @@ from pynst.backends import available_backends, open_backend
 from pynst.backends import cuda as cuda_backend
 from pynst.backends.cuda import CudaBackend
 from pynst.backends.device import CupyDevice, DeviceArray
+from pynst.backends.eights import EIGHT
 from pynst.backends.reference import ReferenceBackend
 from pynst.networks import plan
 from pynst.networks.calibration import powers_of_two, rescaled
@@ -82,7 +83,7 @@ class Rounded(ReferenceBackend):
 
 
 def test_python_and_the_core_agree_about_the_numbers_that_both_use(module):
-    assert module.lanes == cuda_backend._EIGHT
+    assert module.lanes == EIGHT
     assert module.split_scale == cuda_backend._SPLIT
     assert module.scratch_alignment == plan._ALIGNMENT
     assert module.gradient_scale_bytes == 4 * np.dtype(np.uint32).itemsize
