@@ -225,3 +225,29 @@ def test_what_pillow_logs_does_not_reach_standard_error():
     run = subprocess.run(command, input=bytes(data), capture_output=True, check=True)
     assert run.stderr == b""
     assert run.stdout.startswith(b"image: ")
+
+
+def test_bytes_behind_the_pixels_do_not_matter():
+    whole = load_image(io.BytesIO(PNGS["rgb"]))
+    for rest in (b"", b"\xff" * 100, b"IEND", END + bytes(500)):
+        file = io.BytesIO(PNGS["rgb"][: -len(END)] + rest)
+        np.testing.assert_array_equal(load_image(file), whole)
+
+
+def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / "sparse.png"
+    with path.open("wb") as file:
+        file.write(PNGS["rgb"][:33] + (2**31 - 1).to_bytes(4, "big") + b"tEXt")
+        file.truncate(2**31 + 100)
+    with pytest.raises(ImageError, match="a chunk of 2147483647 bytes without pixels"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("start", [b"RIFF\0\0\0\0WEBP", b"\0\0\0\x0cftypavif"])
+def test_files_that_would_be_read_at_once_have_a_limit(tmp_path, start):
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(start)
+        file.truncate(2**30)
+    with pytest.raises(ImageError, match="the file has 1073741824 bytes, more than the 536870912"):
+        load_image(path)

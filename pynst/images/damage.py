@@ -80,7 +80,7 @@ def check_png_structure(file: IO[bytes], what: str) -> None:
             raise ImageError(f"{what}: the PNG file has more than one ICC profile")
         if kind == b"IEND":
             return
-        if length > _LONGEST_CHUNK and kind not in (b"IDAT", b"fdAT"):
+        if length > _LONGEST_CHUNK and kind.isalpha() and kind not in (b"IDAT", b"fdAT"):
             raise ImageError(f"{what}: the PNG file has a chunk of {length} bytes without pixels")
 
 
