@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -196,3 +198,56 @@ def test_more_than_one_profile_is_refused():
     late = png(14, 11, 8, 0, data)[:-12] + 2 * chunk(*profile) + chunk(b"IEND", b"")
     with pytest.raises(ImageError, match="more than one ICC profile"):
         load_image(io.BytesIO(late))
+
+
+def test_damaged_exif_data_is_as_good_as_none():
+    exif = Image.Exif()
+    exif[274], exif[270] = 6, "a description"
+    whole, accepted = exif.tobytes(), 0
+    for file_format in ("PNG", "JPEG", "WEBP"):
+        for cut in range(8, len(whole)):
+            data = encoded(file_format, Image.fromarray(NOISE), exif=whole[:cut])
+            accepted += load_image(io.BytesIO(data)).shape == (64, 64, 3)
+    assert accepted == 3 * (len(whole) - 8)
+
+
+def test_what_pillow_logs_does_not_reach_standard_error():
+    # In a process of its own, as pytest has handlers of its own.
+    data = bytearray(FILES["tiff"])
+    entry = data.index((277).to_bytes(2, "little") + b"\3\0\1\0\0\0")
+    data[entry + 8 : entry + 10] = (2048).to_bytes(2, "little")
+    script = (
+        "import io, sys, pynst\n"
+        "try: pynst.load_image(io.BytesIO(sys.stdin.buffer.read()))\n"
+        "except pynst.ImageError as error: print(error)"
+    )
+    command = [sys.executable, "-W", "error", "-c", script]
+    run = subprocess.run(command, input=bytes(data), capture_output=True, check=True)
+    assert run.stderr == b""
+    assert run.stdout.startswith(b"image: ")
+
+
+def test_bytes_behind_the_pixels_do_not_matter():
+    whole = load_image(io.BytesIO(PNGS["rgb"]))
+    for rest in (b"", b"\xff" * 100, b"IEND", END + bytes(500)):
+        file = io.BytesIO(PNGS["rgb"][: -len(END)] + rest)
+        np.testing.assert_array_equal(load_image(file), whole)
+
+
+def test_a_chunk_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / "sparse.png"
+    with path.open("wb") as file:
+        file.write(PNGS["rgb"][:33] + (2**31 - 1).to_bytes(4, "big") + b"tEXt")
+        file.truncate(2**31 + 100)
+    with pytest.raises(ImageError, match="a chunk of 2147483647 bytes without pixels"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("start", [b"RIFF\0\0\0\0WEBP", b"\0\0\0\x0cftypavif"])
+def test_files_that_would_be_read_at_once_have_a_limit(tmp_path, start):
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(start)
+        file.truncate(2**30)
+    with pytest.raises(ImageError, match="the file has 1073741824 bytes, more than the 536870912"):
+        load_image(path)

@@ -26,6 +26,10 @@ _WORDS = {
     "Truncated File Read": "the file ends before the picture is complete",
     "buffer is not large enough": "the file ends before the picture is complete",
     "not enough image data": "the file ends before the picture is complete",
+    "Expected to read": "the file ends before the picture is complete",
+    "cannot load this image": "the file is damaged",
+    "Operation on closed": "the file is closed",
+    "closed file": "the file is closed",
     "broken PNG file": "the PNG file is damaged",
     "decoder error": "the picture data is damaged",
     "broken data stream": "the picture data is damaged",
@@ -55,10 +59,9 @@ def reason(error: Exception) -> str:
     for part, words in _WORDS.items():
         if part in text:
             return words
-    if isinstance(error, OSError):
-        return text or "the file cannot be decoded"
-    detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return f"the file is damaged, or of a kind that Pillow cannot decode ({detail})"
+    if text and isinstance(error, OSError):  # a sentence, e.g. "Unsupported BMP compression (9)"
+        return text
+    return "the file is damaged, or of a kind that Pillow cannot decode"
 
 
 # ---------------------------------------------------------------------------------------------- PNG
@@ -77,7 +80,7 @@ def check_png_structure(file: IO[bytes], what: str) -> None:
             raise ImageError(f"{what}: the PNG file has more than one ICC profile")
         if kind == b"IEND":
             return
-        if length > _LONGEST_CHUNK and kind not in (b"IDAT", b"fdAT"):
+        if length > _LONGEST_CHUNK and kind.isalpha() and kind not in (b"IDAT", b"fdAT"):
             raise ImageError(f"{what}: the PNG file has a chunk of {length} bytes without pixels")
 
 
@@ -92,7 +95,8 @@ def check_png_data(file: IO[bytes], what: str) -> None:
     try:
         _check_stream(file, what)
     except zlib.error as error:
-        raise ImageError(f"{what}: the picture data is damaged ({error})") from error
+        detail = str(error).rpartition(": ")[2]  # "incorrect data check"
+        raise ImageError(f"{what}: the picture data is damaged ({detail})") from error
     finally:
         file.seek(before)
 

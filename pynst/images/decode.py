@@ -66,7 +66,8 @@ def decode_file(
                 tile._replace(args=args) for tile, args in zip(low.tile, others, strict=True)
             ]
             _load(low, what)
-    rows, orientation = _managed(_Decoded(image, low, is_grey, name), before, notes)
+    with settings(max_pixels):
+        rows, orientation = _managed(_Decoded(image, low, is_grey, name), before, notes)
     if image.format in _MAYBE_SEVERAL:
         _note_frames(source, name, max_pixels, notes)
     return Stored((height, width), rows, orientation, fraction)
@@ -104,6 +105,8 @@ def _load(image: Image.Image, what: str, *, is_own: bool = True) -> None:
     it there is. `is_own` says that nobody else will use the image.
     """
     tiles = list(getattr(image, "tile", []))
+    if tiles and getattr(image, "fp", None) is None:
+        raise ImageError(f"{what}: its file is closed, or was found damaged before")
     try:
         if is_own and image.format == "WEBP":
             _release_webp_decoder(image)

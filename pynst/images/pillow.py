@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import sys
 import threading
@@ -46,6 +47,7 @@ _LONGEST_WHOLE, _LONGEST = 1 << 29, 1 << 32  # bytes of such files, 512 MB, and 
 _LONGEST_TEXT = 1 << 24  # bytes of an unpacked text or ICC profile of a PNG: 16 MB
 _DESCRIPTION = 270  # TIFF and EXIF tag
 _LOCK = threading.RLock()
+_SILENT = logging.NullHandler()  # without any handler, errors would go to standard error
 
 
 @contextmanager
@@ -65,6 +67,7 @@ def settings(max_pixels: int) -> Iterator[None]:
     ]
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        logging.getLogger("PIL").addHandler(_SILENT)
         before = [(module, name, getattr(module, name)) for module, name, _ in wanted]
         try:
             for module, name, value in wanted:
