@@ -62,8 +62,8 @@ void conv3x3_relu_backward(Threads&,
                            float* dx,
                            void* scratch);
 
-// The same followed by pool2x2, without the unpooled features in memory; y and dy are the pooled
-// ones. choices: null for the average, and forward if no backward pass follows.
+// conv3x3_relu followed by pool2x2, without the unpooled features in memory; y and dy are the
+// pooled ones. choices: null for the average, and forward if no backward pass follows.
 void conv3x3_relu_pool(Threads&,
                        ConvShape,
                        const float* x,

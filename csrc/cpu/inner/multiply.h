@@ -99,7 +99,7 @@ inline void multiply_block(const float* v,
     }
 }
 
-// The same for a number of rows known only at run time, 1 <= rows <= T.
+// multiply_block for a number of rows known only at run time, 1 <= rows <= T.
 template <int T, int B, bool kAdd, int kFetched>
 inline void multiply_group(int rows,
                            const float* v,
