@@ -1,8 +1,8 @@
 """The compiled CUDA core: every function as csrc/cuda/bindings*.cpp define it.
 
 An array is anything with ``__cuda_array_interface__``, C-contiguous, in the layout that
-csrc/cuda/inner/common.cuh tells; ``None`` stands for a null pointer. Ops run on the stream whose
-handle is given last. A wrong argument raises ValueError, what CUDA refuses raises CudaError.
+csrc/cuda/inner/common.cuh describes; ``None`` stands for a null pointer. Ops run on the stream
+whose handle is given last. A wrong argument raises ValueError, what CUDA refuses raises CudaError.
 """
 
 from collections.abc import Sequence

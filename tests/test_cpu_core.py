@@ -85,9 +85,7 @@ def test_a_size_of_nothing_or_of_too_much_is_refused(op, wrong):
 
 @pytest.mark.parametrize("op", [op for op, names in SCRATCH.items() if {"H", "W"} <= set(names)])
 def test_more_pixels_than_the_core_counts_are_refused(op):
-    with pytest.raises(
-        ValueError, match=rf"^{op}: H times W must be at most 2\^30, got 65536 x 327"
-    ):
+    with pytest.raises(ValueError, match=rf"^{op}: H times W must be at most 2\^30, got 65536 x"):
         scratch(op, H=65536, W=32768)
 
 

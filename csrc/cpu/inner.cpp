@@ -49,7 +49,8 @@ struct Offered {
     bool avx512 = false;  // F, BW, DQ and VL, with FMA
 };
 
-// What the processor has, by CPUID, and the system saves when it switches threads, by XGETBV.
+// The processor tells by CPUID what it has, and by XGETBV which registers the system saves when it
+// switches threads; a set of instructions needs both.
 // __builtin_cpu_supports would say the same, but reads a table that some compilers' run-time
 // libraries leave empty.
 Offered offered() {

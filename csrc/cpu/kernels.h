@@ -1,4 +1,4 @@
-// kernels.h: every op of the CPU core on one page. pynst/backends/base.py tells what each one
+// kernels.h: every op of the CPU core on one page. pynst/backends/base.py tells what each of them
 // computes.
 //
 // Layout. An image is planar, (3, H, W) float32. Features are blocked by 16 channels, (blocks, H,
@@ -7,8 +7,9 @@
 // 2, W / 2), two bits per lane. Gram matrices and losses are float64. Arrays need no alignment and
 // have no padding.
 //
-// Ops allocate nothing: scratch is the caller's, of at least as many bytes as <op>_scratch returns.
-// The results are equal to the bit for any number of threads. Pointers that may be null say so.
+// Ops allocate nothing: the caller gives scratch of at least as many bytes as <op>_scratch returns.
+// The results are equal to the bit for any number of threads. A pointer may be null only where a
+// comment says so.
 
 #pragma once
 
@@ -24,7 +25,7 @@ inline int channel_blocks(int channels) {
     return (channels + kLanes - 1) / kLanes;
 }
 
-// Of one convolution: C input and N output channels (of the forward direction), H x W pixels.
+// The sizes of a convolution: C input and N output channels of the forward direction, H x W pixels.
 struct ConvShape {
     int C, N, H, W;
 };
@@ -61,8 +62,8 @@ void conv3x3_relu_backward(Threads&,
                            float* dx,
                            void* scratch);
 
-// The same followed by pool2x2, without the unpooled features in memory; y and dy are the pooled
-// ones. choices: null for the average, and forward if no backward pass follows.
+// conv3x3_relu followed by pool2x2, without the unpooled features in memory; y and dy are the
+// pooled ones. choices: null for the average, and forward if no backward pass follows.
 void conv3x3_relu_pool(Threads&,
                        ConvShape,
                        const float* x,

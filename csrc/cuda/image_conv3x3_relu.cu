@@ -36,7 +36,7 @@ constexpr int kRows = 8;
 template <>
 constexpr int kRows<half> = 16;  // fewer blocks have to prepare the products' weights
 
-// What one launch computes from.
+// The arrays and sizes of one launch.
 struct Convolution {
     const float* __restrict__ x;
     const float* __restrict__ w;

@@ -219,7 +219,7 @@ using std::isfinite;
 using std::isinf;
 using std::isnan;
 
-// Of a number and a NaN, the number, as on the device.
+// min and max of a number and a NaN give the number, as on the device.
 template <class T, class U>
 inline std::common_type_t<T, U> min(T first, U second) {
     const std::common_type_t<T, U> x = first, y = second;

@@ -46,7 +46,7 @@ void close(const Values& found, const Values& wanted, double tolerance = 1e-5) {
             "relative error " + std::to_string(std::sqrt(difference / norm)));
 }
 
-// Compares features in the core's layout, its unused lanes included.
+// Compares features in the core's layout, including their unused lanes.
 void close(const Floats& found, const Maps& wanted) {
     const Floats expected = blocked(wanted);
     close(Values(found.begin(), found.end()), Values(expected.begin(), expected.end()));

@@ -1,5 +1,5 @@
-// common.h: what the inner kernels share. No code of the standard library here: an inline function
-// compiled for AVX-512 could replace its twin in the rest of the program.
+// common.h: what the inner kernels share. They use no code of the standard library: an inline
+// function that was compiled for AVX-512 could replace its twin in the rest of the program.
 
 #define PYNST_INLINE __attribute__((always_inline)) inline
 #if defined(__clang__)
@@ -19,7 +19,7 @@ inline int ceil_div(int a, int b) {
     return (a + b - 1) / b;
 }
 
-// Stores a result of `job`.
+// Stores a result of `job`, past the caches if the job says so.
 template <class Job>
 inline void put(const Job& job, float* to, Lanes value) {
     if (job.past_caches) {
@@ -31,15 +31,15 @@ inline void put(const Job& job, float* to, Lanes value) {
 
 // ---- matrix multiplications (multiply*.h) -------------------------------------------------------
 
-// The rows of all products: in groups of at most kRows, v and out of one group v_group and group *
-// 16 floats after those of the group before; from one block of channels to the next it is v_stride
-// and out_stride floats.
+// The rows of all products of a call. They come in groups of at most kRows rows. From one group to
+// the next it is v_group floats in v and 16 * group floats in out; within a group it is v_stride
+// and out_stride floats from one block of channels to the next.
 struct Rows {
     int count, group;
     size_t v_group, v_stride, out_stride;
 };
 
-// One product of a call: `width` blocks of lanes, 1 <= width <= kBlocks.
+// One product of a call. It has `width` blocks of columns, 1 <= width <= kBlocks.
 struct Product {
     const float *v, *u;
     int width;
@@ -48,7 +48,8 @@ struct Product {
 
 // ---- caches -------------------------------------------------------------------------------------
 
-// Fetches lines that are to be written: stores are made in order, one miss after the other.
+// Fetches cache lines that will be written. Without it, stores would wait for their lines one after
+// the other, since they are made in order.
 template <int kLines>
 inline void claim(const float* to, size_t step) {
     PYNST_UNROLL
@@ -57,7 +58,7 @@ inline void claim(const float* to, size_t step) {
     }
 }
 
-// Of sixteen 2-bit choices: one bit for each that equals q.
+// One bit for each of sixteen 2-bit choices: set where the choice equals q.
 inline uint16_t chosen(uint32_t choices, int q) {
     const uint32_t different = choices ^ (0x55555555u * static_cast<uint32_t>(q));
     uint32_t bits = ~(different | different >> 1) & 0x55555555u;  // at the even places
@@ -67,7 +68,7 @@ inline uint16_t chosen(uint32_t choices, int q) {
     return static_cast<uint16_t>(bits | bits >> 8);
 }
 
-// Sixteen bits, moved to the even places of 32.
+// Moves sixteen bits to the even places of 32.
 inline uint32_t spread_bits(uint16_t sixteen) {
     uint32_t bits = sixteen;
     bits = (bits | bits << 8) & 0x00ff00ffu;
@@ -76,7 +77,8 @@ inline uint32_t spread_bits(uint16_t sixteen) {
     return (bits | bits << 1) & 0x55555555u;
 }
 
-// Maximum of a 2 x 2 square (a b / c d) and which it was: 0, 1, 2, 3, the first of equals.
+// The maximum of a 2 x 2 square (a b / c d), and which of the four it was: 0, 1, 2 or 3, the first
+// of equals.
 inline Lanes maximum(Lanes a, Lanes b, Lanes c, Lanes d, uint32_t* choices) {
     const uint16_t right = greater(b, a), low_right = greater(d, c);
     const Lanes upper = select(right, b, a), lower = select(low_right, d, c);

@@ -1,21 +1,23 @@
-// conv3x3.h: one task of conv3x3_relu, forward or backward: transform a block of tiles
-// (conv3x3_input.h), multiply it by the transformed weights (conv3x3_weights.h) position by
-// position, transform back (conv3x3_output.h). conv3x3_relu.cpp tells the whole.
+// conv3x3.h: one task of conv3x3_relu, forward or backward. It transforms a block of tiles
+// (conv3x3_input.h), multiplies it by the transformed weights (conv3x3_weights.h), Winograd
+// position by position, and transforms the products back (conv3x3_output.h). conv3x3_relu.cpp tells
+// the whole.
 
 namespace pynst {
 namespace PYNST_ISA {
 
-// Register blocks of outputs whose slabs of U lie `step` floats apart; the last may be narrower.
+// The register blocks of output channels of one panel. Their slabs of U lie `step` floats apart;
+// the last block may be narrower.
 struct Columns {
     int count, last_blocks;
     const float* U;
     size_t step;
 };
 
-// M: (positions, panel_blocks, job.rows, 16), positions job.M apart. Chunks after the first are
-// added. While a group of tiles meets the weights of one position, what comes from the third-level
-// cache at the next position is fetched to the second: the group's part of U if all of U is there,
-// else its part of V.
+// Multiplies one chunk of channels into M: (positions, panel_blocks, job.rows, 16), positions job.M
+// apart. Chunks after the first are added to it. While a group of tiles is multiplied by the
+// weights of one position, data of the next position is fetched from the third-level cache to the
+// second: the group's share of U if all of U is there, else the group's V.
 template <class Tile, bool kAdd>
 void multiply_chunk(
     const Conv3x3Job& job, int tiles, int chunk, const Columns& columns, const float* V, float* M) {
@@ -26,7 +28,8 @@ void multiply_chunk(
     const size_t m_block = static_cast<size_t>(job.rows) * kLanes;
     const bool ahead_in_u = job.all_weights != nullptr;
     const size_t u_share = job.U / groups;
-    // Floats of what comes next: for a step of a group, and from one prefetch to the next.
+    // Floats of the next position that one step of a group fetches, and from one prefetch to the
+    // next.
     const int share = ahead_in_u ? kStepFloats / groups : kStepBlocks * job.group * kLanes;
     const size_t ahead_step = ceil_div(share, kFetches);
     const auto product = [&](int i) {
@@ -46,8 +49,8 @@ void multiply_chunk(
     multiply<kAdd>(rows, blocks, job.chain_blocks, products, product, ahead, ahead_step);
 }
 
-// Output blocks [first, first + blocks), a panel, of the tiles whose V is given. `own` is room for
-// the panel's U of one chunk.
+// Multiplies the panel of output blocks [first, first + blocks) for the tiles whose V is given.
+// `own` has room for the panel's U of one chunk.
 template <class Tile>
 void multiply_panel(
     const Conv3x3Job& job, int tiles, int first, int blocks, const float* V, float* M, float* own) {

@@ -3,7 +3,8 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-// The pixel (y, x) of channel block `block`: features, or the gradient behind ReLU and pooling.
+// Gives the pixel (y, x) of channel block `block`: a feature, or the gradient that comes back
+// through ReLU and pooling.
 template <bool kMasked, Pooling kSource>
 struct Source {
     const Conv3x3Job& job;
@@ -27,8 +28,8 @@ struct Source {
         }
         return kMasked ? where(bits, value) : value;
     }
-    // Fetches the pixels to the first-level cache that the tile `kAhead` tiles to the right of the
-    // one at (top, left) shares neither with its neighbour nor with the tile above.
+    // Fetches pixels to the first-level cache: those that the tile which lies kAhead tiles to the
+    // right of the one at (top, left) shares neither with its neighbour nor with the tile above.
     template <class Tile>
     void prefetch(int top, int left) const {
         constexpr int kAhead = 3, kStep = kSource == Pooling::none ? 1 : 2;
@@ -49,8 +50,8 @@ struct Source {
     }
 };
 
-// B^T d B of one tile; `at(r, c)` gives the pixel in row r and column c of it. Lines that other
-// threads have read are not claimed: that would ask those threads' caches.
+// B^T d B of one tile; `at(r, c)` gives the pixel in its row r and column c. kShared: other threads
+// read v. Then its cache lines are not claimed, since that would ask those threads' caches.
 template <class Tile, bool kShared, class At>
 inline void transform_tile(At at, float* v, size_t position) {
     constexpr int kIn = Tile::kIn;
@@ -59,8 +60,8 @@ inline void transform_tile(At at, float* v, size_t position) {
     }
     PYNST_UNROLL
     for (int i = 0; i < kVecs; ++i, v += kLanes / kVecs) {
-        // Column by column: so each row of pixels is read line after line, as the processor's own
-        // prefetching expects it.
+        // The transform goes column by column. So each row of pixels is read cache line after cache
+        // line, as the processor's own prefetching expects it.
         Vec columns[kIn][kIn];
         PYNST_UNROLL
         for (int c = 0; c < kIn; ++c) {
@@ -73,7 +74,8 @@ inline void transform_tile(At at, float* v, size_t position) {
         }
         PYNST_UNROLL
         for (int r = 0; r < kIn; ++r) {
-            if (!kShared && i == 0 && r + 1 < kIn) {  // all at once would fill the queue of misses
+            if (!kShared && i == 0 &&
+                r + 1 < kIn) {  // all lines at once would fill the queue of misses
                 claim<kIn>(v + (r + 1) * kIn * position, position);
             }
             Vec d[kIn], row[kIn];
@@ -90,7 +92,7 @@ inline void transform_tile(At at, float* v, size_t position) {
     }
 }
 
-// The tiles of an image, line by line.
+// Walks over the tiles of an image, row by row.
 template <class Tile>
 struct TileWalk {
     int across, row, column;
@@ -105,7 +107,7 @@ struct TileWalk {
     }
 };
 
-// One tile at (top, left) that reaches over the border: zeros outside.
+// Transforms a tile at (top, left) that reaches over the border; outside there are zeros.
 template <class Tile, bool kShared, class Load>
 inline void transform_border_tile(
     const Load& source, int top, int left, float* v, size_t position) {
@@ -122,8 +124,8 @@ inline void transform_border_tile(
     transform_tile<Tile, kShared>(at, v, position);
 }
 
-// Channel block `block` of V, (positions, groups, blocks_in, group, 16), positions job.V apart,
-// from tiles [first, first + tiles).
+// Writes channel block `block` of V, (positions, groups, blocks_in, group, 16), positions job.V
+// apart, from the tiles [first, first + tiles).
 template <class Tile, bool kShared, class Load>
 void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, float* V) {
     const size_t line = static_cast<size_t>(job.group) * kLanes, panel = job.blocks_in * line;
@@ -156,7 +158,7 @@ void transform_tiles(const Conv3x3Job& job, int block, int first, int tiles, flo
     }
 }
 
-// Of a block of tiles: the first, and how many.
+// The tiles of one block of tiles: the first one and their number.
 template <class Tile>
 struct TileRange {
     int first, count;
@@ -166,7 +168,7 @@ struct TileRange {
     }
 };
 
-// One channel block of one block of tiles, for all tasks that will need it.
+// The task that transforms one channel block of one block of tiles, for all tasks that need it.
 template <class Tile>
 void input_task(const Conv3x3Job& job, int task) {
     const int tile_block = task / job.blocks_in;

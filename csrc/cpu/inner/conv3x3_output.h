@@ -1,9 +1,9 @@
-// conv3x3_output.h: y = A^T M A of a tile, bias, ReLU, pooling.
+// conv3x3_output.h: y = A^T M A of a tile, then bias, ReLU, pooling and the store.
 
 namespace pynst {
 namespace PYNST_ISA {
 
-// Stores the outputs (as far as they are inside) of a tile at (top, left), unpooled.
+// Stores the outputs of a tile at (top, left), as far as they lie inside the image, unpooled.
 template <class Tile>
 inline void store_tile(
     const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[Tile::kOut]) {
@@ -21,7 +21,7 @@ inline void store_tile(
     }
 }
 
-// Stores the ReLU's bits of a tile.
+// Stores one bit for each ReLU of a tile.
 template <class Tile>
 inline void store_bits(
     const Conv3x3Job& job, int block, int top, int left, const Lanes (*y)[Tile::kOut]) {
@@ -104,7 +104,7 @@ inline void transform_tile_back(const float* m,
     }
 }
 
-// Fetches the lines that the outputs of a tile at (top, left) will be written to.
+// Fetches the cache lines to which the outputs of a tile at (top, left) will be written.
 template <class Tile, bool kPool>
 inline void claim_outputs(const Conv3x3Job& job, int block, int top, int left) {
     constexpr int kOut = Tile::kOut, kStep = kPool ? 2 : 1;
@@ -118,7 +118,8 @@ inline void claim_outputs(const Conv3x3Job& job, int block, int top, int left) {
     }
 }
 
-// Output blocks [first, first + blocks) of tiles [first_tile, first_tile + tiles).
+// Transforms back the output blocks [first, first + blocks) of the tiles [first_tile, first_tile +
+// tiles), and stores the results.
 template <class Tile, bool kRelu, bool kPool>
 void transform_back(
     const Conv3x3Job& job, int first, int blocks, int first_tile, int tiles, const float* M) {

@@ -1,4 +1,5 @@
-// conv3x3_weights.h: U = G w G^T, from the weights as they lie or, for the way back, turned.
+// conv3x3_weights.h: U = G w G^T, from the weights as they lie or, backward, transposed and
+// reversed.
 
 namespace pynst {
 namespace PYNST_ISA {
@@ -13,7 +14,7 @@ inline const float* pair_address(const Conv3x3Job& job, int in, int out) {
 }
 
 // The weights from input block `in` to output block `out` as (16 in, 9, 16 out): as they lie in
-// memory, or for the way back transposed and with reversed taps.
+// memory, or backward transposed and with reversed taps, in `turned`.
 inline const float* pair_weights(const Conv3x3Job& job, int in, int out, float* turned) {
     const float* from = pair_address(job, in, out);
     if (!job.transposed) {
@@ -34,8 +35,8 @@ inline const float* pair_weights(const Conv3x3Job& job, int in, int out, float* 
     return turned;
 }
 
-// The pairs of a step: kStepBlocks input blocks, from `in` on, and output block `out`. Zeros stand
-// for blocks that are not there.
+// The pairs of blocks of one step: kStepBlocks input blocks, from `in` on, with output block `out`.
+// Zeros stand in for blocks that do not exist.
 struct Step {
     const float* pairs[kStepBlocks];
 
@@ -46,14 +47,14 @@ struct Step {
             pairs[i] = there ? pair_weights(job, in + i, out, turned[i]) : zeros;
         }
     }
-    // Tap (y, x) of channel c.
+    // Register i of tap (y, x) of channel c.
     Vec tap(int block, int c, int y, int x, int i) const {
         return vec(load(pairs[block] + (c * kTaps + 3 * y + x) * kLanes), i);
     }
 };
 
-// G w G^T of a step, for block b of the slab. The weights at `next`, of each block `apart` further,
-// are fetched meanwhile.
+// G w G^T of a step, for block b of the slab. While it runs, the weights of the next step are
+// fetched: those at `next`, and for each further block `apart` floats further on.
 template <class Tile>
 inline void transform_step(
     const Step& w, const float* next, size_t apart, int b, float* u, size_t position) {
@@ -83,7 +84,7 @@ inline void transform_step(
             PYNST_UNROLL
             for (int row = 0; row < kIn; ++row) {
                 if (kStepBlocks > 1 &&
-                    row + 1 < kIn) {  // all at once would fill the queue of misses
+                    row + 1 < kIn) {  // all lines at once would fill the queue of misses
                     claim_weights<kIn>(u + (row + 1) * kIn * position, c, b, position);
                 }
                 Vec out[kIn][kStepBlocks];
@@ -107,8 +108,8 @@ inline void transform_step(
     }
 }
 
-// U of output blocks [kBlocks * column, + kBlocks) and one chunk of the input: (positions, steps,
-// kStepFloats), positions job.U apart.
+// Writes U of the output blocks [kBlocks * column, + kBlocks) and one chunk of the input:
+// (positions, steps, kStepFloats), positions job.U apart.
 template <class Tile>
 void transform_slab(const Conv3x3Job& job, int column, int chunk, float* U) {
     const int begin = chunk * job.chunk_blocks, end = min(begin + job.chunk_blocks, job.blocks_in);
@@ -124,7 +125,7 @@ void transform_slab(const Conv3x3Job& job, int column, int chunk, float* U) {
     }
 }
 
-// One row of positions of G w G^T of a step.
+// One row of Winograd positions of G w G^T of a step.
 template <class Tile>
 inline void transform_step_row(const Step& w, int row, int b, float* u, size_t position) {
     constexpr int kIn = Tile::kIn;
@@ -159,12 +160,13 @@ inline void transform_step_row(const Step& w, int row, int b, float* u, size_t p
     }
 }
 
-// The same U, row of positions by row, for all channels in. Other threads have read these lines,
-// and to fetch them before they are written would ask those threads' caches; few streams of whole
-// lines are written without. Where nobody else reads, transform_slab is faster.
+// Writes the same U for all input channels, one row of positions after the other. Other threads
+// have read these cache lines, and fetching them before they are written would ask those threads'
+// caches. A few streams of whole lines can be written without fetching. Where no other thread reads
+// U, transform_slab is faster.
 template <class Tile>
 void transform_slab_by_rows(const Conv3x3Job& job, int column, float* U) {
-    constexpr int kSteps = 4 / kStepBlocks;  // whose weights stay in a cache meanwhile
+    constexpr int kSteps = 4 / kStepBlocks;  // steps whose weights stay in a cache meanwhile
     float zeros[kPair] = {}, turned[kSteps][kBlocks][kStepBlocks][kPair];
     Step steps[kSteps][kBlocks];
     for (int begin = 0; begin < job.blocks_in; begin += kSteps * kStepBlocks) {
@@ -186,7 +188,7 @@ void transform_slab_by_rows(const Conv3x3Job& job, int column, float* U) {
     }
 }
 
-// One slab, for all tasks.
+// The task that makes one slab of U, for all tasks that multiply.
 template <class Tile>
 void weights_task(const Conv3x3Job& job, int column) {
     float* U = job.all_weights + static_cast<size_t>(column) * Tile::kPositions * job.U;

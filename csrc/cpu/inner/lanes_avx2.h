@@ -8,12 +8,12 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-constexpr int kRegisterRows =
-    6;  // 6 x 2 accumulators + 2 weights + 1 broadcast of the 16 registers
+// Sizes of the register blocks, for 16 registers; lanes_generic.h explains each of them.
+constexpr int kRegisterRows = 6;  // 6 x 2 sums, 2 weights and 1 broadcast
 constexpr int kBlocks = 1;
 constexpr int kAheads = 8;
-constexpr int kImagePixels = 4;  // 4 x 2 sums + 6 pixels, each for three taps + 2 weights
-constexpr int kGramRows = 6;     // and the last 4 of the 16 channels
+constexpr int kImagePixels = 4;  // 4 x 2 sums, 6 pixels (each for three taps) and 2 weights
+constexpr int kGramRows = 6;     // the last of the 16 channels make a block of 4
 constexpr int kGramBlocks = 1;
 constexpr int kGradientPixels = 2;
 
@@ -87,7 +87,8 @@ inline Lanes operator*(Lanes a, Lanes b) {
 inline Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
-// In place: of so many sums the compiler would move some from register to register.
+// In assembly, so that it works in place: the compiler would copy some of so many sums from
+// register to register.
 inline void add_product(Lanes& sum, Lanes a, Lanes b) {
     asm("vfmadd231ps %2, %1, %0" : "+x"(sum.low) : "x"(a.low), "x"(b.low));
     asm("vfmadd231ps %2, %1, %0" : "+x"(sum.high) : "x"(a.high), "x"(b.high));
@@ -103,7 +104,7 @@ inline uint16_t greater(Lanes a, Lanes b) {
     const int high = _mm256_movemask_ps(_mm256_cmp_ps(a.high, b.high, _CMP_GT_OQ));
     return static_cast<uint16_t>(low | high << 8);
 }
-// Lanes whose bit is set become all ones: each lane moves its bit to the place of the sign.
+// Lanes whose bit is set become all ones, the others zero: each lane shifts its bit to the sign.
 inline Lanes spread(uint16_t bits) {
     const __m256i places = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
     const __m256i all = _mm256_set1_epi16(static_cast<int16_t>(bits));
@@ -136,7 +137,7 @@ inline Lanes zip_low(Lanes a, Lanes b) {
 inline Lanes zip_high(Lanes a, Lanes b) {
     return zip8(a.high, b.high);
 }
-// Every second of sixteen lanes, kPick as _mm256_shuffle_ps wants it.
+// Every second of sixteen lanes. kPick is the pattern for _mm256_shuffle_ps.
 template <int kPick>
 inline __m256 halve(Lanes a) {
     const __m256d picked = _mm256_castps_pd(_mm256_shuffle_ps(a.low, a.high, kPick));

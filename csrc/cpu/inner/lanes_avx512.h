@@ -1,7 +1,6 @@
 // lanes_avx512.h: sixteen float32 lanes in one AVX-512 register.
 //
-// Every lanes_*.h defines the same names (lanes_generic.h says what each of them means), and each
-// is compiled into a namespace of its own.
+// Every lanes_*.h defines the same names, in a namespace of its own; lanes_generic.h explains them.
 
 #include <immintrin.h>
 
@@ -11,11 +10,11 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-constexpr int kRegisterRows =
-    14;  // 14 x 2 accumulators + 2 weights + 1 broadcast of the 32 registers
+// Sizes of the register blocks, for 32 registers; lanes_generic.h explains each of them.
+constexpr int kRegisterRows = 14;  // 14 x 2 sums, 2 weights and 1 broadcast
 constexpr int kBlocks = 2;
 constexpr int kAheads = 16;
-constexpr int kImagePixels = 8;  // 8 x 2 sums + 10 pixels, each for three taps + 2 weights
+constexpr int kImagePixels = 8;  // 8 x 2 sums, 10 pixels (each for three taps) and 2 weights
 constexpr int kGramRows = 8;
 constexpr int kGramBlocks = 3;
 constexpr int kGradientPixels = 8;
@@ -64,7 +63,8 @@ inline Lanes operator*(Lanes a, Lanes b) {
 inline Lanes fma(Lanes a, Lanes b, Lanes c) {
     return {_mm512_fmadd_ps(a.v, b.v, c.v)};
 }
-// In place: of so many sums the compiler would move some from register to register.
+// In assembly, so that it works in place: the compiler would copy some of so many sums from
+// register to register.
 inline void add_product(Lanes& sum, Lanes a, Lanes b) {
     asm("vfmadd231ps %2, %1, %0" : "+v"(sum.v) : "v"(a.v), "v"(b.v));
 }

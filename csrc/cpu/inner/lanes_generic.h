@@ -13,17 +13,25 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-// Sizes of the register blocks, for 32 registers of four lanes (arm64) or 16 (x86-64). With a sixth
-// row of tiles, 24 sums, clang would spill some on arm64.
+// Sizes of the register blocks, for 32 registers of four lanes on arm64 and 16 on x86-64:
+//
+//   kRegisterRows    rows of the matrix multiplication (tiles or pixels)
+//   kBlocks          its columns, in blocks of 16 lanes
+//   kAheads          cache lines that it fetches ahead for each 16 input channels
+//   kImagePixels     pixels that the convolution of the image sums at a time
+//   kGramRows        channels that are the rows of the Gram matrix's register block; where they do
+//                    not divide 16, the last channels of a block make a smaller one
+//   kGramBlocks      columns of that register block, in blocks of 16 lanes
+//   kGradientPixels  pixels whose gradients are summed at a time, in three planes, by the backward
+//                    ops that end in the image
 #if defined(__aarch64__)
-constexpr int kRegisterRows = 5;  // rows of the matrix multiplication: 5 x 4 accumulators
-constexpr int kBlocks = 1;        // its columns, in blocks of 16 lanes
-constexpr int kAheads = 8;        // prefetches of the multiplication for each 16 of its channels
-constexpr int kImagePixels = 5;   // pixels that the convolution of the image sums at a time
-constexpr int kGramRows = 6;      // rows of the Gram matrix's register block, and the last 4 of 16
-constexpr int kGramBlocks = 1;    // its columns, in blocks of 16 lanes
-constexpr int kGradientPixels =
-    2;  // pixels that a gradient kernel with three planes sums at a time
+constexpr int kRegisterRows = 5;  // with 6 rows, 24 sums, clang would spill some
+constexpr int kBlocks = 1;
+constexpr int kAheads = 8;
+constexpr int kImagePixels = 5;
+constexpr int kGramRows = 6;
+constexpr int kGramBlocks = 1;
+constexpr int kGradientPixels = 2;
 #else
 constexpr int kRegisterRows = 2;
 constexpr int kBlocks = 1;
@@ -41,8 +49,8 @@ struct Lanes {
     Four v[4];
 };
 
-// One register of the sixteen lanes, for functions that want more numbers at a time than registers
-// could hold of all sixteen.
+// One register of the sixteen lanes, for functions that need more numbers at a time than registers
+// could hold for all sixteen lanes.
 using Vec = Four;
 constexpr int kVecs = 4;
 
@@ -68,7 +76,8 @@ inline Lanes broadcast(float x) {
 inline Lanes zero() {
     return broadcast(0.0f);
 }
-// p need not be aligned. Each vector is copied by itself: all four at once GCC copies in memory.
+// p need not be aligned. Each vector is copied by itself, because GCC copies all four at once
+// through memory.
 inline Lanes load(const float* p) {
     return each([&](int i) {
         Four v;
@@ -81,8 +90,8 @@ inline void store(float* p, Lanes a) {
         store(p + 4 * i, a.v[i]);
     }
 }
-// Stores past the caches, where the processor can; p is a multiple of 64 bytes. Other threads see
-// it for certain only after end_stream().
+// Stores past the caches if the processor can; p is a multiple of 64 bytes. Other threads are
+// certain to see the values only after end_stream().
 inline void stream(float* p, Lanes a) {
     store(p, a);
 }
@@ -96,7 +105,7 @@ inline Lanes operator-(Lanes a, Lanes b) {
 inline Lanes operator*(Lanes a, Lanes b) {
     return each([&](int i) { return a.v[i] * b.v[i]; });
 }
-// a b + c and c - a b, rounded once where the processor can.
+// a b + c and c - a b, rounded once if the processor can.
 #if defined(__aarch64__)
 inline Vec fma(Vec a, Vec b, Vec c) {
     return Vec(vfmaq_f32(c, a, b));
@@ -126,7 +135,7 @@ inline FourInts spread(uint16_t bits, int i) {
     const FourInts one = FourInts{1, 2, 4, 8} << (4 * i);
     return ((FourInts{bits, bits, bits, bits} & one) == one);
 }
-// a where the bit of the lane is set, else b (or zero).
+// select: a where the bit of the lane is set, else b. where: a there, else zero.
 inline Lanes select(uint16_t bits, Lanes a, Lanes b) {
     return each([&](int i) {
         const FourInts m = spread(bits, i);
@@ -146,7 +155,7 @@ inline Lanes relu(Lanes a) {
 // One bit per lane: a > b; false where either is NaN.
 #if defined(__aarch64__)
 inline uint16_t greater(Lanes a, Lanes b) {
-    const auto eight = [&](int i) {  // of the lanes of v[i] and v[i + 1]
+    const auto eight = [&](int i) {  // the bits of the lanes of v[i] and v[i + 1]
         const uint16x4_t low = vmovn_u32(vcgtq_f32(a.v[i], b.v[i]));
         const uint16x4_t high = vmovn_u32(vcgtq_f32(a.v[i + 1], b.v[i + 1]));
         const uint8x8_t masks = vmovn_u16(vcombine_u16(low, high));
@@ -165,12 +174,12 @@ inline uint16_t greater(Lanes a, Lanes b) {
     return static_cast<uint16_t>(bits);
 }
 #endif
-// Sum over the lanes, as a fixed tree.
+// The sum over the lanes, in a fixed tree.
 inline float sum(Lanes a) {
     const Four four = (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
-// a0 b0 a1 b1 ... of the first and of the last eight lanes.
+// zip_low: a0 b0 a1 b1 ... of the first eight lanes; zip_high: of the last eight.
 inline Lanes zip(Lanes a, Lanes b, int first) {
     return each([&](int i) {
         const int n = first + 2 * i, q = n / 4, r = n % 4;
@@ -183,7 +192,7 @@ inline Lanes zip_low(Lanes a, Lanes b) {
 inline Lanes zip_high(Lanes a, Lanes b) {
     return zip(a, b, 8);
 }
-// The inverse: the even (odd) lanes of a, then those of b.
+// The inverse of zip: the even (or odd) lanes of a, then those of b.
 inline Lanes every_second(Lanes a, Lanes b, int r) {
     return each([&](int i) {
         const Four* v = i < 2 ? a.v : b.v;

@@ -4,21 +4,22 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-constexpr int kRows = kRegisterRows;  // of a group
-constexpr int kRowStep = 1;           // groups have room for multiples of it
+constexpr int kRows = kRegisterRows;  // the most rows of a group
+constexpr int kRowStep = 1;           // a group has a multiple of this many rows
 
-// What a thread has to do before it multiplies and after.
+// What a thread has to do before and after it multiplies: nothing here.
 struct MatrixUnit {};
 
-// Blocks of channels whose weights lie together, and how many floats of kBlocks of the other side.
+// A step: the blocks of input channels whose weights lie together, and the floats that their
+// weights for kBlocks blocks of output channels take.
 constexpr int kStepBlocks = 1;
 constexpr int kStepFloats = kLanes * kBlocks * kLanes;
 
 constexpr void (*kPackWeights)(const float* u, int blocks, float* to) = nullptr;
 
-constexpr int kFetches = kAheads;  // of lines ahead, during a step
+constexpr int kFetches = kAheads;  // cache lines that are fetched ahead during a step
 
-// For the partition of a convolution: inner.h tells of each.
+// Numbers for the partition of a convolution; inner.h explains each of them.
 constexpr int kWidePanel = kPanelBlocks;
 constexpr int kOwnWeights = 1;
 constexpr size_t kSharedWeights = 6 << 20;
@@ -26,27 +27,27 @@ constexpr double kLargeTiles = 0.95;
 constexpr int kFewTiles = 0;
 constexpr const Inner* kForFew = nullptr;
 
-// Vec i of the weights of channel c for block b, at u, the weights of a step.
+// Stores register i of the weights of channel c for block b, in the weights u of a step.
 PYNST_INLINE void store_weights(float* u, int c, int b, int i, const Vec* w) {
     store(u + (c * kBlocks + b) * kLanes + i * (kLanes / kVecs), w[0]);
 }
 
-// Claims the lines of kCount positions.
+// Claims the cache lines of kCount Winograd positions.
 template <int kCount>
 PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
     claim<kCount>(u + (c * kBlocks + b) * kLanes, position);
 }
 
 // out[b][t][i] = sum over c of v[c][t] u[c][b][i], for T rows t (tiles or pixels) and B blocks b of
-// 16 lanes i; all T x B sums stay in registers. The sum over c is one chain in the order of c: what
-// is rounded grows with its length, so that multiply() may make several of it.
+// 16 lanes i. All T x B sums stay in registers. Each sum over c is one chain in the order of c. Its
+// rounding error grows with its length, which is why multiply() can cut it into several chains.
 //
 //   v    blocks of 16 channels, v_stride floats apart, each (T, 16)
 //   u    (16 * blocks, kBlocks, 16)
 //   out  blocks out_stride floats apart, each (T, 16); with kAdd the sums are added to it
 //
-// Meanwhile lines from `ahead` on, every ahead_step floats, are fetched to the second-level cache,
-// kFetched of them for each block.
+// While it runs, kFetched cache lines for each block of channels are fetched to the second-level
+// cache: those that lie every ahead_step floats from `ahead` on.
 template <int T, int B, bool kAdd, int kFetched = kFetches>
 inline void multiply_block(const float* v,
                            size_t v_stride,
@@ -64,8 +65,8 @@ inline void multiply_block(const float* v,
             sums[t][b] = zero();
         }
     }
-    // Sixteen channels without a branch: the multiply-adds alone keep the processor at its limit of
-    // power, and each instruction beside them takes something of its clock rate.
+    // Sixteen channels are multiplied without a branch. The multiply-adds alone keep the processor
+    // at its power limit, and every other instruction lowers the clock rate a little.
     for (int block = 0; block < blocks; ++block, v += v_stride, u += kLanes * kBlocks * kLanes) {
         PYNST_UNROLL
         for (int i = 0; i < kFetched; ++i, ahead += ahead_step) {
@@ -98,7 +99,7 @@ inline void multiply_block(const float* v,
     }
 }
 
-// The same for a number of rows known only at run time, 1 <= rows <= T.
+// multiply_block for a number of rows known only at run time, 1 <= rows <= T.
 template <int T, int B, bool kAdd, int kFetched>
 inline void multiply_group(int rows,
                            const float* v,
@@ -118,8 +119,9 @@ inline void multiply_group(int rows,
     }
 }
 
-// `count` products of `blocks` blocks of channels, summed in chains of `chain` blocks: product(i)
-// is the i-th, ahead(i, g) the first line to be fetched during its group g.
+// Computes `count` products of `blocks` blocks of channels, which are summed in chains of `chain`
+// blocks. product(i) gives the i-th product; ahead(i, g) gives the first cache line to be fetched
+// while its group g is multiplied.
 template <bool kAdd, int kFetched = kFetches, class Products, class Ahead>
 inline void multiply(const Rows& rows,
                      int blocks,

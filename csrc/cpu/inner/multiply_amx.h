@@ -1,15 +1,16 @@
 // multiply_amx.h: the matrix multiplication of multiply.h on the matrix unit of a processor with
 // AMX.
 //
-// AMX multiplies numbers in bfloat16, float32 cut to its upper 16 bits, and sums in float32. Here
-// each float32 is cut into three of them, x = high + middle + low exactly, and of the nine products
-// the six are summed that reach the last bit of a float32:
+// AMX multiplies numbers in bfloat16, which is float32 cut to its upper 16 bits, and sums in
+// float32. Here each float32 is cut into three such pieces, x = high + middle + low exactly. Of the
+// nine products of pieces we sum the six that reach the last bit of a float32:
 //
 //   v u = high high + (high middle + middle high) + (high low + middle middle + low high)
 //
-// What is left out is below 2^-21 of |v u| and of either sign; the sums are rounded less often than
-// one chain would be. So it is as accurate as float32, and with six products still faster than the
-// vector unit with one. Numbers below 1e-33 lose their low parts: the unit takes them for zero.
+// What is left out is below 2^-21 of |v u| and has either sign, and the sums are rounded less often
+// than one chain would be. So the result is as accurate as float32, and six products on the unit
+// are still faster than one on the vector unit. Numbers below 1e-33 lose their low pieces, which
+// the unit takes for zero.
 
 namespace pynst {
 namespace avx512 {
@@ -17,10 +18,11 @@ extern const Inner kInner;
 }
 namespace PYNST_ISA {
 
-constexpr int kRows = 32;  // of a group: two of the unit's tiles of 16 rows of 64 bytes
-constexpr int kRowStep = 16;
+constexpr int kRows = 32;     // rows of a group: two of the unit's tiles, 16 rows of 64 bytes each
+constexpr int kRowStep = 16;  // rows of one tile of the unit
 
-// Tiles 0 to 3 hold the sums (row tile, block), 4 and 5 v (row tile), 6 and 7 u (block).
+// Configures the unit while it lives. The unit's tiles 0 to 3 hold the sums (row tile, block),
+// tiles 4 and 5 hold v (row tile), tiles 6 and 7 hold u (block).
 struct MatrixUnit {
     MatrixUnit() {
         struct {
@@ -39,22 +41,29 @@ struct MatrixUnit {
     }
 };
 
-// A step: 32 channels, those of two blocks. Each 32 bits of an operand hold a channel of the first
-// block and the same one of the second.
+// A step has 32 channels, those of two blocks. Each 32 bits of an operand hold a channel of the
+// first block and the same channel of the second block.
 constexpr int kStepBlocks = 2;
-constexpr int kUnitTile = 16 * 32;           // numbers of one of the unit's tiles
-constexpr int kOperand = 3 * 2 * kUnitTile;  // (high, middle and low, row tiles or blocks, 16, 32)
+constexpr int kUnitTile = 16 * 32;  // numbers of one tile of the unit
+
+// An operand of a step: (high, middle and low, row tiles or blocks, 16, 32) numbers of 16 bits.
+constexpr int kOperand = 3 * 2 * kUnitTile;
 constexpr int kStepFloats = kOperand / 2;
 
-constexpr int kFetches = 1;  // none is made: at this rate the processor's own do better
+// Numbers for the partition of a convolution; inner.h explains each of them. No line is fetched
+// ahead (kFetches only has to be positive), since the processor's own prefetching does better at
+// this rate. Convolutions of few tiles are left to AVX-512: at 128 and 181 pixels the split weights
+// cost more than they save, and rows come in sixteens (closure on two threads 40.3 -> 37.1 and 72.0
+// -> 67.2 ms).
+constexpr int kFetches = 1;
 constexpr int kWidePanel = 4;
 constexpr int kOwnWeights = 4;
 constexpr size_t kSharedWeights = 4 << 20;
 constexpr double kLargeTiles = 0.83;
-constexpr int kFewTiles = 48;  // split weights cost more than they bring, and rows come by 16
+constexpr int kFewTiles = 48;
 constexpr const Inner* kForFew = &avx512::kInner;
 
-// The upper halves of a's and b's lanes, interleaved: one row of a tile.
+// Stores the upper halves of the lanes of a and b, interleaved: one row of a tile of the unit.
 inline void store_upper(uint16_t* to, Lanes a, Lanes b) {
     constexpr __mmask64 kLowerHalves = 0x3333333333333333u;
     const __m512i upper = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
@@ -69,7 +78,7 @@ inline Lanes upper(Lanes a) {
     return {_mm512_castsi512_ps(bits)};
 }
 
-// A row of each part.
+// Stores a row of each of the three pieces of a and b.
 inline void split(uint16_t* to, Lanes a, Lanes b) {
     store_upper(to, a, b);
     a = a - upper(a);
@@ -78,15 +87,16 @@ inline void split(uint16_t* to, Lanes a, Lanes b) {
     store_upper(to + 4 * kUnitTile, a - upper(a), b - upper(b));
 }
 
-// So that the upper half is rounded. What is left then has either sign.
+// Adds half a unit of the last place of the upper half, so that cutting it off rounds. What is left
+// then has either sign.
 inline Lanes with_half(Lanes a) {
     const __m512i bits = _mm512_add_epi32(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x8000));
     return {_mm512_castsi512_ps(bits)};
 }
 
-// Weights of channel c, of both blocks of a step, for block b of the lanes. Their high parts are
-// rounded, not cut off: were the parts left out of the products all of one sign, they would be the
-// same small factor in every layer.
+// Stores the weights of channel c, of both blocks of a step, for block b of the lanes. Their high
+// pieces are rounded, not cut off: if all pieces that the products leave out had one sign, they
+// would add up to the same small factor in every layer.
 PYNST_INLINE void store_weights(float* u, int c, int b, int, const Vec* w) {
     uint16_t* to = reinterpret_cast<uint16_t*>(u) + b * kUnitTile + c * 32;
     const Lanes first = with_half(w[0]), second = with_half(w[1]);
@@ -96,7 +106,7 @@ PYNST_INLINE void store_weights(float* u, int c, int b, int, const Vec* w) {
     store_upper(to + 4 * kUnitTile, left[0] - upper(left[0]), left[1] - upper(left[1]));
 }
 
-// Claims the lines of kCount positions.
+// Claims the cache lines of kCount Winograd positions.
 template <int kCount>
 PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
     for (int piece = 0; piece < 3; ++piece) {
@@ -104,7 +114,7 @@ PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
     }
 }
 
-// Weights u (16 * blocks, kBlocks, 16) to steps.
+// Brings weights u (16 * blocks, kBlocks, 16) into the order of steps.
 void pack_weights(const float* u, int blocks, float* to) {
     constexpr int kBlock = kLanes * kBlocks * kLanes;
     for (; blocks > 0; blocks -= kStepBlocks, u += kStepBlocks * kBlock, to += kStepFloats) {
@@ -119,9 +129,10 @@ void pack_weights(const float* u, int blocks, float* to) {
 }
 constexpr auto kPackWeights = pack_weights;
 
-alignas(64) inline const float kZeros[kRows * kLanes] = {};  // beside a last block without a pair
+alignas(64) inline const
+    float kZeros[kRows * kLanes] = {};  // the partner of a last block without one
 
-// Sixth kSixth of the rows of a step of v.
+// Splits a sixth of the rows of a step of v: the one with number kSixth.
 template <int kRowTiles, int kSixth>
 PYNST_INLINE void split_rows(const float* first, const float* second, uint16_t* to) {
     constexpr int R = 16 * kRowTiles;
@@ -154,8 +165,8 @@ PYNST_INLINE void load_weights(const uint16_t* u, int piece) {
     _tile_loadd(7, u + piece * 2 * kUnitTile + kUnitTile, 64);
 }
 
-// A step: the six products, in an order in which most operands stay for two of them. Meanwhile the
-// rows of a later step are split, for which the unit leaves the processor the time.
+// One step: the six products, in an order in which most operands are used twice in a row. Between
+// them the rows of a later step are split, for which the unit leaves the processor time.
 template <int kRowTiles, int kLaterTiles>
 void multiply_step(
     const uint16_t* v, const uint16_t* u, const float* first, const float* second, uint16_t* to) {
@@ -184,7 +195,7 @@ constexpr void (*kSteps[2][2])(
     const uint16_t*, const uint16_t*, const float*, const float*, uint16_t*) = {
     {multiply_step<1, 1>, multiply_step<1, 2>}, {multiply_step<2, 1>, multiply_step<2, 2>}};
 
-// The sums of a group, (row tiles, kBlocks), begin with zeros or with what is there.
+// Begins the sums of a group, (row tiles, kBlocks), with zeros or with what `out` holds.
 PYNST_INLINE void begin_sums(bool add, int row_tiles, const float* out, size_t out_stride) {
     if (!add) {
         _tile_zero(0);
@@ -210,7 +221,7 @@ PYNST_INLINE void end_sums(int row_tiles, float* out, size_t out_stride) {
     }
 }
 
-// The steps of a call: of all products, all groups.
+// Walks over all steps of a call: for each product its groups, for each group its steps.
 template <class Products>
 struct Walk {
     const Products& product;
@@ -228,7 +239,7 @@ struct Walk {
             return;
         }
         g = 0;
-        if (++i < count) {  // else the last once more, for nothing
+        if (++i < count) {  // after the last product it is split once more, which nobody reads
             v = product(i).v;
         }
     }
@@ -243,7 +254,7 @@ struct Walk {
     }
 };
 
-// The rows of one step, beforehand.
+// Splits the rows of one step before the first product.
 template <class Products>
 void split_rows(const Walk<Products>& at, uint16_t* to) {
     const float *first = at.first(), *second = at.second();
@@ -252,12 +263,13 @@ void split_rows(const Walk<Products>& at, uint16_t* to) {
     }
 }
 
-// As in multiply.h, but in chains of the unit's own. Rows of v up to the next multiple of kRowStep
-// are read, whatever they hold.
+// As multiply() in multiply.h, but the unit sums in chains of its own. Rows of v are read up to the
+// next multiple of kRowStep, whatever they hold.
 template <bool kAdd, int = kFetches, class Products, class Ahead>
 void multiply(
     const Rows& rows, int blocks, int, int count, const Products& product, const Ahead&, size_t) {
-    // Split rows must have left the queue of stores before they are loaded as tiles.
+    // Rows are split kEarly steps ahead, because they must have left the queue of stores before
+    // they are loaded as tiles.
     constexpr int kEarly = 2, kSlots = kEarly + 1;
     alignas(64) uint16_t slots[kSlots][kOperand];
     alignas(64) float sums[4 * 16 * kLanes];

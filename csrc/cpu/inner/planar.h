@@ -1,8 +1,8 @@
 // planar.h: convolutions that read an image of three planes: image_conv3x3_relu (size 3) and
 // filter7x7 (size 7); planar_backward.h has their gradients. A task is a strip of rows.
 //
-// Filters lie in groups of 16 lanes; `planes` tells which planes a group reads at all, so that
-// filters of one plane do not pay for three.
+// Filters lie in groups of 16 lanes. `planes` tells which planes a group reads at all, so that
+// filters that read one plane do not cost as much as filters that read three.
 
 namespace pynst {
 namespace PYNST_ISA {
@@ -47,8 +47,9 @@ inline void pad_rows(const PlanarJob& job, int radius, int first, int rows, floa
     }
 }
 
-// to[t][b] = filters of group b at pixel t, summed in registers and not where the caller may find
-// them. lines: (3, rows, line), at the first row and pixel.
+// to[t][b] = the filters of group b at pixel t. The sums are kept in registers and copied to `to`
+// at the end, because in `to` itself the compiler would store them in every turn of the loop.
+// lines: (3, rows, line), at the first row and pixel.
 template <int kSize, int T, int B>
 inline void correlate(const float* lines,
                       size_t plane_stride,
@@ -98,7 +99,7 @@ inline void correlate(const float* lines,
     }
 }
 
-// Where the features of one block from one pixel on go.
+// Rectifies and stores the features of one block, from one pixel on.
 struct Rectified {
     const PlanarJob& job;
     float* features;
@@ -118,7 +119,7 @@ struct Rectified {
     }
 };
 
-// Size 3: a group of filters is a channel block; add the bias, rectify.
+// Size 3: a group of filters is a channel block. Adds the bias, rectifies and stores.
 template <int T, int B>
 inline void finish_image_conv(const PlanarJob& job, int group, size_t pixel, Lanes (*sums)[B]) {
     PYNST_UNROLL
@@ -132,7 +133,8 @@ inline void finish_image_conv(const PlanarJob& job, int group, size_t pixel, Lan
     }
 }
 
-// Size 7: each filter makes two channels, z and -z rectified; a group makes two channel blocks.
+// Size 7: each filter makes two channels, z and -z, both rectified, so that a group makes two
+// channel blocks.
 template <int T, int B>
 inline void finish_filter(const PlanarJob& job, int group, size_t pixel, Lanes (*sums)[B]) {
     for (int b = 0; b < B; ++b) {
@@ -149,7 +151,7 @@ inline void finish_filter(const PlanarJob& job, int group, size_t pixel, Lanes (
     }
 }
 
-// `count` pixels, 1 <= count <= T, of B groups.
+// Computes `count` pixels, 1 <= count <= T, of B groups of filters.
 template <int kSize, int T, int B>
 inline void planar_pixels(const PlanarJob& job,
                           int count,
@@ -164,7 +166,7 @@ inline void planar_pixels(const PlanarJob& job,
         for (int b = 0; b < B; ++b) {
             planes |= planes_of(job, group + b);
         }
-        for (int b = 0; b < B && kSize == 3 && !job.past_caches; ++b) {  // for the next pixels
+        for (int b = 0; b < B && kSize == 3 && !job.past_caches; ++b) {  // claims the next pixels
             const size_t at = (static_cast<size_t>(group + b) * job.H * job.W + pixel + T) * kLanes;
             for (int t = 0; t < T; ++t) {
                 __builtin_prefetch(job.features + at + t * kLanes, 1, 3);

@@ -3,7 +3,9 @@
 namespace pynst {
 namespace PYNST_ISA {
 
-// The gradient behind the ReLU along a row of one block, from pixel `first` on.
+static_assert(kGradientPixels <= kLanes, "planar_scratch (partition.h) has room for kLanes pixels");
+
+// The gradient behind the ReLU along a row of one channel block, from pixel `first` on.
 struct GatedRow {
     const float* dy;
     const uint16_t* bits;
@@ -18,8 +20,8 @@ struct GatedRow {
     }
 };
 
-// The same of a group, `pixels` of them. Size 7: a filter receives the gradients of its two
-// rectified halves, with opposite signs.
+// Writes `pixels` such gradients of a group of filters. Size 7: a filter receives the gradients of
+// its two rectified halves, with opposite signs.
 template <int kSize>
 inline void gate_row(const PlanarJob& job, int group, size_t first, int pixels, float* to) {
     if constexpr (kSize == 3) {
@@ -63,8 +65,8 @@ struct GatedRows {
         return static_cast<size_t>(groups) * line * kLanes;
     }
 
-    // Row y, which may be outside (then it is zero); two radii of zeros stand left of its first
-    // pixel.
+    // Row y, which is zero where it lies outside the image. Two radii of zeros stand left of its
+    // first pixel.
     const float* row(int y) {
         const int slot = (y + kSize * radius) % kSize;
         float* to = memory + slot * row_floats();
@@ -92,7 +94,7 @@ struct GatedRows {
         }
     }
 
-    // Fetches kGradientPixels gradients of a group in row y, to the second-level cache.
+    // Fetches kGradientPixels gradients of a group in row y to the second-level cache.
     void prefetch(int group, int y, int x) const {
         if (kSize == 3 && y < job.H) {
             const size_t at = (static_cast<size_t>(group) * job.H + y) * job.W + x;
@@ -104,8 +106,8 @@ struct GatedRows {
     }
 };
 
-// sums[p][t] += w^T d for kGradientPixels pixels t of P planes from `plane` on; `rows[ky]` is the
-// gated row that tap ky meets, at the group and the first pixel, where tap kx meets pixel t + 2
+// sums[p][t] += w^T d for kGradientPixels pixels t of P planes, from `plane` on. `rows[ky]` is the
+// gated row that tap ky meets, at the group and the first pixel; there tap kx meets pixel t + 2
 // radius - kx.
 template <int kSize, int P>
 inline void correlate_backward(const float* const* rows,
@@ -135,7 +137,7 @@ inline void correlate_backward(const float* const* rows,
     }
 }
 
-// Adds the gradient of row q of the *padded* image to `buffer` (3, W + 2 radius + kGradientPixels).
+// Adds the gradient of row q of the padded image to `buffer` (3, W + 2 radius + kGradientPixels).
 template <int kSize>
 inline void padded_row(
     const PlanarJob& job, GatedRows<kSize>& gated_rows, int q, int width, float* buffer) {
@@ -180,7 +182,7 @@ inline void padded_row(
     }
 }
 
-// Folds the padding of a line of gradients back to the pixels it was copied from.
+// Adds the gradients of the padding of a line to the pixels that the padding was copied from.
 inline void fold_line(const PlanarJob& job, int radius, const float* buffer, float* dx, bool add) {
     for (int x = 0; x < job.W; ++x) {
         dx[x] = (add ? dx[x] : 0.0f) + buffer[x + radius];
@@ -201,13 +203,13 @@ void planar_backward(const PlanarJob& job, int task, float* scratch) {
         for (int i = 0; i < kPlanes * width; ++i) {
             buffer[i] = 0.0f;
         }
-        for (int q = -radius; q < 0; ++q) {  // padding above that row y was copied to
+        for (int q = -radius; q < 0; ++q) {  // rows of padding above that are copies of row y
             if (padded_index(q, job.H, job.padding) == y) {
                 padded_row<kSize>(job, gated_rows, q, width, buffer);
             }
         }
         padded_row<kSize>(job, gated_rows, y, width, buffer);
-        for (int q = job.H; q < job.H + radius; ++q) {  // and below
+        for (int q = job.H; q < job.H + radius; ++q) {  // and those below
             if (padded_index(q, job.H, job.padding) == y) {
                 padded_row<kSize>(job, gated_rows, q, width, buffer);
             }

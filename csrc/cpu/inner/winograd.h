@@ -1,17 +1,19 @@
-// winograd.h: the one-dimensional transforms of Winograd's F(4, 3) and F(6, 3), one part of
-// the sixteen lanes at a time: of all lanes at once most processors would have too few registers.
+// winograd.h: the one-dimensional transforms of Winograd's F(4, 3) and F(6, 3). They work on one
+// register of the sixteen lanes at a time, since most processors have too few registers for all
+// lanes at once.
 //
-// m outputs of a filter of three taps from m + 2 inputs, with the interpolation points 0, m / 2
-// pairs +-p, and infinity:  y = A^T ((G w) * (B^T d)).  The points are chosen for accuracy, twice:
+// They give m outputs of a filter of three taps from m + 2 inputs, with the interpolation points 0,
+// m / 2 pairs +-p, and infinity:  y = A^T ((G w) * (B^T d)).  The points are chosen for accuracy:
 //
-// * The usual 0, +-1, +-2 would lose a factor of two to three against points near 5/8 and 3/2.
-// * B^T and G are exact (short binary fractions), A^T is not. What its rounded numbers leave is not
-//   noise but the same relative error in every output of every layer, and the loss has it to the
-//   fourth power. With 5/8 and 3/2 it would be 4.5e-8, with 1/2, 1 and 2 up to 3e-8; with the
-//   points below it is less than 1e-8.
+// * The usual points 0, +-1, +-2 would lose a factor of two to three against points near 5/8 and
+//   3/2.
+// * B^T and G are exact, because their numbers are short binary fractions; A^T is not. Its rounded
+//   numbers do not add noise but the same relative error to every output of every layer, which
+//   enters the loss to the fourth power. With 5/8 and 3/2 that error would be 4.5e-8, with 1/2, 1
+//   and 2 up to 3e-8; with the points below it is less than 1e-8.
 //
-// The rounding noise of F(6, 3) is about four times that of F(4, 3), whatever the points; most of
-// it comes from the sums over channels in between, and most of it goes to the outer rows of a tile.
+// The rounding noise of F(6, 3) is about four times that of F(4, 3), whatever the points. Most of
+// it comes from the sums over channels in between, and most of it ends in the outer rows of a tile.
 
 namespace pynst {
 namespace PYNST_ISA {
@@ -23,10 +25,11 @@ constexpr double kPoints<2>[2] = {41.0 / 64, 23.0 / 16};
 template <>
 constexpr double kPoints<3>[3] = {1.0 / 2, 61.0 / 64, 2.0};
 
-// What follows from the points, in double precision, so that each number is rounded once.
+// The numbers that follow from the points, in double precision, so that each is rounded only once.
 template <int kPairs>
 struct Coefficients {
-    // prod (t - p^2) over all pairs and over all but one, as polynomials in t, lowest power first
+    // prod (t - p^2) over all pairs (all) and over all pairs but one (others), as polynomials in t,
+    // lowest power first
     double all[kPairs + 1], others[kPairs][kPairs];
     double finite[2 * kPairs][kPairs], zero;  // A^T: row r, at the points +-p and at 0
 
@@ -69,13 +72,13 @@ inline Vec constant(double x) {
     return vec(broadcast(static_cast<float>(x)), 0);
 }
 
-// A tile of kOut x kOut outputs. Its functions have to be inlined, so that the numbers stay in
-// registers; left alone, the compiler does not.
+// A Winograd tile of kOut x kOut outputs. Its functions have to be inlined, so that their numbers
+// stay in registers; by itself the compiler does not inline them.
 template <int kSide>
 struct Tile {
     static constexpr int kOut = kSide;            // outputs along one side
-    static constexpr int kIn = kOut + 2;          // inputs
-    static constexpr int kPositions = kIn * kIn;  // of the transformed tile
+    static constexpr int kIn = kOut + 2;          // inputs along one side
+    static constexpr int kPositions = kIn * kIn;  // Winograd positions of the transformed tile
     static constexpr int kPairs = kOut / 2;
     static constexpr Coefficients<kPairs> k = {};
 
@@ -92,9 +95,9 @@ struct Tile {
         v[kIn - 1] = polynomial<kPairs>(k.all, d + 1);
     }
 
-    // The rows of G are (1, p, p^2) for the finite points p, and (0, 0, 1). What they lack, a
-    // factor of one over the product of (p - q) over the other finite points q, is made up for in
-    // A^T: there it costs one operation, here it would cost one for each.
+    // The rows of G are (1, p, p^2) for the finite points p, and (0, 0, 1). Their factors, one over
+    // the product of (p - q) over the other finite points q, are left out here and multiplied into
+    // A^T, where they cost one operation instead of one for each row.
     //
     // u = G w
     PYNST_INLINE static void transform_weights(const Vec* w, Vec* u) {
@@ -109,7 +112,7 @@ struct Tile {
         u[kIn - 1] = w[2];
     }
 
-    // Row `row` of G w; the same numbers as above, row by row.
+    // Row `row` of G w. It gives the same numbers as transform_weights.
     PYNST_INLINE static Vec weights_row(int row, const Vec* w) {
         const float* g = kWeightRows.g[row];
         const Vec even = fma(vec(broadcast(g[2]), 0), w[2], vec(broadcast(g[0]), 0) * w[0]);

@@ -28,7 +28,7 @@ constexpr int resident(int blocks) {
 }
 #endif
 
-// The same bits as another type of the same size; a copy in registers.
+// The bits of a value as another type of the same size; a copy in registers.
 template <class To, class From>
 __device__ __forceinline__ To bits_as(const From& from) {
     static_assert(sizeof(To) == sizeof(From), "a view of the same bytes");
