@@ -20,7 +20,7 @@ STORED = HERE / "results"
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 done, 1 slower than the threshold, 2 usage."""
+    """Run a command; returns the exit status: 0 done, 1 slower or something failed, 2 usage."""
     words = list(sys.argv[1:] if words is None else words)
     commands = {
         "run": _run,
@@ -74,7 +74,7 @@ def _run(words: list[str]) -> int:
 
 
 def _measure(given: Any, extent: str, parts: Sequence[str]) -> dict[str, Any] | None:
-    """The result, also written after each part; None where the backend is not available."""
+    """Measure, and write the result after each part; None where the backend is not available."""
     words = ["python", "-m", "bench", *given.parts, *[f"--{extent}"] * (extent != "quick")]
     words += ["--backend", given.backend] if given.backend != "cpu" else []
     for option, values in (("--sizes", given.sizes), ("--threads", given.threads)):
@@ -88,26 +88,26 @@ def _measure(given: Any, extent: str, parts: Sequence[str]) -> dict[str, Any] | 
         "extent": extent, "name": given.name, "command": shlex.join(words), "keep": keep
     }  # fmt: skip
     if given.backend == "cuda":
-        from bench import cuda
+        from bench import sets_cuda
         from pynst.backends import available_backends
 
         found = available_backends()["cuda"]
         if found.startswith("not available"):
             print(f"cuda: {found}", file=sys.stderr)
             return None
-        return cuda.run(parts, **about)
+        return sets_cuda.run(parts, **about)
     from bench import sets
 
     return sets.run(parts, sizes=given.sizes, counts=given.threads, **about)
 
 
 def stem(result: dict[str, Any]) -> str:
-    """The name of a run, as a file's."""
+    """The name of a run as the name of a file."""
     return re.sub(r"[^a-z0-9]+", "-", result["name"].lower()).strip("-") or "run"
 
 
 def _write(result: dict[str, Any], folder: Path, store: bool) -> list[Path]:
-    """The JSON, the report and the plots; returns the files."""
+    """Write the JSON, the report and the plots; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     name, text = stem(result), to_json(result)
     paths = [folder / f"{name}.json", folder / f"{name}.md"]
@@ -121,10 +121,9 @@ def _write(result: dict[str, Any], folder: Path, store: bool) -> list[Path]:
 
 
 def _plots(result: dict[str, Any], folder: Path, name: str) -> list[Path]:
-    """The plots of a result; without matplotlib one line that says how to get it."""
-    package = machine.peers()["matplotlib"]
-    if package["version"] is None:
-        print(f"no plots: {package['install']}", file=sys.stderr)
+    """Draw the plots of a result; without matplotlib, print the line that installs it."""
+    if not machine.has("matplotlib"):
+        print(f"no plots: {machine.PEERS['matplotlib']}", file=sys.stderr)
         return []
     from bench.plots import draw
 
@@ -132,7 +131,7 @@ def _plots(result: dict[str, Any], folder: Path, name: str) -> list[Path]:
 
 
 def to_json(result: dict[str, Any]) -> str:
-    """Write one line for each innermost list or object, so that people can read a stored file."""
+    """A result as JSON that people can read: one line for each innermost list or object."""
     text = json.dumps(result, indent=1, ensure_ascii=False)
 
     def joined(match: re.Match[str]) -> str:
@@ -199,7 +198,7 @@ def _readme(words: list[str]) -> int:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A stored result; ends the program with status 2 if it is none."""
+    """Read a stored result; ends the program with status 2 if the file holds none."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(result, dict) or result.get("format") != 1:

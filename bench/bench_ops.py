@@ -1,6 +1,6 @@
 """The ops under pytest-benchmark: ``pytest bench``, with its own options to store and compare.
 
-Groups are op and shape, so that thread counts (and, with a GPU, backends) stand side by side.
+A group is one op and shape, so that its rows with different thread counts stand side by side.
 ``PYNST_BENCH_SIZE`` is the side of the picture in pixels, default 256.
 """
 

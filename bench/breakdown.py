@@ -1,8 +1,8 @@
 """One closure, op by op: where its time goes, beside what the arithmetic and the memory allow.
 
-The closure is run once on a backend that writes down every call. Its arrays stay where they are, so
-the calls can be made again in the same order, each with a clock around it: caches are as warm or
-cold as they are in the closure. On a device each call is timed by itself instead (`bench.device`).
+The closure is run once on a backend that notes every call. Its arrays stay where they are, so the
+calls can be made again in the same order, each with a clock around it: caches are as warm or cold
+as they are in the closure. On a device each call is timed by itself instead (`bench.device`).
 """
 
 from __future__ import annotations
@@ -15,17 +15,29 @@ from typing import Any
 
 from bench.measure import quartiles
 from bench.ops import COSTS
+from bench.peers.ours import PyNST
+from bench.problem import Problem
 
-__all__ = ["Call", "Tape", "measure", "record"]
+__all__ = ["Call", "Tape", "calls_of_closure", "measure"]
 
 Shape = tuple[int, int, int]
+
+_MOVES = ("upload", "download", "zero")
+"""What else of a backend takes time in a closure."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One op of a closure.
+    """One call of a closure.
 
-    `sizes` are those of `bench.ops.COSTS`; empty for what is no op, as a copy to the device.
+    Attributes
+    ----------
+    op : str
+        Method of the backend.
+    sizes : dict
+        As `bench.ops.COSTS` takes them; empty for what is no op, such as a copy to the device.
+    run : callable
+        Does the call again.
     """
 
     op: str
@@ -39,11 +51,12 @@ class Call:
 
 
 class Tape:
-    """A backend that remembers the shapes of its arrays and, while `calls` is a list, its calls."""
+    """A backend that notes the shapes of its arrays and, while `calls` is a list, its calls."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self._shapes: dict[int, tuple[Any, Shape]] = {}  # the array too, so that its id stays its
+        self._shapes: dict[int, tuple[Any, Shape]] = {}
+        # The array is kept too, so that no other one is given its id.
         self.calls: list[Call] | None = None
 
     def view(self, block: Any, offset: int, kind: str, shape: Shape) -> Any:
@@ -53,7 +66,7 @@ class Tape:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._backend, name)
-        if name not in COSTS and name not in ("upload", "download", "zero"):
+        if name not in COSTS and name not in _MOVES:
             return attribute
 
         def noted(*arguments: Any) -> Any:
@@ -65,13 +78,16 @@ class Tape:
         return noted
 
     def _sizes(self, op: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
-        """What `COSTS` wants to know, from the arrays of a call: the larger picture counts."""
+        """The sizes that `COSTS` takes, from the shapes of a call's arrays.
+
+        Where an op halves the picture, the larger height and width count.
+        """
         shapes = [self._shapes[id(each)][1] for each in arguments if id(each) in self._shapes]
         first, last = shapes[0], shapes[-1]
         H, W = max(shape[1:] for shape in shapes)
         mode = {"mode": next(a for a in arguments if isinstance(a, str))} if "pool" in op else {}
         if op.startswith("conv3x3"):
-            # forward x, y, masks; backward dy, masks, dx
+            # Arrays in order: forward x, y, masks; backward dy, masks, dx.
             C, N = (last[0], first[0]) if op.endswith("backward") else (first[0], shapes[1][0])
             return {"C": C, "N": N, "H": H, "W": W, **mode}
         if op.startswith("image_conv3x3"):
@@ -84,10 +100,13 @@ class Tape:
         return {"N": first[0], "H": H, "W": W, "scaled": False}  # the losses
 
 
-def record(closure: Callable[[], Any], tape: Tape) -> list[Call]:
-    """Run a closure that was made with the tape as its backend; returns its calls in order."""
-    closure()  # packs weights, grows scratch
-    tape.calls = calls = []
+def calls_of_closure(size: int, threads: int, backend: Any) -> list[Call]:
+    """The calls that one closure of PyNST makes of a backend, in their order."""
+    tape = Tape(backend)
+    closure = PyNST(Problem(size), threads, tape)
+    closure()  # packs the weights, and lets the scratch memory grow
+    calls: list[Call] = []
+    tape.calls = calls
     closure()
     tape.calls = None
     return calls
@@ -96,9 +115,23 @@ def record(closure: Callable[[], Any], tape: Tape) -> list[Call]:
 def measure(
     calls: list[Call], rounds: int, peaks: dict[str, Any], sample: Callable[..., Any] | None = None
 ) -> dict[str, Any]:
-    """Milliseconds, share and floor of each op and shape; calls of equal op and shape together.
+    """Time calls and put those of equal op and shape together.
 
-    `sample` times a call by itself; by default all are made in order, `rounds` times.
+    Parameters
+    ----------
+    calls : list of Call
+    rounds : int
+        How often all calls are made in their order.
+    peaks : dict
+        Measured ``"flops"`` and ``"bytes"`` per second, for the floor.
+    sample : callable, optional
+        Times one call by itself and returns seconds; replaces the rounds.
+
+    Returns
+    -------
+    dict
+        Milliseconds of all calls, and a row for each op and shape: its milliseconds, its share of
+        the whole, its work, and the milliseconds that this work takes at the peaks.
     """
     if sample is None:
         seconds = _in_order(calls, rounds)

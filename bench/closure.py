@@ -1,12 +1,12 @@
 """PyNST's closure against its peers, alternating: A B A B, each turn in a fresh process.
 
-Alternating spreads what else the machine does over all rows; a fresh process gives each its own
-peak memory and nothing that another left warm. Before a time counts, value and gradient are
-compared: a row that computes something else stops the run.
+Alternating spreads over all rows whatever else the machine does; a fresh process gives each turn a
+peak memory of its own, and nothing that another turn left warm. Before any time counts, value and
+gradient are compared: a row that computes something else stops the run.
 
-A turn is quiet if the process had at least 90 % of the processor time that its threads could use.
-Only quiet turns count; a row that has none is given one more turn, in the full set two, and is then
-called disturbed.
+A turn is quiet if its process had at least 90 % of the processor time that its threads could use.
+Only quiet turns count. A row without a quiet turn is given one more turn (two in the full set), and
+is then called disturbed.
 """
 
 from __future__ import annotations
@@ -18,36 +18,47 @@ from typing import Any
 
 import numpy as np
 
-from bench.closures import ENVIRONMENT, NEEDS, forces_a_lesser_isa
-from bench.machine import peers
+from bench.machine import has
 from bench.measure import Display, Worker, summary
+from bench.peers.table import CLOSURES
 from bench.problem import Problem
 
 __all__ = ["VALUE_TOLERANCE", "Plan", "check_agreement", "measure", "present", "quiet", "row"]
 
 VALUE_TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 1e-2
+"""Relative differences that are allowed between rows. A single ReLU that rounding decides otherwise
+moves the gradient by 1e-4."""
+
 QUIET = 0.9
-GRADIENT_TOLERANCE = 1e-2  # one ReLU that float32 decides otherwise moves the gradient by 1e-4
+"""Share of its threads' processor time that a process must have had for its turn to count."""
 
 Plan = Sequence[tuple[int, int, Collection[str], int, int]]
-"""(size, threads, rows, rounds, calls in each round)."""
+"""(size in pixels, threads, rows, rounds, calls in each round)."""
 
 
 def present(names: Collection[str]) -> list[str]:
-    """Those of the rows that can run here; NumPy's where else no peer would be left.
-
-    A row may need a package, or force an instruction set.
-    """
-    packages = peers()
-    found = [
-        name
-        for name in names
-        if (name not in NEEDS or packages[NEEDS[name]]["version"] is not None)
-        and ("PYNST_CPU_ISA" not in ENVIRONMENT.get(name, {}) or forces_a_lesser_isa(name))
-    ]
+    """Those of the rows that can run here, and NumPy's where no other peer would be left."""
+    found = [name for name in names if _can_run(name)]
     if not any(not name.startswith("pynst") for name in found):
         found.append("numpy")
     return found
+
+
+def _can_run(name: str) -> bool:
+    """Whether the row's package is installed, and the instruction set that it forces a lesser one.
+
+    To force the set that PyNST chooses anyway would only repeat the row "pynst".
+    """
+    row = CLOSURES[name]
+    if row.needs and not has(row.needs):
+        return False
+    forced = row.environment.get("PYNST_CPU_ISA")
+    if forced is None:
+        return True
+    from pynst import _cpu
+
+    return forced in _cpu.isas()[1:]
 
 
 def measure(plan: Plan, display: Display, further_turns: int = 2) -> list[dict[str, Any]]:
@@ -75,7 +86,7 @@ def _alternate(
             for name in names if turn < rounds else noisy:
                 display(f"closure {size}, threads {threads}, round {turn + 1}: {name}")
                 save = "" if turn else str(Path(folder) / f"{name}.npz")
-                worker = Worker(threads, ENVIRONMENT.get(name))
+                worker = Worker(threads, CLOSURES[name].environment)
                 answers[name].append(
                     worker("closure", name=name, size=size, threads=threads, calls=calls, save=save)
                 )
@@ -89,7 +100,11 @@ def check_agreement(
     value: float = VALUE_TOLERANCE,
     gradient: float = GRADIENT_TOLERANCE,
 ) -> None:
-    """Refuse rows whose value or gradient is not that of the others with the same pooling."""
+    """Raise `AssertionError` unless all rows of the same pooling have the same value and gradient.
+
+    `results` holds the files that the rows were saved to; `value` and `gradient` are the relative
+    differences that are allowed.
+    """
     for group in (False, True):
         names = [name for name in results if name.endswith("-max") is group]
         loaded = {name: np.load(results[name]) for name in names}
@@ -106,12 +121,12 @@ def check_agreement(
 
 
 def quiet(answers: list[dict[str, Any]], threads: int) -> list[dict[str, Any]]:
-    """The turns in which nothing else took the processors."""
+    """Those of the turns in which nothing else took the processors."""
     return [answer for answer in answers if answer["cores_used"] >= QUIET * threads]
 
 
 def row(size: int, threads: int, name: str, answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """One line of the table, from the answers of its turns."""
+    """One row of the table, from the answers of its turns."""
     counted = quiet(answers, threads) or answers
     ms = summary([second for answer in counted for second in answer["seconds"]])
     peaks = [answer["peak_mb"] for answer in answers if answer["peak_mb"] is not None]

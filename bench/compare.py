@@ -1,4 +1,4 @@
-"""Compare two stored results: is the second slower, or does it need more memory?"""
+"""Compare two stored results: is the second one slower, or does it need more memory?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Figures = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Change:
-    """One figure in both results. `verdict` is worse, better, or same.
+    """One figure that both results hold. `verdict` is "worse", "better" or "same".
 
-    A time is worse when its median grew by more than the threshold and its quartiles lie wholly
-    above those of before; memory has no spread, and the threshold decides.
+    A time is worse if its median grew by more than the threshold and its quartiles lie wholly above
+    the former ones. Memory has no spread, so the threshold alone decides.
     """
 
     what: str
@@ -26,12 +26,12 @@ class Change:
 
     @property
     def share(self) -> float:
-        """By how much it grew: 0.1 is ten per cent."""
+        """By how much the figure grew: 0.1 is ten per cent."""
         return self.after / self.before - 1
 
 
 def changes(before: dict[str, Any], after: dict[str, Any], threshold: float) -> list[Change]:
-    """All figures of PyNST that both results hold; a peer's are its own affair."""
+    """Compare all figures of PyNST that both results hold; those of peers do not count."""
     old, new = dict(_figures(before)), dict(_figures(after))
     return [
         Change(what, old[what]["median"], new[what]["median"],
@@ -64,7 +64,7 @@ def _figures(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def table(found: list[Change]) -> str:
-    """What changed, worst first, as Markdown; then how many did not."""
+    """Write as Markdown how many figures stayed the same, and those that changed, worst first."""
     moved = sorted((change for change in found if change.verdict != "same"), key=lambda c: -c.share)
     lines = [f"{len(found)} figures in common, {len(found) - len(moved)} of them the same."]
     if moved:

@@ -1,8 +1,8 @@
-"""Loss against seconds: PyNST's optimisers and its peers', on one objective.
+"""Loss against seconds: PyNST's optimisers and its peers', on one loss.
 
-All start from the content picture, weights on disk and pictures in memory, at one size, with the
-same number of evaluations. A clock runs from the start of the call, so that reading the weights
-and computing the targets count; imports do not.
+All start from the content picture, with the weights on disk and the pictures in memory, at one
+size, and do the same number of evaluations. The clock starts with the call, so that reading the
+weights and computing the targets count; imports do not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["DRIVERS", "descend"]
 
 
 Prepare = Callable[[int, str], Callable[["Problem", "Curve"], None]]
-"""(threads, backend) to the run itself; imports what it needs."""
+"""(threads, backend) to the minimisation itself. To prepare imports what it needs."""
 
 
 class Enough(Exception):
@@ -47,9 +47,23 @@ class Curve:
 def descend(
     driver: str, size: int, evaluations: int, threads: int, weights_file: str, backend: str = "cpu"
 ) -> dict[str, Any]:
-    """One run of one driver: ``{"seconds": [...], "loss": [...]}``.
+    """Minimise the loss with one driver, and note every evaluation.
 
-    `backend` is "cpu", "cuda", or "cuda accurate".
+    Parameters
+    ----------
+    driver : str
+        Key of `DRIVERS`.
+    size : int
+        Side of the pictures, in pixels.
+    evaluations, threads : int
+    weights_file : str
+    backend : {"cpu", "cuda", "cuda accurate"}
+
+    Returns
+    -------
+    dict
+        ``"seconds"`` since the start and ``"loss"`` of each evaluation, and ``"cores_used"``:
+        processor time over wall time.
     """
     problem = Problem(size, weights_file=weights_file)
     minimise = DRIVERS[driver](threads, backend)  # imports
@@ -89,10 +103,11 @@ def _torch_closure(problem: Problem, threads: int, backend: str, curve: Curve) -
     """The image in [0, 1] as a parameter, and its closure with the gradient in closed form."""
     import torch
 
-    peer, scale = _torch_peer(problem, threads, backend)
+    peer = _torch_peer(problem, threads, backend)
     mean = torch.tensor(MEAN, device=peer.x.device).view(1, 3, 1, 1)
     pixels = problem.content().transpose(2, 0, 1)[None].astype(np.float32)
-    x = torch.from_numpy(pixels).contiguous().to(peer.x.device)  # torch.optim.LBFGS wants it so
+    # torch.optim.LBFGS flattens its parameter, so this one is contiguous and not channels last.
+    x = torch.from_numpy(pixels).contiguous().to(peer.x.device)
     x.requires_grad_()
 
     def closure() -> Any:
@@ -100,23 +115,22 @@ def _torch_closure(problem: Problem, threads: int, backend: str, curve: Curve) -
         loss = peer.total((255 * x - mean).contiguous(memory_format=torch.channels_last))
         loss.backward()
         gradient: Any = x.grad
-        gradient /= scale
-        curve.add(loss.item() / scale)
-        return loss / scale
+        gradient /= peer.scale
+        curve.add(loss.item() / peer.scale)
+        return loss / peer.scale
 
     return x, closure
 
 
-def _torch_peer(problem: Problem, threads: int, backend: str) -> tuple[Any, float]:
-    """PyTorch's best eager form, and the factor that its loss is multiplied with."""
+def _torch_peer(problem: Problem, threads: int, backend: str) -> Any:
+    """PyTorch's best eager form; its loss is multiplied by its `scale`."""
     if backend == "cpu":
-        from bench.closure_torch import Torch
+        from bench.peers.torch_cpu import Torch
 
-        return Torch(problem, threads, "best"), 1.0
-    from bench.closure_device import TorchOnDevice
+        return Torch(problem, threads, "best")
+    from bench.peers.torch_cuda import TorchOnDevice
 
-    peer = TorchOnDevice(problem, "float32" if backend.endswith("accurate") else "best")
-    return peer, peer.scale
+    return TorchOnDevice(problem, "float32" if backend.endswith("accurate") else "best")
 
 
 def _torch_lbfgs(line_search: str | None) -> Prepare:
@@ -131,8 +145,8 @@ def _torch_lbfgs(line_search: str | None) -> Prepare:
             )  # fmt: skip
             while True:
                 before = len(curve.losses)
-                optimizer.step(closure)  # type: ignore[no-untyped-call]
-                if len(curve.losses) <= before + 1:  # it does not move any more
+                optimizer.step(closure)  # type: ignore[no-untyped-call,unused-ignore]
+                if len(curve.losses) <= before + 1:  # the line search does not move any more
                     return
 
         return minimise
@@ -168,4 +182,4 @@ DRIVERS: dict[str, Prepare] = {
     "torch.optim.LBFGS": _torch_lbfgs(None),
     "torch.optim.LBFGS, strong Wolfe": _torch_lbfgs("strong_wolfe"),
 }
-"""By name; "pynst lbfgs" on CUDA keeps all its vectors on the device."""
+"""By name. On CUDA the driver "pynst lbfgs" keeps all its vectors on the device."""

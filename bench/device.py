@@ -2,21 +2,21 @@
 
 Work on a device is asynchronous. A call is therefore repeated inside a CUDA graph, which leaves no
 gaps between launches, and the graph is timed with the device's own events. Caches are warm: every
-repetition finds in the L2 what the one before has left there.
+repetition finds in the L2 cache what the one before it left there.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
 from bench.measure import quartiles
+from pynst.errors import BackendError
+from pynst.machine import query_gpus
 
 __all__ = ["facts", "peaks", "sample", "sample_torch", "state"]
 
-_PRODUCT = 8192
+_PRODUCT = 8192  # rows and columns of the matrices whose product is timed
 _COPY_BYTES = 4 << 30
 _GRAPH_SECONDS = 2e-3  # a graph of this length hides its own launch
 _MOST_REPEATS = 64
@@ -26,32 +26,28 @@ _STATE = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "utilizati
 
 
 def facts() -> dict[str, str]:
-    """Name, driver, compute capability, memory and power limit, as nvidia-smi has them."""
+    """Name, driver, compute capability, memory and power limit; empty without nvidia-smi."""
     return _ask(_FACTS)
 
 
 def state() -> dict[str, str]:
-    """Clocks, temperature, power and load at this moment."""
+    """Clocks, temperature, power and load at this moment; empty without nvidia-smi."""
     return _ask(_STATE)
 
 
 def _ask(fields: tuple[str, ...]) -> dict[str, str]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
+    """The fields of the first GPU; none without nvidia-smi."""
+    try:
+        return dict(zip(fields, query_gpus(fields)[0], strict=True))
+    except BackendError:
         return {}
-    words = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return {}
-    values = done.stdout.splitlines()[0].split(",")
-    return dict(zip(fields, (value.strip() for value in values), strict=True))
 
 
 # ---- timing --------------------------------------------------------------------------------------
 
 
 def sample(call: Callable[[], Any], samples: int = 10) -> list[float]:
-    """Seconds of one call on CuPy's current device, one figure for each replay of a graph."""
+    """Seconds of one call on CuPy's current device, one figure for each replay of the graph."""
     import cupy
 
     stream = cupy.cuda.Stream(non_blocking=True)
@@ -60,7 +56,7 @@ def sample(call: Callable[[], Any], samples: int = 10) -> list[float]:
 
 
 def sample_torch(call: Callable[[], Any], samples: int = 10) -> list[float]:
-    """The same for a call that runs on PyTorch's current device."""
+    """Seconds of one call on PyTorch's current device, one figure for each replay of the graph."""
     import torch
 
     stream = torch.cuda.Stream()
@@ -72,6 +68,7 @@ def sample_torch(call: Callable[[], Any], samples: int = 10) -> list[float]:
 def _replays(
     call: Callable[[], Any], stream: Any, events: _CupyEvents | _TorchEvents, samples: int
 ) -> list[float]:
+    """Capture the call as often as fills a graph, replay the graph, and divide."""
     for _ in range(3):
         call()
     stream.synchronize()
@@ -82,6 +79,8 @@ def _replays(
 
 
 class _CupyEvents:
+    """Clock and capture of a CuPy stream."""
+
     def __init__(self, cupy: Any, stream: Any) -> None:
         self._cuda, self._stream = cupy.cuda, stream
 
@@ -103,6 +102,8 @@ class _CupyEvents:
 
 
 class _TorchEvents:
+    """Clock and capture of a PyTorch stream."""
+
     def __init__(self, torch: Any, stream: Any) -> None:
         self._cuda, self._stream = torch.cuda, stream
 
@@ -126,10 +127,10 @@ class _TorchEvents:
 
 
 def peaks() -> dict[str, float | None]:
-    """What the device did best here: TFLOP/s of cuBLAS at 8192^3, GB/s of a copy.
+    """Measure TFLOP/s of cuBLAS at 8192^3, in three precisions, and GB/s of a copy on the device.
 
-    Random values: zeros need less power, and run faster. A copy counts the bytes read and written.
-    Without PyTorch all are None.
+    The values are random: zeros need less power, so the clock would be higher. A copy counts the
+    bytes read and written. Without PyTorch all rates are None.
     """
     names = ("half_tflops", "tf32_tflops", "float32_tflops", "copy_gbs")
     try:

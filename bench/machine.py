@@ -1,4 +1,4 @@
-"""The machine: what it is, what it can do at most, and which versions were measured."""
+"""The machine: what it is, what it can do at most, and which packages it has."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from bench.measure import ROOT
+from pynst.machine import usable_processors
 
-__all__ = ["PEERS", "all_threads", "describe", "load", "peaks", "peers"]
+__all__ = ["PEERS", "all_threads", "describe", "has", "load", "peaks", "peers"]
 
 PEERS = {
     "torch": "pip install -e '.[bench]'",
@@ -35,39 +36,40 @@ _COPY_BYTES = 256 << 20
 
 
 def all_threads() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Count the processors that this process may use."""
+    return usable_processors()
 
 
 def load() -> float | None:
-    """Load average of the last minute: what else was running; None where it is not known."""
+    """Load average of the last minute, which tells what else was running; None if unknown."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
+def has(package: str) -> bool:
+    """Whether an optional package of `PEERS` is installed."""
+    return peers()[package]["version"] is not None
+
+
 def peers() -> dict[str, dict[str, Any]]:
-    """Which optional packages are there, in which version, and how to install the absent ones."""
-    found = {}
-    for name, install in PEERS.items():
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            version = None
-        found[name] = {"version": version, "install": install}
-    return found
+    """The optional packages: the version that is installed, or None, and how to install it."""
+    return {
+        name: {"version": _version(name), "install": install} for name, install in PEERS.items()
+    }
+
+
+def _version(package: str) -> str | None:
+    """Version of an installed package; None if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def describe() -> dict[str, Any]:
     """The machine, the versions and the commit, as they stand in every result."""
     from pynst.backends import available_backends
 
-    versions = {}
-    for name in _VERSIONS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    versions = {name: version for name in _VERSIONS if (version := _version(name))}
     memory = None
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
@@ -85,9 +87,9 @@ def describe() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The short commit; `+` behind it where the measured sources differ from it.
+    """The short commit, with a `+` behind it where the measured sources differ from it.
 
-    PYNST_BENCH_COMMIT says it where a copy of the sources came without their history.
+    PYNST_BENCH_COMMIT names the commit of a copy of the sources that came without their history.
     """
     given = os.environ.get("PYNST_BENCH_COMMIT")
     if given:
@@ -106,7 +108,7 @@ def commit() -> str:
 
 
 def _processor() -> str:
-    """Name of the processor."""
+    """Name of the processor, with family and model: cloud machines give some of them one name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         facts = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
@@ -118,7 +120,7 @@ def _processor() -> str:
 
 
 def _huge_pages() -> str:
-    """The kernel's setting: huge pages decide much of the large layers' time."""
+    """The kernel's setting of transparent huge pages, which decide much of a large layer's time."""
     try:
         text = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
     except OSError:
@@ -130,10 +132,10 @@ def _huge_pages() -> str:
 
 
 def peaks(threads: int) -> dict[str, float | None]:
-    """Largest measured rates: GFLOP/s of an FMA loop and of a matrix product, GB/s of a copy.
+    """Measure GFLOP/s of a loop of fused multiply-adds and of a matrix product, GB/s of a copy.
 
-    The product is NumPy's with all threads that it was started with; the FMA loop needs a C
-    compiler and is None without one.
+    The product is NumPy's, which uses the threads that the process was started with. The loop needs
+    a C compiler; without one its rate is None.
     """
     return {
         "fma_gflops": _fma(threads),
@@ -143,7 +145,7 @@ def peaks(threads: int) -> dict[str, float | None]:
 
 
 def _rate(work: Callable[[], float], seconds: float = 1.0) -> float:
-    """Largest amount of work done per second, in 10^9: a peak is what nothing disturbed."""
+    """Largest work per second of all repetitions, in 10^9: the least disturbed one is the peak."""
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
@@ -153,6 +155,7 @@ def _rate(work: Callable[[], float], seconds: float = 1.0) -> float:
 
 
 def _fma(threads: int) -> float | None:
+    """GFLOP/s of ``peak.c``, compiled for this processor; None without a compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or sys.platform == "win32":
         return None
@@ -180,6 +183,7 @@ def _fma(threads: int) -> float | None:
 
 
 def _sgemm() -> float:
+    """GFLOP/s of NumPy's float32 matrix product."""
     a = np.random.default_rng(0).random((_SGEMM, _SGEMM), np.float32)
     out = np.empty_like(a)
 
@@ -192,6 +196,7 @@ def _sgemm() -> float:
 
 
 def _copy(threads: int) -> float:
+    """GB/s of a copy that is too large for any cache, counting the bytes read and written."""
     share = _COPY_BYTES // threads
     pairs = [(np.ones(share, np.uint8), np.zeros(share, np.uint8)) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:

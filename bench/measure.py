@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import statistics
@@ -28,7 +27,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def summary(seconds: Sequence[float]) -> dict[str, Any]:
-    """Milliseconds as they are stored: median, quartiles, extremes, and the runs themselves."""
+    """A sample as it is stored, in milliseconds: median, quartiles, extremes, and the runs."""
     ms = [1e3 * value for value in seconds]
     low, middle, high = quartiles(ms)
     found = {"median": middle, "q1": low, "q3": high, "min": min(ms), "max": max(ms)}
@@ -36,13 +35,23 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float:
-    """Five significant digits: more would be noise, and a stored file stays small."""
+    """Round to five significant digits: more would be noise, and the stored file larger."""
     return float(f"{value:.5g}")
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster; `low` and `high` from the quartiles, a tie if they enclose 1."""
+    """How many times faster one thing is than another.
+
+    Attributes
+    ----------
+    value : float
+        Ratio of the medians.
+    low, high : float
+        The least and the largest ratio of their quartiles.
+    tie : bool
+        Whether these enclose 1.
+    """
 
     value: float
     low: float
@@ -58,14 +67,14 @@ class Ratio:
 
 
 def ratio(slow: Mapping[str, Any], fast: Mapping[str, Any]) -> Ratio:
-    """Ratio of two summaries, with the widest spread that their quartiles allow."""
+    """How many times faster `fast` is; both are a `summary`."""
     return Ratio(slow["median"] / fast["median"], slow["q1"] / fast["q3"], slow["q3"] / fast["q1"])
 
 
 def sample(
     call: Callable[[], Any], *, calls: int, seconds: float = 0.0, warm_up: int = 1
 ) -> list[float]:
-    """Seconds of each of `calls` calls, and of more of them until `seconds` are over."""
+    """Seconds of each call: of `calls` calls, and of further ones until `seconds` have passed."""
     for _ in range(warm_up):
         call()
     found: list[float] = []
@@ -78,25 +87,26 @@ def sample(
 
 
 def peak_mb() -> float | None:
-    """Largest resident memory of this process so far, in MB of 10^6 bytes; None if unknown.
+    """Largest resident memory of this process so far, in MB of 10^6 bytes; None if unknown."""
+    from pynst.machine import peak_memory  # only now: a peer's process does not hold PyNST earlier
 
-    Linux lets `getrusage` begin with the memory of the process that started this one; the kernel's
-    status file begins afresh.
-    """
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        line = next(line for line in lines if line.startswith("VmHWM:"))
-        return round(int(line.split()[1]) * 1024 / 1e6, 1)
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round((peak if sys.platform == "darwin" else peak * 1024) / 1e6, 1)
+    peak = peak_memory()
+    return None if peak is None else round(peak / 1e6, 1)
 
 
 class Worker:
-    """Runs a task of `bench.worker` in a fresh process: nothing is warm, all memory is its own."""
+    """Runs tasks of `bench.worker`, each in a fresh process: nothing is warm there, and all memory
+    is the task's own.
+
+    Parameters
+    ----------
+    threads : int
+        For the thread pools of OpenMP, OpenBLAS and MKL.
+    environment : mapping of str to str, optional
+        Further variables of the process.
+    limit : float, optional
+        Seconds after which the process is ended.
+    """
 
     def __init__(
         self,
@@ -104,7 +114,7 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         limit: float | None = None,
     ) -> None:
-        self._limit = limit  # seconds
+        self._limit = limit
         count = str(threads)
         pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self.environment = {
@@ -112,7 +122,7 @@ class Worker:
         }  # fmt: skip
 
     def __call__(self, task: str, **arguments: Any) -> Any:
-        """What the task returns, or its exception's text as a `RuntimeError`."""
+        """Return what the task returns; raises `RuntimeError` with the message of its exception."""
         request = json.dumps({"task": task, "started": time.monotonic(), **arguments})
         try:
             done = subprocess.run(
@@ -129,7 +139,7 @@ class Worker:
 
 
 class Display:
-    """What is being measured now, on stderr: one updating line, or plain lines in a log."""
+    """Says on stderr what is being measured now: one updating line, or plain lines in a log."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.started = total, 0, time.monotonic()

@@ -1,8 +1,8 @@
 """Every op of the Backend contract at the sizes of real layers, from the tests' case table.
 
-The tests' runners make the inputs, run an op on any backend and return its outputs. A benchmark
-compares these with float64 first. The very call that made them is then repeated and timed:
-`Recorder` stands between runner and backend and remembers it.
+The runners of the tests make the inputs, run an op on any backend and return its outputs. A
+benchmark first compares these with float64. Then it repeats and times the very call that made them:
+`Recorder` stands between runner and backend and keeps that call.
 """
 
 from __future__ import annotations
@@ -97,18 +97,19 @@ COSTS: dict[str, Callable[..., tuple[float, float]]] = {
     "style_loss": _style,
     "total_variation": lambda H, W: (60.0 * H * W, 36.0 * H * W),
 }
-"""Per op, its sizes to (FLOP of a direct evaluation, bytes that must move); as in the table."""
+"""By op: its sizes to the FLOP of a direct evaluation and the float32 bytes that must move once.
+They equal those of the tests' cases."""
 
 
 MOST_CHECKED = 5e9
-"""FLOP of a case that float64 still computes: any of VGG-19 at 256 pixels."""
+"""FLOP of the largest case that is also computed in float64: any op of VGG-19 at 256 pixels."""
 
 DEVICE_TOLERANCE = {"fast": 3e-3, "accurate": 1e-5}
-"""Relative errors that are allowed to a CUDA device in its two precisions."""
+"""Relative errors that are allowed on a CUDA device, by its precision."""
 
 
 def layer_cases(size: int) -> list[OpCase]:
-    """The ops as VGG-19 and the built-in network use them on a square picture of `size` pixels."""
+    """The ops of VGG-19 and of the built-in network for a square picture of `size` pixels."""
     cases = []
     for op, sizes in (*_vgg19_sizes(size), *_builtin_sizes(size)):
         tolerance = max(case.tolerance for case in OP_CASES if case.op == op)
@@ -117,13 +118,13 @@ def layer_cases(size: int) -> list[OpCase]:
 
 
 def _both(op: str, **sizes: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """An op and its backward."""
+    """An op and its gradient."""
     yield op, sizes
     yield f"{op}_backward", sizes
 
 
 def _vgg19_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """VGG-19's ops with the numbers that their runners take; each shape once."""
+    """VGG-19's ops, with the sizes that their runners take; each shape once."""
 
     def side(layer: str) -> int:
         return size >> (int(layer[0]) - 1)
@@ -150,7 +151,7 @@ def _vgg19_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _builtin_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The ops of the built-in filters, and of both networks at the image, at full size."""
+    """The ops of the built-in filters, and those of both networks at the image, at full size."""
     plane = {"H": size, "W": size}
     yield from _both("image_input", **plane, image="held")
     yield from _both("filter7x7", **plane)
@@ -160,7 +161,7 @@ def _builtin_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 class Recorder:
-    """A backend that remembers the first call of one op."""
+    """A backend that keeps the first call of one op."""
 
     def __init__(self, backend: Any, op: str) -> None:
         self._backend, self._op = backend, op
@@ -181,11 +182,11 @@ class Recorder:
 def checked_call(
     case: OpCase, backend: Any, wanted: Any = None, tolerance: float = 0.0
 ) -> Callable[[], Any]:
-    """The op as a call without arguments, after its outputs were found to be right.
+    """Check an op, and return it as a call without arguments.
 
     The outputs of `checked(case)` are compared with `wanted`, by default those of the float64
-    reference, by relative L2 error; `tolerance` replaces a smaller one of the case. An op that adds
-    to its output goes on adding when it is called again; its time does not depend on that.
+    reference, by relative L2 error; `tolerance` replaces that of the case if it is larger. An op
+    that adds to its output goes on adding when it is called again, which does not change its time.
     """
     recorder, small = Recorder(backend, case.op), checked(case)
     allowed = max(case.tolerance, tolerance)
@@ -206,7 +207,7 @@ def checked_call(
 
 
 def checked(case: OpCase) -> OpCase:
-    """The case, or where float64 would take long the same op on a picture of half the side."""
+    """The case; where float64 would take long, the same op on a picture of half the side."""
     while case.flops > MOST_CHECKED:
         sizes = {**case.sizes, "H": case.sizes["H"] // 2, "W": case.sizes["W"] // 2}
         case = replace(case, sizes=sizes, flops=COSTS[case.op](**sizes)[0])
@@ -214,10 +215,10 @@ def checked(case: OpCase) -> OpCase:
 
 
 def rates(case: OpCase, seconds: float, peaks: dict[str, float | None]) -> dict[str, float | None]:
-    """GFLOP/s, GB/s and what share of the machine's measured peaks they are.
+    """GFLOP/s and GB/s of a case, and their shares of the machine's measured peaks.
 
-    The bytes are those that must move once, so a share above one means that they came from a
-    cache; FLOP are those of a direct evaluation, so Winograd can exceed the peak too.
+    The bytes are those that must move once, so a share above one means that they came from a cache.
+    The FLOP are those of a direct evaluation, so Winograd's algorithm can exceed the peak too.
     """
     gflops, gbs = case.flops / seconds / 1e9, case.nbytes / seconds / 1e9
     flops_peak = peaks["fma_gflops"] or peaks["sgemm_gflops"]
@@ -232,9 +233,9 @@ def rates(case: OpCase, seconds: float, peaks: dict[str, float | None]) -> dict[
 def row(
     case: OpCase, threads: int, seconds: list[float], peaks: dict[str, float | None]
 ) -> dict[str, Any]:
-    """One line of the table."""
+    """One row of the table."""
     ms = summary(seconds)
-    ms["count"] = len(ms.pop("runs"))  # hundreds of them
+    ms["count"] = len(ms.pop("runs"))  # there are hundreds: only their number is stored
     return {
         "case": str(case), "op": case.op, "sizes": case.sizes, "threads": threads,
         "flops": case.flops, "bytes": case.nbytes, "ms": ms,
@@ -250,7 +251,7 @@ def measure(
     seconds: float = 0.2,
     wanted: Any = None,
 ) -> dict[str, Any]:
-    """Check one case, time it for about so many seconds, and return its line."""
+    """Check one case, time it for about so many seconds, and return its row."""
     call = checked_call(case, backend, wanted)
     return row(case, threads, sample(call, calls=5, seconds=seconds, warm_up=2), peaks)
 
@@ -258,7 +259,7 @@ def measure(
 def device_row(
     case: OpCase, precision: str, seconds: list[float], limits: dict[str, float]
 ) -> dict[str, Any]:
-    """One line of a device's table; `limits` are FLOP/s, and bytes/s of float32 arrays."""
+    """One row of a device's table; `limits` are FLOP/s, and bytes/s of float32 arrays."""
     ms = summary(seconds)
     ms["count"] = len(ms.pop("runs"))
     rate, speed = case.flops / ms["median"] * 1e3, case.nbytes / ms["median"] * 1e3

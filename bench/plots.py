@@ -1,4 +1,4 @@
-"""The pictures of a result, as SVG: bars against peers, memory, ops, roofline, loss, scaling."""
+"""The plots of a result as SVG: closure and memory beside the peers', ops, loss, scaling."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _legend_beside(axes: Axes) -> None:
 
 
 def _plain_numbers(axes: Axes) -> None:
-    """200 on a logarithmic axis, not 2 x 10^2."""
+    """Label a logarithmic axis with 200 rather than 2 x 10^2."""
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(2, 0.4)))
 
@@ -90,7 +90,7 @@ def _memory(axes: Axes, result: dict[str, Any]) -> None:
 
 
 def _breakdown(axes: Axes, result: dict[str, Any]) -> None:
-    """One stacked bar for each closure; what takes under a hundredth of all is put together."""
+    """One stacked bar for each closure; ops below a hundredth of the time are put together."""
     rows = result["breakdown"]
     spent: dict[str, list[float]] = {}
     for i, row in enumerate(rows):
@@ -118,7 +118,7 @@ def _breakdown(axes: Axes, result: dict[str, Any]) -> None:
 
 
 def _roof(result: dict[str, Any]) -> tuple[int, float, float]:
-    """Threads (0 on a device), GFLOP/s and GB/s at most."""
+    """Number of threads (0 on a device), and its measured peaks in GFLOP/s and GB/s."""
     if "cuda" in result["peaks"]:
         peak = result["peaks"]["cuda"]
         return 0, 1e3 * (peak["half_tflops"] or 0), peak["copy_gbs"] or 0
@@ -152,7 +152,7 @@ def _roofline(axes: Axes, result: dict[str, Any]) -> None:
 
 
 def _by_precision(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """All rows, or those of "fast" and those of "accurate"."""
+    """All rows in one list; on a device, those of "fast" and those of "accurate" in two."""
     accurate = [row for row in rows if row["case"].endswith("accurate")]
     others = [row for row in rows if row not in accurate]
     return [others, accurate] if accurate else [others]

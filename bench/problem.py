@@ -13,17 +13,32 @@ memory holds nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "CHANNELS", "CONTENT_LAYER", "FLOPS_PER_PIXEL", "MEAN", "POOLED", "STYLE_LAYERS",
-    "Problem", "convolutions", "picture",
+    "Closure", "Problem", "Result", "convolutions", "picture", "planes", "save_random_weights",
 ]  # fmt: skip
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Weight (N, C, 3, 3) and bias (N,) of a convolution."""
+
+Result = tuple[float, NDArray[np.floating[Any]]]
+"""Value of the loss, and its gradient (3, H, W) with respect to the network's input."""
+
+
+class Closure(Protocol):
+    """Computes value and gradient at the problem's x.
+
+    It is made for a problem and a number of threads. Making it computes the targets, so that a call
+    does one evaluation and nothing else.
+    """
+
+    def __call__(self) -> Result: ...
+
 
 CHANNELS = {
     "1_1": (3, 64), "1_2": (64, 64),
@@ -41,11 +56,12 @@ CONTENT_LAYER = "4_2"
 STYLE_LAYERS = ("1_1", "2_1", "3_1", "4_1", "5_1")
 STYLE_WEIGHT = 1e3
 MEAN = (123.68, 116.779, 103.939)
+"""What the network subtracts from R, G, B on the scale 0..255."""
 
 
 def _flops_per_pixel() -> int:
-    """Of a direct evaluation, 2 per multiply-add: convolutions and full Grams, both ways."""
-    macs = 0
+    """Count the FLOP of a direct evaluation: convolutions and full Gram matrices, both ways."""
+    macs = 0  # multiply-adds of a picture of 128 x 128 pixels: a layer's share is a whole number
     for layer, (C, N) in CHANNELS.items():
         area = 4 ** (int(layer[0]) - 1)
         macs += 2 * 9 * C * N * 16384 // area
@@ -54,10 +70,12 @@ def _flops_per_pixel() -> int:
 
 
 FLOPS_PER_PIXEL = _flops_per_pixel()
-"""1 514 240: 99.24, 396.95 and 1587.8 GFLOP at 256, 512 and 1024 pixels squared.
+"""FLOP of one closure per pixel of the picture: 1 514 240.
 
-The work of a direct convolution. An algorithm that needs fewer operations (Winograd) shows more
-GFLOP/s than the processor can do: the figure compares times, not the use of the hardware.
+That makes 99.24, 396.95 and 1587.8 GFLOP at 256, 512 and 1024 pixels squared.
+
+This is the work of direct convolutions. An algorithm that needs fewer operations (Winograd) shows
+more GFLOP/s than the processor can do: the figure compares times, not the use of the hardware.
 """
 
 
@@ -72,6 +90,15 @@ def convolutions(seed: int = 0) -> dict[str, Pair]:
     return made
 
 
+def save_random_weights(folder: str) -> str:
+    """Write `convolutions` as a weights file into a folder; returns its path."""
+    from pynst.weights import VGG19Weights, save_weights
+
+    path = f"{folder}/random.npz"
+    save_weights(VGG19Weights(convolutions(), MEAN), path)
+    return path
+
+
 def picture(seed: int, size: int) -> NDArray[np.float64]:
     """A square picture (size, size, 3) in [0, 1]: soft blocks of colour under fine noise."""
     rng = np.random.default_rng([seed, size])
@@ -83,14 +110,23 @@ def picture(seed: int, size: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Problem:
-    """The closure at one size: what goes in, and the constants of its terms."""
+    """The closure at one size: what goes in, and the constants of its terms.
+
+    Attributes
+    ----------
+    size : int
+        Side of the square pictures, in pixels.
+    pooling : {"average", "max"}
+    weights_file : str or None
+        Where the weights are read; None for random ones.
+    """
 
     size: int
     pooling: Literal["average", "max"] = "average"
     weights_file: str | None = None
 
     def weights(self) -> dict[str, Pair]:
-        """Weights and biases of conv1_1 to conv5_1: of the file, else random."""
+        """Weights and biases of conv1_1 to conv5_1: those of the file, else random ones."""
         if self.weights_file is None:
             return convolutions()
         from pynst import load_weights
@@ -107,11 +143,11 @@ class Problem:
         return picture(2, self.size)
 
     def x(self) -> NDArray[np.float64]:
-        """Where value and gradient are taken: neither content nor style, so that no term is 0."""
+        """The image at which the loss is evaluated: not content or style, so that no term is 0."""
         return picture(3, self.size)
 
     def flops(self) -> float:
-        """Of one evaluation, direct convolution."""
+        """FLOP of one evaluation with direct convolutions."""
         return float(FLOPS_PER_PIXEL) * self.size**2
 
     def k_content(self) -> float:
@@ -120,7 +156,7 @@ class Problem:
 
     @staticmethod
     def k_style(layer: str) -> float:
-        """Factor of the sum of squares of G - A at a style layer."""
+        """Factor of the sum of squares of G - A at a style layer, such as "4_1"."""
         return STYLE_WEIGHT / float(CHANNELS[layer][1]) ** 4
 
 

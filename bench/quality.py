@@ -1,31 +1,33 @@
 """Are the results as good as they are fast? The formulas, and the loss that each driver reaches.
 
-`tests/golden/independent.py` is the same loss in PyTorch with autograd, in float64, with no code
-in common.
+The formulas are compared with `tests/golden/independent.py`: the same loss in PyTorch with
+autograd, in float64, which shares no code with PyNST.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from typing import Any
 
 import numpy as np
 
-from bench.machine import peers
+from bench.machine import has
 from bench.measure import ROOT, Display, Worker
+from bench.problem import save_random_weights
 
 __all__ = ["drivers", "formulas", "measure", "steps"]
 
 
 def steps() -> int:
-    """How many steps `measure` displays."""
-    return 2 if peers()["torch"]["version"] is not None else 1
+    """Count the steps that `measure` shows."""
+    return 2 if has("torch") else 1
 
 
 def measure(size: int, evaluations: int, threads: int, display: Display) -> dict[str, Any]:
-    """Both tables, in processes of their own."""
+    """Make both tables, each in a process of its own; the first one needs PyTorch."""
     found: dict[str, Any] = {"formulas": []}
-    if peers()["torch"]["version"] is not None:
+    if has("torch"):
         display("quality: five formulas")
         found["formulas"] = Worker(threads)("formulas", backends=["cpu"])
     display(f"quality: the drivers at {size} pixels")
@@ -36,11 +38,11 @@ def measure(size: int, evaluations: int, threads: int, display: Display) -> dict
 
 
 def formulas(backends: list[str]) -> list[dict[str, Any]]:
-    """Relative differences in value and gradient of the five formula presets."""
+    """Compare value and gradient of the five formulas on the backends; relative differences."""
     if str(ROOT / "tests") not in sys.path:
         sys.path.append(str(ROOT / "tests"))
     from golden import cases, make
-    from test_golden import make_objective
+    from golden.ours import make_objective
 
     rows = []
     for formula in cases.FORMULAS:
@@ -61,25 +63,19 @@ def formulas(backends: list[str]) -> list[dict[str, Any]]:
 
 
 def drivers(size: int, evaluations: int, threads: int, backend: str = "cpu") -> dict[str, Any]:
-    """The lowest objective of each driver after equal numbers of evaluations, on random weights.
+    """Find the lowest loss that each driver reaches in equal numbers of evaluations.
 
-    One objective, one start, one size: what differs is the path. Time plays no part.
+    Loss, start and size are the same for all, on random weights: what differs is the path. Time
+    plays no part.
     """
-    import tempfile
-    from pathlib import Path
-
     from bench.convergence import DRIVERS, descend
-    from bench.problem import MEAN, convolutions
-    from pynst.weights import VGG19Weights, save_weights
 
-    torch = peers()["torch"]["version"] is not None
     after = [max(1, evaluations // part) for part in (4, 2, 1)]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "random.npz")
-        save_weights(VGG19Weights(convolutions(), MEAN), path)
+        path = save_random_weights(folder)
         for name in DRIVERS:
-            if "torch" in name and not torch:
+            if "torch" in name and not has("torch"):
                 continue
             curve = descend(name, size, evaluations, threads, path, backend)
             loss = curve["loss"]

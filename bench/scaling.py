@@ -15,12 +15,12 @@ __all__ = ["exponent", "iterate", "line", "measure", "thread_counts"]
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """Slope of the least-squares line through (log x, log y)."""
+    """Fit y = c x^e and return e: the slope of the line through (log x, log y)."""
     return float(f"{np.polyfit(np.log(x), np.log(y), 1)[0]:.3g}")
 
 
 def iterate(evaluations: int, size: int, threads: int, backend: str = "cpu") -> dict[str, float]:
-    """Seconds of one `stylize` with the built-in filters, one level, so many evaluations."""
+    """Time one `stylize` with the built-in filters on one level, with so many evaluations."""
     import pynst
     from bench.problem import picture
 
@@ -36,7 +36,7 @@ def iterate(evaluations: int, size: int, threads: int, backend: str = "cpu") -> 
 def measure(
     sizes: Sequence[int], threads: int, evaluations: Sequence[int], display: Display
 ) -> dict[str, Any]:
-    """Three series, with the fitted lines."""
+    """Measure the three series, and fit a line to each."""
     return {
         "pixels": _pixels(sizes, threads, display),
         "threads": _threads(threads, min(256, max(sizes)), display),
@@ -45,7 +45,7 @@ def measure(
 
 
 def _closure(size: int, threads: int, calls: int = 5) -> dict[str, Any]:
-    """The quietest of up to three turns; the first that is quiet is enough."""
+    """Time PyNST's closure: the first of three turns that is quiet counts, else the quietest."""
     answers: list[dict[str, Any]] = []
     while len(answers) < 3 and not quiet(answers, threads):
         answers.append(
@@ -68,7 +68,7 @@ def _pixels(sizes: Sequence[int], threads: int, display: Display) -> dict[str, A
 
 
 def line(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of sizes with the exponents of time and memory, and memory as a line over the pixels."""
+    """Add to rows of several sizes the exponents of time and memory, and memory as a line."""
     pixels = [row["size"] ** 2 for row in rows]
     found: dict[str, Any] = {
         "rows": rows,
@@ -83,7 +83,7 @@ def line(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def thread_counts(most: int) -> list[int]:
-    """1, 2, 4, ... and all threads."""
+    """1, 2, 4, ... threads, and all of them."""
     return [n for n in sorted({1, *(2**i for i in range(1, most.bit_length())), most}) if n <= most]
 
 

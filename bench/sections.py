@@ -26,7 +26,7 @@ TITLES = {
     "jax": "JAX, jit",
     "numpy": "NumPy and BLAS",
 }
-"""The closure's rows, for people."""
+"""By row of the closure: its name for readers."""
 
 _CLIPPED = (
     "PyNST's L-BFGS counts the loss of the image clipped to [0, 1], as it is saved; the images of\n"
@@ -67,7 +67,7 @@ def _closure(rows: list[dict[str, Any]]) -> str:
 
 
 def _breakdown(rows: list[dict[str, Any]]) -> str:
-    """One line per op: its shapes together; they stand apart in the JSON."""
+    """One line for each op, all its shapes together; the JSON has them apart."""
     kinds = sorted(
         {each["call"].split(",")[0] for row in rows for each in row["rows"]},
         key=lambda op: -sum(_spent(row, op)[0] for row in rows),
@@ -89,13 +89,13 @@ def _breakdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _spent(row: dict[str, Any], op: str) -> tuple[float, ...]:
-    """ms, GFLOP, MB and floor of all shapes of an op."""
+    """ms, GFLOP, MB and floor of all shapes of an op, added up."""
     mine = [each for each in row["rows"] if each["call"].split(",")[0] == op]
     return tuple(sum(each[key] for each in mine) for key in ("ms", "gflop", "mb", "floor_ms"))
 
 
 def _what(row: dict[str, Any]) -> str:
-    """Size and place of a closure."""
+    """Size of a closure, and where it ran."""
     place = f"threads {row['threads']}" if row["threads"] else TITLES[row["name"]]
     return f"{row['size']} pixels, {place}"
 
@@ -207,9 +207,10 @@ def _scaling(found: dict[str, Any]) -> str:
 
 
 def _convolutions(result: dict[str, Any]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """PyNST's convolutions by (name, channels in and out, side, way): of the ops, else a closure's.
+    """PyNST's convolutions by (row's name, input channels, output channels, side, way).
 
-    With or without pooling; rows of one thread only where there are no others.
+    They are taken from the part "ops", else from "breakdown", with or without pooling. A row of one
+    thread is taken only where there is none of more.
     """
     found = {}
     for closure in result.get("breakdown", []):
@@ -232,7 +233,7 @@ def _by_shape(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any
 
 
 def _layers(rows: list[dict[str, Any]], own: dict[tuple[Any, ...], dict[str, Any]]) -> str:
-    """The library's convolutions beside PyNST's of the same sizes, where these were measured."""
+    """The library's convolutions beside PyNST's of the same shapes, where these were measured."""
     forms = list(dict.fromkeys(row["form"] for row in rows))
     names = list(dict.fromkeys(key[0] for key in own))
     lines = []

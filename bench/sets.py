@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench import closure, convergence, machine, ops, quality, scaling, users
+from bench.machine import has
 from bench.measure import Display, Worker
+from bench.problem import save_random_weights
 
 __all__ = ["PARTS", "SETS", "Extent", "begin", "run", "weights_file"]
 
@@ -22,6 +23,7 @@ PARTS = (
 """In the order of measuring: what matters most comes first, and outlives an interruption."""
 
 FORMAT = 1
+"""Version of the stored form of a result."""
 
 _PEERS = ("pynst", "torch-best", "torch-usual")
 _FULL = (*_PEERS, "torch-compile", "pynst-avx512", "pynst-avx2", "torch-avx2")
@@ -29,24 +31,57 @@ _MORE = ("pynst-objective", "numpy", "jax")
 _MAX = ("pynst-max", "torch-max")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Extent:
-    """How much a set measures on the CPU. Sizes are sides of square pictures, in pixels."""
+    """How much a set measures on the CPU. Sizes are sides of square pictures, in pixels.
+
+    Attributes
+    ----------
+    closure : callable
+        Number of all threads to the plan of the closures.
+    further_turns : int
+        Turns at most that are given to a row of the closure without a quiet turn.
+    breakdown_sizes : tuple of int
+        Sizes of the closures that are told op by op.
+    breakdown_rounds : int
+        How often the calls of each are made.
+    ops_size : int
+        Size of the picture whose ops are timed.
+    ops_seconds : float
+        Seconds for each op.
+    ops_every_count : bool
+        Whether the ops are timed with one thread as well as with all.
+    layers_size : int
+        Size of the picture whose convolutions the peer's library computes.
+    starts : int
+        How often each process is started.
+    picture_size : int
+        Size of the picture of the part "users".
+    descent_size, descent_evaluations, descent_turns : int
+        Size and evaluations of the part "convergence", and turns at most until one is quiet.
+    scaling_sizes, scaling_evaluations : tuple of int
+        Points of the part "scaling".
+    drivers_size, drivers_evaluations : int
+        Size and evaluations of the drivers of the part "quality".
+    """
 
     closure: Callable[[int], closure.Plan]
     further_turns: int
-    breakdown: tuple[int, ...]
+    breakdown_sizes: tuple[int, ...]
     breakdown_rounds: int
-    ops: int
+    ops_size: int
     ops_seconds: float
-    every_count: bool
-    layers: int
+    ops_every_count: bool
+    layers_size: int
     starts: int
-    picture: int
-    descent: tuple[int, int, int]  # size, evaluations, turns at most
-    sizes: tuple[int, ...]
-    evaluations: tuple[int, ...]
-    drivers: tuple[int, int]  # size, evaluations
+    picture_size: int
+    descent_size: int
+    descent_evaluations: int
+    descent_turns: int
+    scaling_sizes: tuple[int, ...]
+    scaling_evaluations: tuple[int, ...]
+    drivers_size: int
+    drivers_evaluations: int
 
 
 def _tiny(threads: int) -> closure.Plan:
@@ -72,24 +107,70 @@ def _full(threads: int) -> closure.Plan:
 
 SETS = {
     "tiny": Extent(
-        _tiny, 0, (32,), 2, 32, 0.0, False, 32, 1, 64, (32, 4, 1), (32, 64), (2, 3), (32, 6)
+        closure=_tiny,
+        further_turns=0,
+        breakdown_sizes=(32,),
+        breakdown_rounds=2,
+        ops_size=32,
+        ops_seconds=0.0,
+        ops_every_count=False,
+        layers_size=32,
+        starts=1,
+        picture_size=64,
+        descent_size=32,
+        descent_evaluations=4,
+        descent_turns=1,
+        scaling_sizes=(32, 64),
+        scaling_evaluations=(2, 3),
+        drivers_size=32,
+        drivers_evaluations=6,
     ),
     "quick": Extent(
-        _quick, 1, (256, 512), 5, 256, 0.1, False, 256, 3, 256, (128, 30, 1), (128, 256, 384, 512),
-        (10, 20, 40), (32, 40),
+        closure=_quick,
+        further_turns=1,
+        breakdown_sizes=(256, 512),
+        breakdown_rounds=5,
+        ops_size=256,
+        ops_seconds=0.1,
+        ops_every_count=False,
+        layers_size=256,
+        starts=3,
+        picture_size=256,
+        descent_size=128,
+        descent_evaluations=30,
+        descent_turns=1,
+        scaling_sizes=(128, 256, 384, 512),
+        scaling_evaluations=(10, 20, 40),
+        drivers_size=32,
+        drivers_evaluations=40,
     ),
     "full": Extent(
-        _full, 2, (256, 512), 15, 512, 0.3, True, 512, 9, 256, (256, 150, 2),
-        (128, 192, 256, 384, 512, 768, 1024), (10, 20, 40, 80, 160), (128, 200),
+        closure=_full,
+        further_turns=2,
+        breakdown_sizes=(256, 512),
+        breakdown_rounds=15,
+        ops_size=512,
+        ops_seconds=0.3,
+        ops_every_count=True,
+        layers_size=512,
+        starts=9,
+        picture_size=256,
+        descent_size=256,
+        descent_evaluations=150,
+        descent_turns=2,
+        scaling_sizes=(128, 192, 256, 384, 512, 768, 1024),
+        scaling_evaluations=(10, 20, 40, 80, 160),
+        drivers_size=128,
+        drivers_evaluations=200,
     ),
-}  # fmt: skip
-"""``tiny`` goes through every line in a minute and measures nothing: for tests."""
+}
+"""``tiny`` goes through every line in a minute and measures nothing: it is for tests."""
 
 Keep = Callable[[dict[str, Any]], Any]
 
 
 def begin(extent: str, name: str, command: str, backend: str) -> dict[str, Any]:
-    """A result before anything is measured."""
+    """Make a result in which nothing is measured yet; arguments as for `run`."""
     return {
         "format": FORMAT,
         "name": name,
@@ -119,14 +200,15 @@ def run(
 
     Parameters
     ----------
-    parts : of `PARTS`
+    parts : collection of str
+        Some of `PARTS`.
     extent : {"tiny", "quick", "full"}
     name : str
-        Of the run, for the heading of its results.
+        Name of the run, for the heading of its results.
     command : str
-        What reproduces it.
-    sizes, counts : of int
-        If given, the closure is measured at these of its sizes and numbers of threads only.
+        The command that reproduces the run.
+    sizes, counts : collection of int
+        If given, the closure is measured only at those of its sizes and numbers of threads.
     keep : callable
         Called with the result after each part, so that what was measured outlives an interruption.
     """
@@ -146,11 +228,15 @@ def run(
         "closure": lambda: closure.measure(plan, display, chosen.further_turns),
         "breakdown": lambda: _breakdown(chosen, both, peaks, display),
         "ops": lambda: _ops(chosen, both, peaks, display),
-        "layers": lambda: _layers(chosen.layers, threads, display),
-        "users": lambda: users.measure(threads, chosen.starts, chosen.picture, display),
-        "convergence": lambda: _convergence(*chosen.descent, threads, display),
-        "scaling": lambda: scaling.measure(chosen.sizes, threads, chosen.evaluations, display),
-        "quality": lambda: quality.measure(*chosen.drivers, threads, display),
+        "layers": lambda: _layers(chosen.layers_size, threads, display),
+        "users": lambda: users.measure(threads, chosen.starts, chosen.picture_size, display),
+        "convergence": lambda: _convergence(chosen, threads, display),
+        "scaling": lambda: scaling.measure(
+            chosen.scaling_sizes, threads, chosen.scaling_evaluations, display
+        ),
+        "quality": lambda: quality.measure(
+            chosen.drivers_size, chosen.drivers_evaluations, threads, display
+        ),
     }
     for part in PARTS:
         if part in parts:
@@ -166,7 +252,7 @@ def _breakdown(
     chosen: Extent, counts: list[int], peaks: dict[str, Any], display: Display
 ) -> list[dict[str, Any]]:
     rows = []
-    for size in chosen.breakdown:
+    for size in chosen.breakdown_sizes:
         for count in counts:
             display(f"breakdown: closure {size}, threads {count}")
             peak = peaks[str(count)]
@@ -188,9 +274,9 @@ def _ops(
     from pynst.backends.reference import ReferenceBackend
 
     rows = []
-    for case in ops.layer_cases(chosen.ops):
+    for case in ops.layer_cases(chosen.ops_size):
         wanted = ops.checked(case).outputs(ReferenceBackend())
-        for count in counts if chosen.every_count else counts[-1:]:
+        for count in counts if chosen.ops_every_count else counts[-1:]:
             display(f"ops: {case}, threads {count}")
             backend = open_backend("cpu", threads=count)
             limits = peaks[str(count)]
@@ -199,8 +285,8 @@ def _ops(
 
 
 def _layers(size: int, threads: int, display: Display) -> list[dict[str, Any]]:
-    """The peer's library, where it is there."""
-    if not _torch():
+    """Time the convolutions of PyTorch's library, where PyTorch is installed."""
+    if not has("torch"):
         return []
     display(f"layers: PyTorch's convolutions, {size} pixels, threads {threads}")
     rows: list[dict[str, Any]] = Worker(threads)(
@@ -211,31 +297,26 @@ def _layers(size: int, threads: int, display: Display) -> list[dict[str, Any]]:
 
 @contextmanager
 def weights_file() -> Iterator[tuple[str, str]]:
-    """A weights file and what it holds: that of PYNST_WEIGHTS, else random weights."""
-    from bench.problem import MEAN, convolutions
+    """Path of a weights file and what it holds: the file of PYNST_WEIGHTS, else random weights."""
     from pynst import load_weights
-    from pynst.weights import VGG19Weights, save_weights
 
     path = os.environ.get("PYNST_WEIGHTS")
     if path:
         yield path, f"VGG-19 (training: {load_weights(path).training})"
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "random.npz")
-        save_weights(VGG19Weights(convolutions(), MEAN), path)
-        yield path, "random"
+        yield save_random_weights(folder), "random"
 
 
-def _convergence(
-    size: int, evaluations: int, most_turns: int, threads: int, display: Display
-) -> dict[str, Any]:
-    """Every driver whose package is there; of two turns the quieter."""
+def _convergence(chosen: Extent, threads: int, display: Display) -> dict[str, Any]:
+    """Run every driver whose package is installed; of several turns the quietest counts."""
+    size, evaluations = chosen.descent_size, chosen.descent_evaluations
     with weights_file() as (path, weights):
         curves = {}
         for name in _drivers():
             display(f"convergence: {name}")
             turns: list[dict[str, Any]] = []
-            while len(turns) < most_turns and not closure.quiet(turns, threads):
+            while len(turns) < chosen.descent_turns and not closure.quiet(turns, threads):
                 turns.append(
                     Worker(threads)(
                         "descent", driver=name, size=size, evaluations=evaluations,
@@ -250,27 +331,24 @@ def _convergence(
 
 
 def _drivers() -> list[str]:
-    return [name for name in convergence.DRIVERS if _torch() or "torch" not in name]
-
-
-def _torch() -> bool:
-    return machine.peers()["torch"]["version"] is not None
+    return [name for name in convergence.DRIVERS if has("torch") or "torch" not in name]
 
 
 def _steps(parts: Collection[str], threads: int, chosen: Extent, plan: closure.Plan) -> int:
-    """How many steps the display will count."""
+    """Count the steps that the display will show."""
     counts = len({1, threads})
     steps: dict[str, Callable[[], int]] = {
         "closure": lambda: sum(
             len(closure.present(names)) * rounds for _, _, names, rounds, _ in plan
         ),
-        "breakdown": lambda: len(chosen.breakdown) * counts,
-        "ops": lambda: len(ops.layer_cases(64)) * (counts if chosen.every_count else 1),
-        "layers": lambda: int(_torch()),
+        "breakdown": lambda: len(chosen.breakdown_sizes) * counts,
+        "ops": lambda: len(ops.layer_cases(64)) * (counts if chosen.ops_every_count else 1),
+        "layers": lambda: int(has("torch")),
         "users": users.steps,
         "convergence": lambda: len(_drivers()),
         "scaling": lambda: len(
-            [*chosen.sizes, *chosen.evaluations, *scaling.thread_counts(threads)]
+            [*chosen.scaling_sizes, *chosen.scaling_evaluations,
+             *scaling.thread_counts(threads)]
         ),
         "quality": quality.steps,
     }  # fmt: skip

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.machine import peers
+from bench.machine import has
 from bench.measure import ROOT, Display, Worker, summary
 
 __all__ = ["installed_mb", "measure", "networks", "pictures", "steps"]
 
 
 def measure(threads: int, runs: int, size: int, display: Display) -> dict[str, Any]:
-    """All of it. VGG-19 only where PYNST_WEIGHTS names its weights."""
+    """Measure all of it; VGG-19 only where PYNST_WEIGHTS names its weights."""
     return {
         "start": _start(runs, display),
         "picture": pictures(threads, size, "cpu", "fast", display),
@@ -29,17 +29,17 @@ def measure(threads: int, runs: int, size: int, display: Display) -> dict[str, A
 
 
 def steps() -> int:
-    """How many steps `measure` displays."""
+    """Count the steps that `measure` shows."""
     return len(_commands()) + len(networks()) + 1
 
 
 def networks() -> list[str]:
-    """The networks that a picture is made with."""
+    """Name the networks that a picture is made with."""
     return ["builtin", *(["vgg19"] if os.environ.get("PYNST_WEIGHTS") else [])]
 
 
 def _commands() -> dict[str, list[str]]:
-    """What a process does, in words and in Python's arguments; `python` is the floor."""
+    """What a process does, in words and as Python's arguments; an empty Python is the floor."""
     commands = {
         "python": ["-c", "pass"],
         "import numpy": ["-c", "import numpy"],
@@ -48,13 +48,13 @@ def _commands() -> dict[str, list[str]]:
         "load pynst.stylize": ["-c", "import pynst; pynst.stylize"],
     }
     for name in ("torch", "jax"):
-        if peers()[name]["version"] is not None:
+        if has(name):
             commands[f"import {name}"] = ["-c", f"import {name}"]
     return commands
 
 
 def _start(runs: int, display: Display) -> list[dict[str, Any]]:
-    """Milliseconds of a process that imports something and ends."""
+    """Time processes that import something and end."""
     rows = []
     for name, words in _commands().items():
         display(f"users: {name}")
@@ -64,6 +64,7 @@ def _start(runs: int, display: Display) -> list[dict[str, Any]]:
 
 
 def _run(words: Sequence[str]) -> float:
+    """Seconds of one Python process from its start to its end."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
@@ -72,7 +73,7 @@ def _run(words: Sequence[str]) -> float:
 def pictures(
     threads: int, size: int, backend: str, precision: str, display: Display
 ) -> list[dict[str, Any]]:
-    """Seconds to the first and the last picture, and the peak memory, for each network."""
+    """Make a picture with each network; see `bench.worker.stylized`."""
     rows = []
     for network in networks():
         display(f"users: a picture at {size} with {network}, {backend}")
@@ -85,7 +86,7 @@ def pictures(
 
 
 def _installed(display: Display) -> dict[str, float]:
-    """Of each stack that is there; PyTorch's version tells whether it is that for CUDA."""
+    """MB of each stack that is installed; PyTorch's version tells whether it is that for CUDA."""
     display("users: installed sizes")
     package = _package_mb("pynst")
     found = {
@@ -99,14 +100,14 @@ def _installed(display: Display) -> dict[str, float]:
             found[f"pynst and {cupy} with their dependencies"] = package + sum(
                 _files_mb(each) for each in names if each != "pynst"
             )
-    version = peers()["torch"]["version"]
-    if version is not None:
+    if has("torch"):
+        version = importlib.metadata.version("torch")
         found[f"torch {version} with its dependencies"] = installed_mb("torch")
     return {name: round(size, 1) for name, size in found.items()}
 
 
 def _package_mb(name: str) -> float:
-    """Size of a package with its compiled module, wherever an editable install left that."""
+    """MB of a package with its compiled module, wherever an editable install left that."""
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.origin is not None
@@ -119,11 +120,15 @@ def _package_mb(name: str) -> float:
 
 
 def _counts(path: Path) -> bool:
+    """Whether a path is a file and no byte code."""
     return path.is_file() and "__pycache__" not in path.parts
 
 
 def installed_mb(name: str, *, own: bool = True) -> float:
-    """MB of the files of a distribution and of all that it requires; byte code is left out."""
+    """MB of a distribution and of all that it requires, byte code left out.
+
+    Without `own` only what it requires is counted.
+    """
     names = _requirements(name)
     return sum(_files_mb(each) for each in names if own or each != name)
 
@@ -152,6 +157,7 @@ def _requirements(name: str) -> set[str]:
 
 
 def _files_mb(name: str) -> float:
+    """MB of the files of one distribution."""
     files = importlib.metadata.distribution(name).files or []
     paths = {Path(str(file.locate())) for file in files}
     return sum(path.stat().st_size for path in paths if _counts(path)) / 1e6

@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from pynst.errors import OptionError
+from pynst.errors import BackendError, OptionError
 
 __all__ = [
     "MOST_THREADS",
@@ -21,7 +22,9 @@ __all__ = [
     "gpus",
     "peak_memory",
     "processor",
+    "query_gpus",
     "resident_memory",
+    "usable_processors",
 ]
 
 MOST_THREADS = 1024
@@ -32,6 +35,7 @@ _FEATURES = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "amx_bf16",
     "asimd",
 )  # fmt: skip
+_GPU_FIELDS = ("name", "driver_version", "memory.total", "memory.free", "compute_cap")
 
 
 def available_memory() -> int | None:
@@ -95,11 +99,11 @@ def default_threads() -> int:
                 f"OMP_NUM_THREADS must be a whole number from 1 to {MOST_THREADS}, got {shown}"
             )
         return int(digits)
-    return min(_usable(), _quota(), MOST_THREADS)
+    return min(usable_processors(), _quota(), MOST_THREADS)
 
 
-def _usable() -> int:
-    """Processors that this process may use."""
+def usable_processors() -> int:
+    """Count the processors that the system lets this process run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -118,25 +122,55 @@ def processor() -> dict[str, Any]:
     except OSError:  # not Linux
         pass
     features = " ".join(feature for feature in _FEATURES if feature in flags)
-    return {"name": name, "features": features or None, "usable": _usable(), "all": os.cpu_count()}
+    return {
+        "name": name,
+        "features": features or None,
+        "usable": usable_processors(),
+        "all": os.cpu_count(),
+    }
 
 
 def gpus() -> str:
     """Name, driver and memory of each GPU, as nvidia-smi says, or why it does not."""
+    try:
+        found = query_gpus(_GPU_FIELDS)
+    except BackendError as error:
+        return str(error)
+    return "; ".join(", ".join(values) for values in found)
+
+
+def query_gpus(fields: Sequence[str]) -> list[list[str]]:
+    """Ask nvidia-smi about every GPU.
+
+    Parameters
+    ----------
+    fields : sequence of str
+        What to ask for, such as ``"memory.total"``; ``nvidia-smi --help-query-gpu`` lists them.
+
+    Returns
+    -------
+    list of list of str
+        For each GPU the values of the fields, with their units.
+
+    Raises
+    ------
+    BackendError
+        The program is not installed, or has no answer.
+    """
     program = shutil.which("nvidia-smi")
     if program is None:
-        return "nvidia-smi is not installed: no NVIDIA driver"
-    query = ["--query-gpu=name,driver_version,memory.total,memory.free,compute_cap"]
+        raise BackendError("nvidia-smi is not installed: no NVIDIA driver")
+    words = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(
-            [program, *query, "--format=csv,noheader"],
-            capture_output=True, text=True, timeout=20, check=False,
-        )  # fmt: skip
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        return f"nvidia-smi fails: {error}"
-    lines = (answer.stdout if answer.returncode == 0 else answer.stdout + answer.stderr).split("\n")
-    text = "; ".join(line.strip() for line in lines if line.strip())
-    return text if answer.returncode == 0 else f"nvidia-smi fails: {text[:300]}"
+        raise BackendError(f"nvidia-smi fails: {error}") from error
+    lines = [line for line in answer.stdout.splitlines() if line.strip()]
+    found = [[value.strip() for value in line.split(",")] for line in lines]
+    if answer.returncode or not found or any(len(values) != len(fields) for values in found):
+        text = "; ".join((answer.stdout + answer.stderr).split("\n")).strip("; ")
+        raise BackendError(f"nvidia-smi fails: {text[:300]}")
+    return found
 
 
 def _system_room() -> int | None:

@@ -1,4 +1,4 @@
-"""The closure in JAX: jit of value and gradient, channels last."""
+"""The closure in JAX: value and gradient under `jax.jit`, channels last."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.problem import CHANNELS, CONTENT_LAYER, POOLED, STYLE_LAYERS, Problem, planes
+from bench.problem import CHANNELS, CONTENT_LAYER, POOLED, STYLE_LAYERS, Problem, Result, planes
 
 __all__ = ["Jax"]
-
-# XLA has no setting for the threads of its CPU client: `bench.worker` pins the process instead.
 
 
 class Jax:
     """The loss of `bench.problem`, differentiated and compiled by JAX."""
 
     def __init__(self, problem: Problem, threads: int) -> None:
-        del threads
+        del threads  # XLA's CPU client has no such setting: `bench.worker` pins the process instead
         assert problem.pooling == "average"
         self.problem = problem
         self.weights = {
@@ -68,6 +66,6 @@ class Jax:
             loss = loss + self.problem.k_style(layer) * jnp.sum(D**2)
         return loss
 
-    def __call__(self) -> tuple[float, NDArray[np.float32]]:
+    def __call__(self) -> Result:
         value, gradient = self.function(self.x, self.weights, self.P, self.A)
         return float(value), np.asarray(gradient)[0].transpose(2, 0, 1)

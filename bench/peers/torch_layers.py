@@ -1,12 +1,12 @@
 """VGG-19's convolutions by the library behind PyTorch: cuDNN on a device, oneDNN on the CPU.
 
-The convolution alone, forward and with respect to its input, channels last: no bias, no ReLU, no
-pooling, which PyNST's ops of the same sizes do besides.
+What is timed is the convolution alone, forward and with respect to its input, channels last. Bias,
+ReLU and pooling, which PyNST's ops of the same sizes do too, are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,11 +21,11 @@ FORMS: dict[str, tuple[torch.dtype, bool]] = {
     "tf32": (torch.float32, True),
     "float32": (torch.float32, False),
 }
-"""Name to type of the values and whether products may be TF32."""
+"""By name: the type of the values, and whether products may be computed in TF32."""
 
 
-def layers(size: int, device: str, forms: tuple[str, ...], threads: int) -> list[dict[str, Any]]:
-    """Times of each distinct convolution, both ways, in each form."""
+def layers(size: int, device: str, forms: Sequence[str], threads: int) -> list[dict[str, Any]]:
+    """Time each distinct convolution of a picture of `size` pixels, both ways, in each form."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True
     rows = []
@@ -47,7 +47,7 @@ def layers(size: int, device: str, forms: tuple[str, ...], threads: int) -> list
 
 
 def _distinct(size: int) -> Iterator[tuple[int, int, int]]:
-    """Channels in and out, and side in pixels, of the layers; each shape once."""
+    """Input and output channels and side, in pixels, of the layers; each shape once."""
     found = {(*CHANNELS[layer], size >> (int(layer[0]) - 1)): None for layer in CHANNELS}
     yield from found
 
@@ -55,6 +55,8 @@ def _distinct(size: int) -> Iterator[tuple[int, int, int]]:
 def _calls(
     C: int, N: int, side: int, device: torch.device, dtype: torch.dtype
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The convolution and its gradient with respect to the input, on random tensors."""
+
     def tensor(*shape: int) -> torch.Tensor:
         values = torch.randn(*shape, device=device, dtype=torch.float32).to(dtype)
         return values.contiguous(memory_format=torch.channels_last)
@@ -73,6 +75,7 @@ def _calls(
 
 
 def _seconds(call: Callable[[], Any], device: str) -> list[float]:
+    """Seconds of each of several calls."""
     with torch.no_grad():
         if device == "cuda":
             from bench.device import sample_torch
