@@ -5,6 +5,9 @@ name. This one is therefore distributed as `pynst-stylize`. Where both are insta
 each overwrites the other's `pynst/__init__.py`, and removing one removes files of the other.
 """
 
+# `import pynst` must not have to load pathlib.
+# ruff: noqa: PTH120, PTH122, PTH208
+
 from __future__ import annotations
 
 import os

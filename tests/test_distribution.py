@@ -1,4 +1,4 @@
-"""The distribution: its name, version, metadata and contents, and what happens beside its namesake."""
+"""The distribution: name, version, metadata and contents; and what happens beside its namesake."""
 
 from __future__ import annotations
 

@@ -1,18 +1,21 @@
 """Builds the wheels for Linux: one per Python and architecture, tagged manylinux2014.
 
-    python -m pip install ziglang auditwheel          (pyproject.toml, extra "wheels", has versions)
+In an environment with the dependency group `wheels` (pip install --group wheels):
+
     python tools/wheels.py                            this Python, x86-64, both cores
     python tools/wheels.py --machine aarch64 --python python3.10 --python python3.13
 
-The compiler is Clang as the package `ziglang` ships it: it links libc++ statically, and glibc by the
-symbols that version 2.17 had, so that the wheel loads on every Linux since 2014. It also compiles for
-aarch64 on an x86-64 machine.
+The compiler is Clang as the package `ziglang` ships it. It links libc++ statically, and of glibc it
+uses the symbols of version 2.17 alone, so that the wheel loads on every Linux since 2014. It also
+compiles for aarch64 on an x86-64 machine.
 
-nvcc does not take libc++ as the host's library. With `--cuda` (x86-64 only) the kernels are therefore
-compiled with g++ as the host's compiler, and everything else, the link included, with Clang. That is
-possible because the kernels' host code needs nothing of a C++ library but the C++ ABI's runtime, which is
-the same in both; a symbol of libstdc++ in it fails the link.
+nvcc refuses libc++ on the host. With the CUDA core (x86-64 only) the kernels are therefore compiled
+with g++ as the host's compiler; everything else, and the link, is Clang's. This works as long as
+the kernels' host code uses no class of the C++ library but exceptions, which are the same in
+libstdc++ and in libc++. Should it use another one, a symbol is missing in the link.
 """
+
+# ruff: noqa: T201
 
 from __future__ import annotations
 
@@ -85,7 +88,10 @@ def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
         "install.strip=false",  # by the linker: the host's strip does not know other architectures
         "cmake.define.CMAKE_MODULE_LINKER_FLAGS=-s",
     ]
-    if given.machine != "x86_64":
+    if given.machine == "x86_64":
+        # Known, and to try it takes minutes: Zig would build libc++ anew with the flags of AMX.
+        found.append("cmake.define.PYNST_COMPILES_AMX=ON")
+    else:
         ask = "import sys; print('cpython-%d%d' % sys.version_info[:2])"
         name = subprocess.check_output([python, "-c", ask], text=True).strip()
         found += [
