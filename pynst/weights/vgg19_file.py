@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import WeightsError
-from pynst.files import shown, write_whole
-from pynst.formats.npz import npz_bytes
+from pynst.files import shown, whole_file
+from pynst.formats.npz import write_npz
 from pynst.weights.download import list_sources
 from pynst.weights.layouts import VGG19_CONVOLUTIONS, convert_file
 
@@ -158,6 +158,11 @@ def load_weights(path: str | os.PathLike[str], *, training: str | None = None) -
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise WeightsError(f"weights file {shown(path)}: cannot be read: {reason}") from error
+    except MemoryError as error:  # says nothing about the file: `pynst.weights.cache` asks
+        raise WeightsError(
+            f"weights file {shown(path)}: there is not enough memory to read it: VGG-19 takes 80 MB,"
+            " and up to 400 MB while it is read"
+        ) from error
     except ValueError as error:  # a null character in the path
         raise WeightsError(f"weights file {shown(path)}: {error}") from error
     except WeightsError as error:
@@ -177,7 +182,7 @@ def save_weights(weights: VGG19Weights, path: str | os.PathLike[str]) -> None:
     weights : VGG19Weights
         What to write.
     path : str or PathLike
-        An uncompressed .npz with ``conv1_1.weight``, ``conv1_1.bias``, ... and ``pynst``, a record
+        An uncompressed .npz with ``conv1_1.weight``, ``conv1_1.bias``, ... and `pynst``, a record
         in JSON as uint8.
 
     Raises
@@ -200,7 +205,8 @@ def save_weights(weights: VGG19Weights, path: str | os.PathLike[str]) -> None:
         arrays[f"{name}.weight"] = weight
         arrays[f"{name}.bias"] = bias
     try:
-        write_whole(npz_bytes(arrays), path)
+        with whole_file(path) as file:
+            write_npz(file, arrays)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise WeightsError(f"weights file {shown(path)}: cannot be written: {reason}") from error
