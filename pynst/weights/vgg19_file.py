@@ -28,6 +28,7 @@ from pynst.files import shown, whole_file
 from pynst.formats.npz import write_npz
 from pynst.weights.download import list_sources
 from pynst.weights.layouts import VGG19_CONVOLUTIONS, convert_file
+from pynst.weights.places import is_cached
 
 __all__ = ["VGG19Weights", "load_weights", "save_weights", "verify_weights"]
 
@@ -166,12 +167,18 @@ def load_weights(path: str | os.PathLike[str], *, training: str | None = None) -
     except ValueError as error:  # a null character in the path
         raise WeightsError(f"weights file {shown(path)}: {error}") from error
     except WeightsError as error:
-        raise WeightsError(f"weights file {shown(path)}: {error}") from error
+        raise WeightsError(f"weights file {shown(path)}: {error}{_advice(path)}") from error
     if converted.sha256 not in (None, weights.sha256):
         raise WeightsError(
             f"weights file {shown(path)}: damaged: the numbers do not have the recorded checksum"
+            f"{_advice(path)}"
         )
     return weights
+
+
+def _advice(path: Path) -> str:
+    """What to do about a damaged file, if it is the cache's."""
+    return '; "pynst weights fetch" gets it again' if is_cached(path) else ""
 
 
 def save_weights(weights: VGG19Weights, path: str | os.PathLike[str]) -> None:
