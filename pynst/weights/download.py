@@ -244,7 +244,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy cannot be reached or refuses (see HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
     if "SOCKS" in str(error):
-        return "the proxy is a SOCKS proxy (see ALL_PROXY, HTTPS_PROXY), which needs the package PySocks"
+        return "a SOCKS proxy (see ALL_PROXY, HTTPS_PROXY) needs the package PySocks"
     if isinstance(error, requests.exceptions.InvalidProxyURL) or "proxy" in str(error).lower():
         return "the address of the proxy is not understood (see HTTPS_PROXY, HTTP_PROXY, ALL_PROXY)"
     if isinstance(error, requests.exceptions.SSLError):

@@ -161,8 +161,7 @@ def load_weights(path: str | os.PathLike[str], *, training: str | None = None) -
         raise WeightsError(f"weights file {shown(path)}: cannot be read: {reason}") from error
     except MemoryError as error:  # says nothing about the file: `pynst.weights.cache` asks
         raise WeightsError(
-            f"weights file {shown(path)}: there is not enough memory to read it: VGG-19 takes 80 MB,"
-            " and up to 400 MB while it is read"
+            f"weights file {shown(path)}: there is not enough memory to read it, up to 400 MB"
         ) from error
     except ValueError as error:  # a null character in the path
         raise WeightsError(f"weights file {shown(path)}: {error}") from error
