@@ -14,8 +14,8 @@ from pynst.networks.layers import layers_read
 from pynst.networks.network import Network
 from pynst.networks.vgg19 import VGG19
 from pynst.options import TransferOptions
-from pynst.weights import VGG19Weights, find_weights, load_weights
-from pynst.weights.cache import obtain_weights
+from pynst.weights import VGG19Weights
+from pynst.weights.cache import open_weights
 
 __all__ = ["open_network"]
 
@@ -41,8 +41,7 @@ def open_network(options: TransferOptions) -> Network:
     weights = None
     if options.network != "builtin":
         asked = "network='vgg19'" if options.network == "vgg19" else next(iter(vgg_only), None)
-        path = find_weights(options.weights) or obtain_weights(asked)
-        weights = None if path is None else load_weights(path)
+        weights = open_weights(options.weights, asked)
     backend = open_backend(options.backend, threads=options.threads, precision=options.precision)
     return Gabor(backend) if weights is None else _vgg19(weights, backend, options)
 
