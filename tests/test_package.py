@@ -35,7 +35,7 @@ ROOMS = [
     {"options"},
     {"checks"},
     {"keywords", "formulas", "files", "errors", "pynst"},
-    {"version", "namesake"},
+    {"version", "namesake", "locks"},
 ]
 ONE_HOME = {
     "PIL": {"images", "result"},
