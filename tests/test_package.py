@@ -34,7 +34,8 @@ ROOMS = [
     {"demo", "machine"},
     {"options"},
     {"checks"},
-    {"keywords", "formulas", "files", "errors", "pynst"},
+    {"formulas", "files", "errors", "pynst"},
+    {"keywords"},
     {"version", "namesake", "locks"},
 ]
 ONE_HOME = {
