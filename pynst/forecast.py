@@ -87,6 +87,7 @@ def forecast_memory(
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
     targets += sum(2 * 8 * shapes[layer][0] ** 2 for layer in style_layers)  # A and G, float64
+    program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
     for N, h, w in shapes.values():
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
@@ -95,7 +96,7 @@ def forecast_memory(
         targets=targets,
         weights=network.weights_nbytes(layers),
         scratch=max(backend.scratch_nbytes(*op) for op in ops),
-        optimizer=3 * H * W * _BYTES_PER_VALUE[options.optimizer] + _PROGRAM[options.optimizer],
+        optimizer=3 * H * W * _BYTES_PER_VALUE[options.optimizer] + program,
     )
 
 
