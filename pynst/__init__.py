@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from pynst.losses.terms import LossTerms
     from pynst.objective import Objective
     from pynst.options import TransferOptions
+    from pynst.reconstruction import reconstruct
     from pynst.result import Progress, TransferResult
+    from pynst.texture import texture
     from pynst.transfer import stylize
     from pynst.weights import load_weights
 
@@ -49,8 +51,10 @@ __all__ = [
     "available_backends",
     "load_image",
     "load_weights",
+    "reconstruct",
     "save_image",
     "stylize",
+    "texture",
 ]
 
 _HOME = {
@@ -62,7 +66,9 @@ _HOME = {
     "TransferOptions": "options",
     "Progress": "result",
     "TransferResult": "result",
+    "reconstruct": "reconstruction",
     "stylize": "transfer",
+    "texture": "texture",
     "load_weights": "weights",
 }
 

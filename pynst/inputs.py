@@ -55,20 +55,25 @@ class Inputs:
         Where the run starts, if that is a picture of its own.
     pictures : dict of str to Picture
         All pictures as they were read, by the names that errors, record and notes use.
+    aspect : tuple of int or None
+        Height and width whose aspect the image has, where there is no content.
     """
 
     content: Picture | None
     styles: tuple[StylePicture, ...]
     start: Picture | None
     pictures: Mapping[str, Picture]
+    aspect: tuple[int, int] | None = None
 
     def size(self, long_side: int) -> tuple[int, int]:
         """Height and width of the image whose long side is given.
 
-        The image has the aspect of the content; without one, that of the first style picture.
+        The image has the aspect of the content; without one, that which was asked for, or else
+        that of the first style picture.
         """
         given = self.styles[0].pixels if self.content is None else self.content.pixels
-        return size_to_long_side(given.shape[0], given.shape[1], long_side)
+        H, W = self.aspect or given.shape[:2]
+        return size_to_long_side(H, W, long_side)
 
     def content_at(self, H: int, W: int) -> NDArray[np.float64]:
         """The content picture at a size, (H, W, 3)."""
@@ -123,6 +128,7 @@ def read_inputs(
         ),
         pictures.get("init"),
         pictures,
+        None if options.aspect is None else (options.aspect[1], options.aspect[0]),
     )
 
 
@@ -166,6 +172,11 @@ def _check_presence(content: Any, styles: Sequence[Any], options: TransferOption
             raise OptionError(
                 f"{wrong}={getattr(options, wrong)!r} needs a {name} picture, got None"
             )
+    if options.aspect is not None and content is not None:
+        raise OptionError(
+            f"aspect={options.aspect!r} cannot be had together with a content picture, which gives"
+            " the result its own"
+        )
     if named_start(options) == "style" and not styles:
         raise OptionError("init='style' needs a style picture, got None")
 

@@ -194,6 +194,12 @@ class TransferOptions:
     image_size: int = setting(
         512, "long side of the result, pixels", number(16, 32768, whole=True), "N"
     )
+    aspect: tuple[int, ...] | None = setting(
+        None,
+        "width and height that give the aspect of the result, where there is no content picture",
+        optional(several(number(1, 32768, whole=True))),
+        "N",
+    )
     quality: str = setting(
         "normal", "evaluations per level: draft, normal or fine", choice(*QUALITIES)
     )
@@ -252,8 +258,9 @@ class TransferOptions:
     )
     padding: Padding | None = setting(
         None,
-        "padding of the first layer of VGG-19; default: the formula's",
-        optional(choice("zero", "replicate")),
+        "padding of the first layer of VGG-19, or circular: of every layer, so that the result"
+        " tiles; default: the formula's",
+        optional(choice("zero", "replicate", "circular")),
     )
     normalised: bool | None = setting(
         None,
@@ -300,15 +307,24 @@ class TransferOptions:
             raise OptionError(
                 "content_weight and style_weight must not both be 0: nothing would be left to do"
             )
+        if self.aspect is not None and len(self.aspect) != 2:
+            raise OptionError(f"aspect must be a width and a height, got {self.aspect!r}")
         if self.style_blend is not None and not any(self.style_blend):
             raise OptionError("style_blend must have at least one positive weight, got only zeros")
 
     @classmethod
     def paper(cls, **changes: Any) -> TransferOptions:
-        """Settings of the paper: its formula and network, start from noise, a single size."""
+        """Settings of the paper: its formula, network and optimiser, from noise, at one size."""
         # Differs from the paper: 500 evaluations; the paper does not state their number.
         return with_changes(
-            cls(formula="paper", network="vgg19", init="noise", levels=1, iterations=(500,)),
+            cls(
+                formula="paper",
+                network="vgg19",
+                init="noise",
+                levels=1,
+                iterations=(500,),
+                optimizer="scipy",
+            ),
             changes,
         )
 
