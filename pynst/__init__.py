@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pynst.options import TransferOptions
     from pynst.reconstruction import reconstruct
     from pynst.result import Progress, TransferResult
+    from pynst.sheets import Sheet
+    from pynst.sweep import sweep
     from pynst.texture import texture
     from pynst.transfer import stylize
     from pynst.weights import load_weights
@@ -45,6 +47,7 @@ __all__ = [
     "Progress",
     "PyNSTError",
     "RecordError",
+    "Sheet",
     "TransferOptions",
     "TransferResult",
     "WeightsError",
@@ -54,6 +57,7 @@ __all__ = [
     "reconstruct",
     "save_image",
     "stylize",
+    "sweep",
     "texture",
 ]
 
@@ -67,7 +71,9 @@ _HOME = {
     "Progress": "result",
     "TransferResult": "result",
     "reconstruct": "reconstruction",
+    "Sheet": "sheets",
     "stylize": "transfer",
+    "sweep": "sweep",
     "texture": "texture",
     "load_weights": "weights",
 }
