@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         RecordError,
         WeightsError,
     )
+    from pynst.figures import figure
     from pynst.images import load_image, save_image
     from pynst.losses.terms import LossTerms
     from pynst.objective import Objective
@@ -52,6 +53,7 @@ __all__ = [
     "TransferResult",
     "WeightsError",
     "available_backends",
+    "figure",
     "load_image",
     "load_weights",
     "reconstruct",
@@ -63,6 +65,7 @@ __all__ = [
 
 _HOME = {
     "available_backends": "backends",
+    "figure": "figures",
     "load_image": "images",
     "save_image": "images",
     "LossTerms": "losses.terms",

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.checkpoint import read_checkpoint
-from pynst.errors import ImageError, PyNSTError, RecordError
+from pynst.errors import ImageError, PyNSTError, RecordError, WeightsError
 from pynst.files import write_whole
 from pynst.images import load_image, to_uint8
 from pynst.inputs import read_inputs
@@ -209,6 +209,8 @@ def run_cell(
     ------
     Interrupted
         Ctrl-C.
+    WeightsError
+        There is no weights file, and the cell names none.
     """
     done = folder.finished(cell)
     if done is not None:
@@ -217,6 +219,8 @@ def run_cell(
         result = _result(cell, folder, callback)
         folder.keep(cell, result)
     except PyNSTError as error:
+        if isinstance(error, WeightsError) and cell.options.weights is None:
+            raise  # there is no file, which every other cell would say as well
         found = CellResult(cell.name, cell.settings)
         if error.result is not None:
             found = replace(_of(cell, error.result), result=None)
