@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pynst.reconstruction import reconstruct
     from pynst.result import Progress, TransferResult
     from pynst.sheets import Sheet
-    from pynst.sweep import sweep
-    from pynst.texture import texture
+    from pynst.sweeps import sweep
+    from pynst.textures import texture
     from pynst.transfer import stylize
     from pynst.weights import load_weights
 
@@ -76,8 +76,8 @@ _HOME = {
     "reconstruct": "reconstruction",
     "Sheet": "sheets",
     "stylize": "transfer",
-    "sweep": "sweep",
-    "texture": "texture",
+    "sweep": "sweeps",
+    "texture": "textures",
     "load_weights": "weights",
 }
 

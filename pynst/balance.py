@@ -10,12 +10,13 @@ reading  says that                                       kappa
 sums     Eq. 1 and 4 hold to the letter                  10 N M alpha / beta  (N M content features)
 means    Fig. 2's caption holds: mean squared            5 alpha / beta
          differences in both terms
-plain    the figures hold: at 1e-3 content and style     20000 alpha / beta
+plain    the figures hold: at 1e-3 content and style     10000 alpha / beta
          are both plainly there
 ======== =============================================== ======================================
 
-At 512 pixels and 1e-3 that is 20000, 0.005 and 20. The figures of the paper cannot have been made
-with the first, which gives the photograph back, nor with the second, which gives a texture.
+For a square picture of 512 pixels and 1e-3 that is 21000, 0.005 and 10. The figures of the paper
+cannot have been made with the first, which gives the photograph back, nor with the second, which
+gives a texture.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["PLAIN", "READINGS", "balanced", "kappa_of"]
 
 READINGS = ("plain", "sums", "means")
 
-PLAIN = 20.0
+PLAIN = 10.0
 """kappa where content and style are both plainly there; see README, "Differences"."""
 
 _PAPERS_RATIO = 1e-3  # alpha / beta of most of the paper's figures

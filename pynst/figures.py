@@ -16,7 +16,7 @@ from pynst.images import ImageLike, read_picture, size_to_long_side
 from pynst.options import TransferOptions, with_changes
 from pynst.reconstruction import reconstruction_options
 from pynst.sheets import Cell, CellProgress, Sheet, make_sheet
-from pynst.texture import texture_options
+from pynst.textures import texture_options
 
 __all__ = ["FIGURES", "figure"]
 
@@ -25,7 +25,7 @@ _STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 _CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
 
 _RATIOS_OF_PAINTINGS = (1e-3, 8e-4, 5e-3, 5e-4, 5e-4)  # Fig. 3, B to F
-_RATIOS = (1e-5, 1e-4, 1e-3, 1e-2)  # Fig. 4; its caption has none
+_RATIOS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # Fig. 4; its caption has none
 _RATIO = 1e-3
 _RATIO_OF_PHOTOGRAPHS = 1e-2  # Fig. 7
 

@@ -90,7 +90,7 @@ def reconstruction_options(
     if "content_layers" in changes:
         raise OptionError("content_layers cannot be given beside layer, which is its name here")
     made = (
-        TransferOptions.paper(iterations=(_EVALUATIONS_PAPER,))
+        TransferOptions.paper(style_weight=None, iterations=(_EVALUATIONS_PAPER,))
         if paper
         else TransferOptions(
             network="vgg19",

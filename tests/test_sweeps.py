@@ -14,7 +14,7 @@ import pynst
 from pynst.images import load_image, read_metadata, to_uint8
 from pynst.replay import read_record, replay
 from pynst.sheets import cells
-from pynst.sweep import sweep
+from pynst.sweeps import sweep
 
 CONTENT, STYLE = picture(0, 32, 40), picture(1, 40, 32)
 SMALL = {"network": "builtin", "image_size": 32, "iterations": 4, "levels": 1}

@@ -12,7 +12,7 @@ from pynst.images import resize
 from pynst.networks.network import read_features
 from pynst.networks.vgg19 import VGG19
 from pynst.replay import read_record, replay
-from pynst.texture import texture, texture_options
+from pynst.textures import texture, texture_options
 from pynst.weights import load_weights
 
 pytest_plugins = ("experiments",)
@@ -181,3 +181,13 @@ def test_the_real_networks_texture_has_the_grams_and_is_no_copy(real_weights):
         errors.append(error["relu4_1"])
     assert errors[1] < errors[0]
     assert copies(x, source) < 0.9
+
+
+def test_no_module_hides_a_public_function():
+    """An imported module becomes an attribute of the package, over a function of its name."""
+    import importlib
+
+    for name in ("figure", "reconstruct", "stylize", "sweep", "texture"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(f"pynst.{name}")
+        assert callable(getattr(pynst, name))
