@@ -144,7 +144,7 @@ def texture_options(
     made = (
         TransferOptions.paper(style_layers=PAPER_LAYERS, iterations=(_EVALUATIONS_PAPER,))
         if paper
-        else TransferOptions(network="vgg19", init="noise")
+        else TransferOptions(network="vgg19", init="noise", quality="fine")
     )
     settings = {
         "image_size": max(W, H),
