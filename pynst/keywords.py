@@ -44,6 +44,7 @@ class ObjectiveChanges(TypedDict, total=False):
     """
 
     image_size: int
+    aspect: Sequence[int] | None
     style_scale: float
     style_blend: float | Sequence[float] | None
     init: Any

@@ -51,7 +51,8 @@ Shape: TypeAlias = tuple[int, int, int]
 """Logical shape (C, H, W)."""
 
 Pooling: TypeAlias = Literal["average", "max"]
-Padding: TypeAlias = Literal["zero", "replicate"]
+Padding: TypeAlias = Literal["zero", "replicate", "circular"]
+"""Border of the first convolution; ``"circular"`` only over a `pynst.backends.circular` one."""
 Precision: TypeAlias = Literal["fast", "accurate"]
 
 Kind: TypeAlias = Literal["image", "features", "bits", "choices"]
