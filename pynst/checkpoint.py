@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.errors import OptionError, RecordError, WeightsError
+from pynst.errors import OptionError, RecordError
 from pynst.files import shown, whole_file
-from pynst.formats.common import DAMAGE, Container, StoredArray
-from pynst.formats.npz import read_npz
+from pynst.formats.common import DAMAGE, Container, DamagedFile, StoredArray
+from pynst.formats.npz import read_npz, write_npz
 from pynst.formats.zipped import Archive
 from pynst.losses.terms import LossTerms
 from pynst.optimizers.descent import Descent, Snapshot
@@ -144,11 +143,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> No
     if rest.best is not None:
         arrays["best"] = rest.best
     try:
-        with whole_file(path) as file, zipfile.ZipFile(file, "w") as out:
-            for name, array in arrays.items():
-                with out.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    little = np.asarray(array, array.dtype.newbyteorder("<"))
-                    np.lib.format.write_array(entry, little, allow_pickle=False)
+        with whole_file(path) as file:
+            write_npz(file, arrays)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise RecordError(f"checkpoint {shown(path)}: cannot be written: {reason}") from error
@@ -171,8 +167,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise RecordError(f"checkpoint {shown(path)}: cannot be read: {reason}") from error
-    except (RecordError, WeightsError) as error:
+    except (RecordError, DamagedFile) as error:
         raise RecordError(f"checkpoint {shown(path)}: {error}") from error
+    except MemoryError as error:
+        raise RecordError(f"checkpoint {shown(path)}: there is not enough memory") from error
     except (AttributeError, *DAMAGE) as error:
         raise RecordError(f"checkpoint {shown(path)}: damaged: {shown(str(error))}") from error
 

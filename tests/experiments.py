@@ -14,8 +14,7 @@ def tiny_weights(monkeypatch):
     from pynst.weights import VGG19Weights
 
     weights = VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks.open, "find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.open, "open_weights", lambda *_: weights)
     monkeypatch.setattr(
         pynst.networks.calibration, "calibration_pictures", lambda folder=None: [picture(9, 32, 32)]
     )

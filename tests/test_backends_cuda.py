@@ -366,8 +366,7 @@ def test_features_of_the_rescaled_network_are_near_one():
 def opened(device, monkeypatch):
     """Make the device the one that `backend="cuda"` finds, and the tiny network that of VGG-19."""
     weights = pynst.weights.vgg19_file.VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN)
-    monkeypatch.setattr("pynst.networks.open.find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr("pynst.networks.open.load_weights", lambda path: weights)
+    monkeypatch.setattr("pynst.networks.open.open_weights", lambda *_: weights)
     monkeypatch.setattr("pynst.backends.cuda.CupyDevice", lambda: device)
 
 

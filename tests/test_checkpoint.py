@@ -106,16 +106,15 @@ def test_the_tiny_vgg_resumes_too(tmp_path, monkeypatch):
     from pynst.weights import VGG19Weights
 
     weights = VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks.open, "find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.open, "open_weights", lambda *_: weights)
     options = {"network": "vgg19", "image_size": 64, "iterations": 8, "levels": 1}
     whole = stylize(CONTENT, STYLE, **options)
     broken_off(tmp_path / "run.npz", 1, 5, **options)
     other = VGG19Weights(convolutions=tiny_convolutions(1), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: other)
+    monkeypatch.setattr(pynst.networks.open, "open_weights", lambda *_: other)
     with pytest.raises(RecordError, match="weights: the record has"):
         stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
-    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.open, "open_weights", lambda *_: weights)
     resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
 

@@ -230,6 +230,7 @@ def test_without_a_network_the_fallback_comes_within_seconds(tmp_path):
                                                             "no_proxy")},
         "HTTPS_PROXY": dead, "https_proxy": dead, "HTTP_PROXY": dead, "http_proxy": dead,
         "PYNST_CACHE_DIR": str(tmp_path / "cache"),
+        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "UV_OFFLINE": "1",
     }  # fmt: skip
     begin = time.monotonic()
     run = subprocess.run(

@@ -1,10 +1,12 @@
-"""Damaged files of every format: nothing but a WeightsError may leave an importer."""
+"""Damaged files of every format: nothing but a WeightsError may leave an importer, and soon."""
 
 from __future__ import annotations
 
 import io
 import random
 import struct
+import time
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -116,6 +118,81 @@ def test_extreme_numbers_in_headers_lead_to_nothing_worse_than_an_error(sound, n
             at = edge if rng.random() < 0.5 else len(data) - width - edge
             data[at : at + width] = value.to_bytes(width, "little")
         survives(bytes(data))
+
+
+SIZES = (*range(16), *(-n for n in range(1, 17)), 1 << 40, -(1 << 63), (1 << 63) - 1)
+
+
+class Sparse(io.BytesIO):
+    """A file that goes on for terabytes after its bytes; whoever reads far into it is caught."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        assert 0 <= size < 1 << 24, f"a reader asks for {size} bytes"
+        return super().read(size)
+
+
+@pytest.mark.parametrize("name", ["keras h5", "mat", "legacy pth", "safetensors", "pth", "npz"])
+def test_a_size_below_zero_never_reads_a_file_to_its_end(sound, name):
+    # Each aligned place of the headers is given sizes around zero, as a block of HDF5 with the
+    # length 7 has, from which a reader subtracts 8.
+    data = sound[name]
+    for at in [
+        *range(0, min(len(data) - 8, 1600), 4),
+        *range(max(0, len(data) - 800), len(data) - 8, 4),
+    ]:
+        changed = bytearray(data)
+        changed[at : at + 8] = random.Random(at).choice(SIZES).to_bytes(8, "little", signed=True)
+        try:
+            convert_file(Sparse(bytes(changed)), None)
+        except WeightsError as error:
+            assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9])
+def test_a_short_continuation_of_an_hdf5_header_is_refused(length):
+    # Version 2 of an object header: a continuation has a signature and a checksum of 8 bytes.
+    block = struct.pack("<BHB", 0x10, 16, 0) + struct.pack("<QQ", 96, length)
+    header = b"OHDR" + struct.pack("<BBB", 2, 0, len(block)) + block
+    start = bytearray(files.keras_h5(files.keras_arrays("/", "kernel:0", "bias:0")))
+    root = len(start)
+    start += header + bytes(64)
+    start[64:72] = struct.pack("<Q", root)
+    with pytest.raises(WeightsError):
+        convert_file(Sparse(bytes(start)), None)
+
+
+def one_storage(compression: int) -> bytes:
+    """All tensors far within one storage of 64 MB, which deflates to nearly nothing."""
+    arrays, numbers = files.caffe_arrays(), 1 << 24
+    tensors = {}
+    for name, array in arrays.items():
+        block = files.storage("0", numbers)
+        tensors[name] = files.tensor(block, array.shape, offset=numbers - array.size)
+    entries = {"a/data.pkl": files.state_pickle(tensors), "a/data/0": bytes(4 * numbers)}
+    return files.zipped(entries, compression)
+
+
+def test_compressed_storages_are_refused_before_they_are_unpacked():
+    data = one_storage(zipfile.ZIP_DEFLATED)
+    assert len(data) < 200_000
+    begin = time.process_time()
+    with pytest.raises(WeightsError, match="suspect: the storage '0' is compressed"):
+        convert_file(io.BytesIO(data), None)
+    assert time.process_time() - begin < 1.0
+
+
+def test_tensors_far_within_a_storage_are_read_without_what_lies_before(monkeypatch):
+    read = [0]
+
+    class Counting(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            read[0] += len(data)
+            return data
+
+    convert_file(Counting(one_storage(zipfile.ZIP_STORED)), None)
+    assert read[0] < 2_000_000
 
 
 PIECES = (

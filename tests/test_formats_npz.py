@@ -12,6 +12,7 @@ import weights_files as files
 from weights_files import assert_tiny, tiny_table
 
 from pynst.errors import WeightsError
+from pynst.formats.npz import write_npz
 from pynst.weights.layouts import convert_file
 
 __all__ = ["tiny_table"]
@@ -123,3 +124,35 @@ def test_a_flipped_bit_of_the_numbers_is_found():
     data[at] ^= 1
     with pytest.raises(WeightsError, match=r"damaged or truncated .*CRC"):
         load(bytes(data))
+
+
+def test_what_is_written_is_what_numpy_reads_and_always_the_same():
+    rng = np.random.default_rng(0)
+    arrays = {
+        "a": rng.random((3, 4)),
+        "big": rng.random((2, 2)).astype(">f4"),
+        "columns": np.asfortranarray(rng.random((3, 5))),
+        "strided": rng.random((6, 4))[::2, ::-1],
+        "scalar": np.array(7, np.int64),
+        "empty": np.zeros((0, 3), np.float32),
+        "text": np.frombuffer(b"{}", np.uint8),
+    }
+    first, second = io.BytesIO(), io.BytesIO()
+    write_npz(first, arrays)
+    write_npz(second, arrays)
+    assert first.getvalue() == second.getvalue()
+    with np.load(io.BytesIO(first.getvalue()), allow_pickle=False) as read:
+        assert set(read) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(read[name], array)
+            assert read[name].dtype.byteorder != ">"
+
+
+def test_writing_needs_no_second_copy_of_all_arrays(tmp_path):
+    arrays = {str(n): np.zeros(1 << 20) for n in range(8)}  # 8 MB each
+    with (tmp_path / "a.npz").open("wb") as file:
+        tracemalloc.start()
+        write_npz(file, arrays)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 40_000_000

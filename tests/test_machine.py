@@ -112,14 +112,14 @@ def test_the_variable_sets_the_threads(monkeypatch, text, threads):
 @pytest.mark.parametrize("text", ["", "0", "-3", "many", "1.5", "²", "٣", ",4", "1e3", "+"])
 def test_a_text_that_is_no_number_of_threads_is_ignored(monkeypatch, text):
     monkeypatch.setenv("OMP_NUM_THREADS", text)
-    monkeypatch.setattr(machine, "_usable", lambda: 5)
+    monkeypatch.setattr(machine, "usable_processors", lambda: 5)
     monkeypatch.setattr(machine, "_quota", lambda: 4)
     assert default_threads() == 4
 
 
 def test_no_machine_gets_more_threads_than_the_core_starts(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(machine, "_usable", lambda: 4096)
+    monkeypatch.setattr(machine, "usable_processors", lambda: 4096)
     monkeypatch.setattr(machine, "_quota", lambda: 2000)
     assert default_threads() == MOST_THREADS
 

@@ -87,15 +87,14 @@ def test_the_weights_are_recorded_and_compared(paths, tmp_path, monkeypatch):
         VGG19Weights(convolutions=tiny_convolutions(seed), mean=MEAN, source=f"random {seed}")
         for seed in (0, 1)
     ]
-    monkeypatch.setattr(pynst.networks.open, "find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights[0])
+    monkeypatch.setattr(pynst.networks.open, "open_weights", lambda *_: weights[0])
     result = stylize(*paths, image_size=64, iterations=3, levels=1)
     assert (result.network, result.weights_source) == ("vgg19", "random 0, training: unknown")
     assert result.weights_sha256 == weights[0].sha256
     record = read_record(result.save(tmp_path / "out.png"))
     assert record.weights_sha256 == weights[0].sha256
     assert replay(record).same
-    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights[1])
+    monkeypatch.setattr(pynst.networks.open, "open_weights", lambda *_: weights[1])
     with pytest.raises(RecordError, match="weights: the record has"):
         replay(record)
 

@@ -156,8 +156,7 @@ def tiny_weights(monkeypatch):
     from pynst.weights import VGG19Weights
 
     weights = VGG19Weights(convolutions=tiny_convolutions(), mean=MEAN, source="random")
-    monkeypatch.setattr(pynst.networks.open, "find_weights", lambda explicit: explicit or "tiny")
-    monkeypatch.setattr(pynst.networks.open, "load_weights", lambda path: weights)
+    monkeypatch.setattr(pynst.networks.open, "open_weights", lambda *_: weights)
 
 
 def test_auto_says_that_it_uses_the_builtin_filters_and_why(caplog):

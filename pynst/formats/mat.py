@@ -17,8 +17,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.errors import WeightsError
-from pynst.formats.common import Container, StoredArray, checked_size, read_exactly, show
+from pynst.formats.common import (
+    Container,
+    DamagedFile,
+    StoredArray,
+    checked_size,
+    read_exactly,
+    show,
+)
 
 __all__ = ["is_mat", "read_mat"]
 
@@ -49,7 +55,7 @@ def read_mat(file: BinaryIO) -> Container:
     file.seek(0)
     header = read_exactly(file, 128, "the header")
     if header[124:128] != b"\x00\x01IM":
-        raise WeightsError("is a MATLAB file of version 7.3 or big-endian; save it with -v7")
+        raise DamagedFile("is a MATLAB file of version 7.3 or big-endian; save it with -v7")
     variables = _Parser().variables(file, file_size)
     return Container("MATLAB .mat", _network(variables))
 
@@ -66,7 +72,7 @@ def _network(variables: dict[str, Any]) -> dict[str, StoredArray]:
         for kind, array in zip(("filters", "biases"), weights, strict=False):
             name = f"{fields.get('name')}.{kind}"
             if name in arrays:
-                raise WeightsError(f"suspect: the layer {show(fields.get('name'))} occurs twice")
+                raise DamagedFile(f"suspect: the layer {show(fields.get('name'))} occurs twice")
             if isinstance(array, StoredArray):
                 arrays[name] = array
     for place in (_fields(variables.get("meta")), variables):
@@ -115,6 +121,8 @@ class _Unpacked:
             pass
 
     def _pieces(self, size: int) -> Iterator[memoryview]:
+        if size < 0:
+            raise DamagedFile(f"damaged: an element claims to have {size} bytes")
         self.position += size
         while size:
             if not self._ready:
@@ -130,7 +138,7 @@ class _Unpacked:
                 packed = self._file.read(min(self._left, _PIECE))
                 self._left -= len(packed)
             if not packed or self._unpack.eof:
-                raise WeightsError("truncated: a compressed variable ends too early")
+                raise DamagedFile("truncated: a compressed variable ends too early")
             self._ready = memoryview(self._unpack.decompress(packed, _PIECE))
 
 
@@ -152,7 +160,7 @@ class _Parser:
             kind, size = struct.unpack("<II", read_exactly(file, 8, "a variable"))
             start, at = at + 8, at + 8 + size
             if at > file_size:
-                raise WeightsError(f"truncated: a variable ends at byte {at} of {file_size}")
+                raise DamagedFile(f"truncated: a variable ends at byte {at} of {file_size}")
             stream: _Plain | _Unpacked = _Plain(file)
             end = start + size
             if kind == _COMPRESSED:
@@ -161,18 +169,18 @@ class _Parser:
                 end = 8 + size
                 self.unpacked_left -= size
                 if self.unpacked_left < 0:
-                    raise WeightsError("suspect: the file unpacks to more than a gigabyte")
+                    raise DamagedFile("suspect: the file unpacks to more than a gigabyte")
             if kind == _MATRIX:
                 name, value = self._matrix(stream, end, 0)
                 if name in found:
-                    raise WeightsError(f"suspect: the variable {show(name)} occurs twice")
+                    raise DamagedFile(f"suspect: the variable {show(name)} occurs twice")
                 found[name] = value
         return found
 
     def _matrix(self, stream: _Plain | _Unpacked, end: int, depth: int) -> tuple[str, Any]:
         """Name and value of the matrix that ends at `end`; None for what is not kept."""
         if depth > _MAX_DEPTH:
-            raise WeightsError("suspect: the file nests more than a network does")
+            raise DamagedFile("suspect: the file nests more than a network does")
         self._spend_element()
         name, value = "", None
         if stream.position < end:
@@ -187,7 +195,7 @@ class _Parser:
     def _spend_element(self) -> None:
         self.elements_left -= 1
         if self.elements_left < 0:
-            raise WeightsError("suspect: the file has more elements than a network needs")
+            raise DamagedFile("suspect: the file has more elements than a network needs")
 
     def _value(
         self,
@@ -214,7 +222,7 @@ class _Parser:
         names = self._small(stream, end, _MAX_TEXT)
         # Without fields, nothing in the file would stand for the elements that it claims.
         if width <= 0 or not names or len(names) % width:
-            raise WeightsError("damaged: the field names of a struct have no sensible length")
+            raise DamagedFile("damaged: the field names of a struct have no sensible length")
         fields = [
             names[at : at + width].split(b"\0")[0].decode("latin-1")
             for at in range(0, len(names), width)
@@ -228,7 +236,7 @@ class _Parser:
         """Parse a matrix within a matrix."""
         kind, size, _ = _tag(stream, end)
         if kind != _MATRIX:
-            raise WeightsError("damaged: a cell or a struct holds something that is not a matrix")
+            raise DamagedFile("damaged: a cell or a struct holds something that is not a matrix")
         return self._matrix(stream, stream.position + size, depth + 1)[1]
 
     def _array(
@@ -243,7 +251,7 @@ class _Parser:
         stored = np.dtype(_NUMBERS.get(kind, "V1"))
         wanted = checked_size(shape, stored.itemsize, "an array")
         if kind not in _NUMBERS or size != wanted:
-            raise WeightsError(
+            raise DamagedFile(
                 f"damaged: an array of shape {show(shape)} needs {wanted} bytes, has {size}"
             )
         limit = _MAX_FILTER if shape[:2] == (3, 3) else _MAX_SMALL
@@ -252,7 +260,7 @@ class _Parser:
         if data is None:
             self.bytes_left -= size
             if self.bytes_left < 0:
-                raise WeightsError("suspect: the file holds more than any VGG-19")
+                raise DamagedFile("suspect: the file holds more than any VGG-19")
             data = stream.read(size)
         flat = np.frombuffer(data, stored)
 
@@ -268,7 +276,7 @@ class _Parser:
         """Read an element of at most `limit` bytes, with its padding."""
         _, size, data = _tag(stream, end)
         if size > limit:
-            raise WeightsError(f"damaged: an element has {size} bytes, at most {limit} make sense")
+            raise DamagedFile(f"damaged: an element has {size} bytes, at most {limit} make sense")
         if data is None:
             data = stream.read(size)
             stream.skip(min(-size % 8, end - stream.position))
@@ -278,18 +286,18 @@ class _Parser:
 def _tag(stream: _Plain | _Unpacked, end: int) -> tuple[int, int, bytes | None]:
     """(type, size, data) of the next element; up to four bytes of data lie in the tag itself."""
     if end - stream.position < 8:
-        raise WeightsError("damaged: a matrix ends within an element")
+        raise DamagedFile("damaged: a matrix ends within an element")
     first, last = struct.unpack("<I4s", stream.read(8))
     small = first >> 16
     if small > 4:
-        raise WeightsError("damaged: a small element claims more than four bytes")
+        raise DamagedFile("damaged: a small element claims more than four bytes")
     if small:
         return first & 0xFFFF, small, last[:small]
     size = int.from_bytes(last, "little")
     if size > end - stream.position:
-        raise WeightsError("damaged: an element is larger than the matrix that it lies in")
+        raise DamagedFile("damaged: an element is larger than the matrix that it lies in")
     return first, size, None
 
 
 def _refuse_large() -> NDArray[Any]:
-    raise WeightsError("an array is larger than any of VGG-19's")
+    raise DamagedFile("an array is larger than any of VGG-19's")

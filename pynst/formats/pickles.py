@@ -16,8 +16,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pynst.errors import WeightsError
-from pynst.formats.common import show
+from pynst.formats.common import DamagedFile, show
 
 __all__ = ["Parsed", "Storage", "Tensor", "parse_pickle"]
 
@@ -73,7 +72,7 @@ def parse_pickle(data: bytes, start: int) -> Parsed:
 def _dictionary(items: Any = ()) -> dict[Any, Any]:
     """Stand in for ``collections.OrderedDict``; Python 2 wrote the items as pairs."""
     if type(items) not in (list, tuple):
-        raise WeightsError("damaged: the pickle fills a dictionary with something else than pairs")
+        raise DamagedFile("damaged: the pickle fills a dictionary with something else than pairs")
     result: dict[Any, Any] = {}
     for key, value in items:
         _set_item(result, key, value)
@@ -82,16 +81,16 @@ def _dictionary(items: Any = ()) -> dict[Any, Any]:
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_unused: Any) -> Tensor:
     if len(shape) > 8 or len(strides) > 8:
-        raise WeightsError("damaged: a tensor of the pickle has too many dimensions")
+        raise DamagedFile("damaged: a tensor of the pickle has too many dimensions")
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, Storage) or any(type(number) is not int for number in numbers):
-        raise WeightsError("damaged: a tensor of the pickle is not described by numbers")
+        raise DamagedFile("damaged: a tensor of the pickle is not described by numbers")
     return Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
 def _parameter(tensor: Any, *_unused: Any) -> Tensor:
     if not isinstance(tensor, Tensor):
-        raise WeightsError("damaged: a parameter of the pickle is not a tensor")
+        raise DamagedFile("damaged: a parameter of the pickle is not a tensor")
     return tensor
 
 
@@ -111,11 +110,11 @@ _STORAGES = {
 
 def _set_item(target: Any, key: Any, value: Any) -> None:
     if type(target) is not dict:
-        raise WeightsError("damaged: the pickle fills something that is not a dictionary")
+        raise DamagedFile("damaged: the pickle fills something that is not a dictionary")
     if type(key) is not str and not (type(key) is int and abs(key) < 1 << 31):
-        raise WeightsError(f"suspect: the pickle has a dictionary key of type {type(key).__name__}")
+        raise DamagedFile(f"suspect: the pickle has a dictionary key of type {type(key).__name__}")
     if key in target:
-        raise WeightsError(f"suspect: the pickle sets {show(key)} twice")
+        raise DamagedFile(f"suspect: the pickle sets {show(key)} twice")
     target[key] = value
 
 
@@ -124,11 +123,11 @@ def _name(module: str, name: str) -> Name:
     if found in _CALLS or found in _STORAGES:
         return found
     if module.startswith(("torch.nn", "torchvision.models", "__main__")):
-        raise WeightsError(
+        raise DamagedFile(
             f"is a whole pickled model ({show(f'{module}.{name}')}), whose code is never run;"
             " save its state_dict() instead"
         )
-    raise WeightsError(
+    raise DamagedFile(
         f"asks for {show(f'{module}.{name}')}, which no weights file needs; nothing of it was run"
     )
 
@@ -136,11 +135,11 @@ def _name(module: str, name: str) -> Name:
 def _storage(reference: Any) -> Storage:
     """Describe the storage of a persistent id: ("storage", type, key, place, count[, view])."""
     if type(reference) is not tuple or len(reference) not in (5, 6) or reference[0] != "storage":
-        raise WeightsError("damaged: the pickle refers to something that is not a storage")
+        raise DamagedFile("damaged: the pickle refers to something that is not a storage")
     _, kind, key, _place, count, *rest = reference
     known = type(kind) is Name and kind in _STORAGES
     if not known or type(key) is not str or type(count) is not int:
-        raise WeightsError("damaged: the pickle describes a storage badly")
+        raise DamagedFile("damaged: the pickle describes a storage badly")
     if not rest or rest[0] is None:
         return Storage(key, _STORAGES[kind], count, 0, None)
     _view_key, start, view_count = rest[0]
@@ -149,7 +148,7 @@ def _storage(reference: Any) -> Storage:
         or type(view_count) is not int
         or not 0 <= start <= count - view_count
     ):
-        raise WeightsError("damaged: a view lies outside its storage")
+        raise DamagedFile("damaged: a view lies outside its storage")
     return Storage(key, _STORAGES[kind], view_count, start, count)
 
 
@@ -169,23 +168,23 @@ class _Machine:
             code = self.take(1)
             if code == b".":
                 if len(self.stack) != 1:
-                    raise WeightsError("damaged: the pickle ends with an unfinished object")
+                    raise DamagedFile("damaged: the pickle ends with an unfinished object")
                 return self.pop()
             step = _STEPS.get(code)
             if step is None:
-                raise WeightsError(
+                raise DamagedFile(
                     f"suspect: the pickle has the instruction {show(code)}, which no weights need"
                 )
             step(self)
             if max(len(self.stack), len(self.memo)) > _MAX_OBJECTS:
-                raise WeightsError("suspect: the pickle describes far more than a state dict")
+                raise DamagedFile("suspect: the pickle describes far more than a state dict")
 
     # ---- operands ---------------------------------------------------------------------------
 
     def take(self, count: int) -> bytes:
         piece = self.data[self.at : self.at + count]
         if count < 0 or len(piece) != count:
-            raise WeightsError(
+            raise DamagedFile(
                 "truncated: the pickle has no end (or is larger than any state dict's)"
             )
         self.at += count
@@ -201,7 +200,7 @@ class _Machine:
     def line(self) -> str:
         end = self.data.find(b"\n", self.at, self.at + 256)
         if end < 0:
-            raise WeightsError("damaged: the pickle names something without end")
+            raise DamagedFile("damaged: the pickle names something without end")
         text = self.data[self.at : end].decode("ascii")
         self.at = end + 1
         return text
@@ -213,7 +212,7 @@ class _Machine:
 
     def pop(self) -> Any:
         if not self.stack or self.stack[-1] is _MARK:
-            raise WeightsError("damaged: the pickle takes more than it has put down")
+            raise DamagedFile("damaged: the pickle takes more than it has put down")
         return self.stack.pop()
 
     def pop_to_mark(self) -> list[Any]:
@@ -223,7 +222,7 @@ class _Machine:
             if value is _MARK:
                 return values[::-1]
             values.append(value)
-        raise WeightsError("damaged: the pickle ends a group that it has not begun")
+        raise DamagedFile("damaged: the pickle ends a group that it has not begun")
 
     def tuple_of(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
@@ -236,14 +235,14 @@ class _Machine:
 
     def recall(self, slot: int) -> None:
         if slot not in self.memo:
-            raise WeightsError("damaged: the pickle recalls what it has not remembered")
+            raise DamagedFile("damaged: the pickle recalls what it has not remembered")
         self.push(self.memo[slot])
 
     # ---- instructions -----------------------------------------------------------------------
 
     def set_items(self, values: list[Any]) -> None:
         if len(values) % 2:
-            raise WeightsError("damaged: the pickle has a key without a value")
+            raise DamagedFile("damaged: the pickle has a key without a value")
         target = self.pop()
         for key, value in zip(values[::2], values[1::2], strict=True):
             _set_item(target, key, value)
@@ -252,7 +251,7 @@ class _Machine:
     def append(self, values: list[Any]) -> None:
         target = self.pop()
         if type(target) is not list:
-            raise WeightsError("damaged: the pickle appends to something that is not a list")
+            raise DamagedFile("damaged: the pickle appends to something that is not a list")
         target.extend(values)
         self.push(target)
 
@@ -263,33 +262,33 @@ class _Machine:
     def stack_global(self) -> None:
         module, name = self.pair()
         if type(module) is not str or type(name) is not str:
-            raise WeightsError("damaged: the pickle names something that is not text")
+            raise DamagedFile("damaged: the pickle names something that is not text")
         self.push(_name(module, name))
 
     def reduce(self) -> None:
         function, arguments = self.pair()
         if type(function) is not Name or function not in _CALLS or type(arguments) is not tuple:
-            raise WeightsError("suspect: the pickle calls what cannot be called")
+            raise DamagedFile("suspect: the pickle calls what cannot be called")
         if len(arguments) > 8:
-            raise WeightsError("suspect: the pickle calls a function with too many arguments")
+            raise DamagedFile("suspect: the pickle calls a function with too many arguments")
         # One remembered list could otherwise be made a dictionary of again and again.
         if function.name == "OrderedDict" and arguments:
             self.items_left -= len(arguments[0])
             if self.items_left < 0:
-                raise WeightsError("suspect: the pickle describes far more than a state dict")
+                raise DamagedFile("suspect: the pickle describes far more than a state dict")
         self.push(_CALLS[function](*arguments))
 
     def build(self) -> None:
         # A state dict carries the version of each module as an attribute: not needed, dropped.
         target, state = self.pair()
         if type(target) is not dict or type(state) is not dict:
-            raise WeightsError("suspect: the pickle gives attributes to something that has none")
+            raise DamagedFile("suspect: the pickle gives attributes to something that has none")
         self.push(target)
 
 
 def _protocol(machine: _Machine) -> None:
     if machine.number("B") > 5:
-        raise WeightsError("damaged: the pickle is of an unknown protocol")
+        raise DamagedFile("damaged: the pickle is of an unknown protocol")
 
 
 def _persistent(machine: _Machine) -> None:

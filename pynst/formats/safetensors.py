@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.errors import WeightsError
 from pynst.formats.common import (
     MAX_ARRAYS,
     Container,
+    DamagedFile,
     StoredArray,
     checked_size,
     read_exactly,
@@ -30,18 +30,18 @@ def read_safetensors(file: BinaryIO) -> Container:
     file.seek(0)
     length = int.from_bytes(read_exactly(file, 8, "the header's length"), "little")
     if length > min(_MAX_HEADER, file_size - 8):
-        raise WeightsError(f"damaged: the safetensors header claims {length} bytes")
+        raise DamagedFile(f"damaged: the safetensors header claims {length} bytes")
     header = json.loads(
         read_exactly(file, length, "the header").decode(), object_pairs_hook=_without_duplicates
     )
     if not isinstance(header, dict) or len(header) > MAX_ARRAYS:
-        raise WeightsError("damaged: the safetensors header is not a list of arrays")
+        raise DamagedFile("damaged: the safetensors header is not a list of arrays")
     header.pop("__metadata__", None)
     spans = sorted((*_span(name, entry), name) for name, entry in header.items())
     previous = 0
     for begin, end, name in spans:
         if begin < previous or end > file_size - 8 - length:
-            raise WeightsError(f"damaged: {show(name)} overlaps another array or leaves the file")
+            raise DamagedFile(f"damaged: {show(name)} overlaps another array or leaves the file")
         previous = end
     arrays = {name: _stored(file, name, entry, 8 + length) for name, entry in header.items()}
     return Container("safetensors", {name: array for name, array in arrays.items() if array})
@@ -50,14 +50,14 @@ def read_safetensors(file: BinaryIO) -> Container:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
-        raise WeightsError("suspect: a name occurs twice in the safetensors header")
+        raise DamagedFile("suspect: a name occurs twice in the safetensors header")
     return entries
 
 
 def _span(name: str, entry: Any) -> tuple[int, int]:
     begin, end = entry["data_offsets"]
     if type(begin) is not int or type(end) is not int or not 0 <= begin <= end:
-        raise WeightsError(f"damaged: {show(name)} has the offsets {show(entry['data_offsets'])}")
+        raise DamagedFile(f"damaged: {show(name)} has the offsets {show(entry['data_offsets'])}")
     return begin, end
 
 
@@ -65,7 +65,7 @@ def _stored(file: BinaryIO, name: str, entry: Any, data_start: int) -> StoredArr
     """One array, or None for a number type that no weights have."""
     kind, shape = entry["dtype"], entry["shape"]
     if not isinstance(shape, list) or any(type(side) is not int for side in shape):
-        raise WeightsError(f"damaged: {show(name)} has the shape {show(shape)}")
+        raise DamagedFile(f"damaged: {show(name)} has the shape {show(shape)}")
     half_float = kind == "BF16"
     if not half_float and kind not in _DTYPES:
         return None
@@ -73,7 +73,7 @@ def _stored(file: BinaryIO, name: str, entry: Any, data_start: int) -> StoredArr
     begin, end = entry["data_offsets"]
     size = checked_size(tuple(shape), dtype.itemsize, show(name))
     if size != end - begin:
-        raise WeightsError(
+        raise DamagedFile(
             f"damaged: {show(name)} of shape {show(shape)} needs {size} bytes,"
             f" its offsets span {end - begin}"
         )

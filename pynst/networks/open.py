@@ -18,8 +18,8 @@ from pynst.networks.layers import layers_read
 from pynst.networks.network import Network
 from pynst.networks.vgg19 import LAYERS, POOLINGS, VGG19, unpooled
 from pynst.options import TransferOptions
-from pynst.weights import VGG19Weights, find_weights, load_weights
-from pynst.weights.cache import obtain_weights
+from pynst.weights import VGG19Weights
+from pynst.weights.cache import open_weights
 
 __all__ = ["open_network"]
 
@@ -47,8 +47,7 @@ def open_network(options: TransferOptions) -> Network:
     weights = None
     if options.network != "builtin":
         asked = "network='vgg19'" if options.network == "vgg19" else next(iter(vgg_only), None)
-        path = find_weights(options.weights) or obtain_weights(asked)
-        weights = None if path is None else load_weights(path)
+        weights = open_weights(options.weights, asked)
     backend = _backend(options)
     return Gabor(backend) if weights is None else _vgg19(weights, backend, options)
 

