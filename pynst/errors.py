@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for types alone: nothing here needs what stands above when it runs
     from pynst.result import TransferResult
 
 __all__ = [

@@ -54,7 +54,8 @@ def _temporary(target: Path) -> tuple[Path, BinaryIO]:
         path = target.with_name(f".pynst-{os.urandom(6).hex()}.tmp")
         file = path.open("xb")  # like any new file: its mode follows the umask
         # Another process may have taken the file for a leftover before it was locked.
-        if try_lock(file) is None or path.exists():
+        locked = try_lock(file)
+        if locked is None or (locked and path.exists()):
             return path, file
         file.close()
 

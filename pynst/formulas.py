@@ -15,10 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pynst.backends.base import Padding, Pooling
+from pynst.keywords import Padding, Pooling
 
 __all__ = ["FORMULAS", "Formula"]
 

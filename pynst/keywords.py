@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import os
     from typing import TypeAlias
 
-    from pynst.backends.base import Padding, Pooling, Precision
-
     Layers: TypeAlias = str | Sequence[str | tuple[str, float]] | Mapping[str, float]
 
 __all__ = [
@@ -24,6 +22,9 @@ __all__ = [
     "NetworkName",
     "ObjectiveChanges",
     "Optimizer",
+    "Padding",
+    "Pooling",
+    "Precision",
     "Quality",
     "TransferChanges",
 ]
@@ -33,6 +34,9 @@ FormulaName = Literal["balanced", "paper", "gatys-normalised", "gatys", "johnson
 Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
 MatchColor = Literal["none", "cholesky", "symmetric"]
+Pooling = Literal["average", "max"]
+Padding = Literal["zero", "replicate", "circular"]
+Precision = Literal["fast", "accurate"]
 BackendName = Literal["auto", "cpu", "cuda", "reference"]
 
 

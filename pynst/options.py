@@ -20,14 +20,15 @@ from pynst.keywords import (
     MatchColor,
     NetworkName,
     Optimizer,
+    Padding,
+    Pooling,
+    Precision,
     Quality,
     TransferChanges,
 )
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from pynst.backends.base import Padding, Pooling, Precision
 
 __all__ = ["GROUPS", "QUALITIES", "TransferChanges", "TransferOptions", "describe", "with_changes"]
 

@@ -22,6 +22,7 @@ from pynst.inputs import named_start, read_inputs
 from pynst.levels import Level, plan_levels
 from pynst.losses.table import loss_terms
 from pynst.losses.terms import Term
+from pynst.machine import give_back_memory
 from pynst.networks import open_network
 from pynst.objective import TotalLoss
 from pynst.optimizers import OPTIMIZERS
@@ -128,6 +129,7 @@ def stylize(
 def minimise_levels(run: Run) -> TransferResult:
     """Minimise level by level; whatever ends it, the best image so far is not lost."""
     terms = loss_terms(run.options, run.network, run.inputs)
+    give_back_memory()
     check_memory(run.network, run.options, run.inputs)
     with run.keeping_the_best():
         for level in run.levels_left():

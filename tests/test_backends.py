@@ -32,8 +32,8 @@ REFERENCE = ReferenceBackend()
 NOT_OPS = {
     "nbytes", "scratch_nbytes", "allocate", "view", "upload", "download", "empty_gram",
     "upload_gram", "download_gram", "upload_scale",
-    "empty_losses", "download_losses", "zero", "record", "free_memory", "conv3x3_weights",
-    "filter7x7_weights",
+    "empty_losses", "download_losses", "zero", "repeated", "free_memory", "conv3x3_weights",
+    "conv3x3_weights_nbytes", "device_images", "filter7x7_weights",
 }  # fmt: skip
 
 

@@ -109,7 +109,6 @@ ARRAYS = {
     "infinite": (np.full((20, 20, 3), np.inf), "must be finite"),
     "a list": ([[1, 2], [3, 4]], "must be a path, a PIL image or a NumPy array"),
     "a number": (7, "must be a path, a PIL image or a NumPy array, got int"),
-    "nothing": (None, "must be a path, a PIL image or a NumPy array, got NoneType"),
     "bytes": (b"x.png", "must be a path, a PIL image or a NumPy array, got bytes"),
     "null in the path": ("a\0b.png", "content"),
     "empty path": ("", "content"),

@@ -134,7 +134,6 @@ def test_looking_for_the_namesake_loads_no_slow_module(installed):
     assert not {"importlib.metadata", "email", "glob", "pathlib"} & set(done.stdout.split())
 
 
-@pytest.mark.slow
 def test_the_source_distribution_holds_every_tracked_file(tmp_path):
     pytest.importorskip("scikit_build_core")
     tracked = subprocess.run(

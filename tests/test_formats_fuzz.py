@@ -132,15 +132,13 @@ class Sparse(io.BytesIO):
         return super().read(size)
 
 
-@pytest.mark.parametrize("name", ["keras h5", "mat", "legacy pth", "safetensors", "pth", "npz"])
+@pytest.mark.parametrize("name", ["keras h5", "mat", "legacy pth", "safetensors"])
 def test_a_size_below_zero_never_reads_a_file_to_its_end(sound, name):
     # Each aligned place of the headers is given sizes around zero, as a block of HDF5 with the
     # length 7 has, from which a reader subtracts 8.
     data = sound[name]
-    for at in [
-        *range(0, min(len(data) - 8, 1600), 4),
-        *range(max(0, len(data) - 800), len(data) - 8, 4),
-    ]:
+    head = range(0, min(len(data) - 8, 1600), 4)
+    for at in [*head, *range(max(0, len(data) - 800), len(data) - 8, 4)]:
         changed = bytearray(data)
         changed[at : at + 8] = random.Random(at).choice(SIZES).to_bytes(8, "little", signed=True)
         try:

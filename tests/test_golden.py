@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden.cases import CASES, FORMULAS, Case, Weights, channel_scales, digest
+from golden.cases import CASES, FORMULAS, REAL_CASES, Case, Weights, channel_scales, digest
 from golden.ours import make_objective
 from numpy.typing import NDArray
 
@@ -23,7 +23,9 @@ from pynst import BackendError, LossTerms, Objective, TransferOptions
 from pynst.backends import open_backend
 from pynst.networks import open_network
 
-VALUES = json.loads((Path(__file__).parent / "golden" / "values.json").read_text(encoding="utf-8"))
+HERE = Path(__file__).parent / "golden"
+REAL_VALUES = json.loads((HERE / "real_values.json").read_text(encoding="utf-8"))
+VALUES = json.loads((HERE / "values.json").read_text(encoding="utf-8"))
 
 EXACT = 1e-9
 """Relative: float64 against float64."""
@@ -245,3 +247,29 @@ def test_real_weights_give_what_pytorch_gives(
     expected = maker.evaluate(case, weights=real_convolutions, scales=scales)
     tolerances = (EXACT, EXACT) if backend == "reference" else (LOOSE, LOOSE_GRADIENT)
     assert_same(make_objective(case, network=network), case, expected, *tolerances)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("name", REAL_CASES)
+def test_the_real_network_gives_the_stored_values(
+    name: str, backend: str, real_weights: Path, request: pytest.FixtureRequest
+) -> None:
+    """Of the file that the package registry has, which the gate fetches."""
+    if backend == "cpu":
+        request.getfixturevalue("cpu")
+    case = REAL_CASES[name]
+    options = TransferOptions(
+        formula=name, network="vgg19", weights=str(real_weights), backend=backend, threads=1
+    )
+    network = open_network(options)
+    if network.weights_sha256 != REAL_VALUES["weights sha256"]:
+        pytest.skip("PYNST_TEST_WEIGHTS names another file than that of the package registry")
+    objective = make_objective(case, network=network)
+    value, gradient = objective(case.x())
+    stored = REAL_VALUES["values"][name]
+    assert stored["inputs"] == digest(case)
+    exact = backend == "reference"
+    assert value == pytest.approx(stored["terms"]["total"], rel=EXACT if exact else LOOSE)
+    assert_terms(objective.terms, stored["terms"], EXACT if exact else LOOSE)
+    assert_gradient(gradient, stored["gradient"], case, EXACT if exact else LOOSE_GRADIENT)

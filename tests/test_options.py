@@ -255,7 +255,7 @@ def test_every_setting_has_a_group_and_a_check():
 
 
 def test_the_keywords_for_type_checkers_are_the_fields():
-    assert list(TransferChanges.__annotations__) == [each.name for each in fields(TransferOptions)]
+    assert set(TransferChanges.__annotations__) == {each.name for each in fields(TransferOptions)}
     assert not TransferChanges.__required_keys__
 
 

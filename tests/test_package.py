@@ -34,8 +34,9 @@ ROOMS = [
     {"demo", "machine"},
     {"options"},
     {"checks"},
-    {"keywords", "formulas", "files", "errors", "pynst"},
-    {"version", "namesake"},
+    {"formulas", "files", "errors", "pynst"},
+    {"keywords"},
+    {"version", "namesake", "locks"},
 ]
 ONE_HOME = {
     "PIL": {"images", "result"},

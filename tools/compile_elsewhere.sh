@@ -22,23 +22,23 @@ trap 'rm -rf "$objects"' EXIT
 
 AVX512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512"
 
-# One line for each object: the target, the source and the source's own flags.
+# One line for each object: the target, the source and the flags that are its alone.
 list() {
-    local target source name
+    local target source x86
     for target in "${targets[@]}"; do
-        for source in csrc/cpu/*.cpp; do
-            name=$(basename "$source" .cpp)
-            case $target:$name in
-                *:bindings*) ;;  # they need the headers of that system's Python
-                x86_64*:inner_avx2) echo "$target $source -DPYNST_X86=1 -mavx2 -mfma" ;;
-                x86_64*:inner_avx512) echo "$target $source -DPYNST_X86=1 $AVX512" ;;
-                x86_64-linux*:inner_amx)
-                    echo "$target $source -DPYNST_X86=1 -DPYNST_AMX=1 $AVX512 -mamx-tile -mamx-bf16"
-                    ;;
-                *:inner_avx2 | *:inner_avx512 | *:inner_amx) ;;  # another processor's, or Linux's alone
-                x86_64-linux*) echo "$target $source -DPYNST_X86=1 -DPYNST_AMX=1" ;;
-                x86_64*) echo "$target $source -DPYNST_X86=1" ;;
-                *) echo "$target $source" ;;
+        x86=""
+        case $target in
+            x86_64-linux*) x86="-DPYNST_X86=1 -DPYNST_AMX=1" ;;
+            x86_64*) x86="-DPYNST_X86=1" ;;
+        esac
+        for source in csrc/cpu/*.cpp csrc/cpu/inner/*.cpp; do
+            case $target:$source in
+                *:*/bindings*) ;;  # they need the headers of that system's Python
+                x86_64*:*/avx2.cpp) echo "$target $source $x86 -mavx2 -mfma" ;;
+                x86_64*:*/avx512.cpp) echo "$target $source $x86 $AVX512" ;;
+                x86_64-linux*:*/amx.cpp) echo "$target $source $x86 $AVX512 -mamx-tile -mamx-bf16" ;;
+                *:*/avx2.cpp | *:*/avx512.cpp | *:*/amx.cpp) ;;  # another processor, or not Linux
+                *) echo "$target $source $x86" ;;
             esac
         done
     done

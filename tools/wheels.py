@@ -117,8 +117,8 @@ def build(given: argparse.Namespace, python: str) -> Path:
     platform = f"manylinux2014_{given.machine}"
     command = [sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", platform]
     subprocess.run([*command, "--wheel-dir", str(given.out), str(wheel)], check=True)
-    made = sorted(given.out.glob(f"{'-'.join(wheel.name.split('-')[:4])}-*{given.machine}.whl"))
-    return made[-1]
+    tags = "-".join(wheel.name.split("-")[:4])
+    return Path(max(given.out.glob(f"{tags}-*{given.machine}.whl")))
 
 
 def main() -> None:

@@ -46,9 +46,10 @@ class PyNST:
         backend = open_backend("cpu", threads=threads) if backend is None else backend
         network, H, W = _network(problem, backend), problem.size, problem.size
         inputs = read_inputs(problem.content(), problem.style(), _LOSS, start=False)
-        # The targets come first: the memory in which they are computed is free again by the time
-        # that the workspace is allocated.
+        # The targets come first, so that the pictures and the memory in which the targets are
+        # computed are free again before the workspace is allocated.
         terms = [term.at(network, inputs, H, W) for term in loss_terms(_LOSS, network, inputs)]
+        del inputs
         self._slots = [(targets, layer) for targets in terms for layer in targets.layers]
         self._layers = dict.fromkeys(layer for _, layer in self._slots)
         self._backend, self._network = backend, network

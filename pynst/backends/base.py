@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.device import DeviceImages
+from pynst.keywords import Padding, Pooling, Precision
 
 __all__ = [
     "AddLoss",
@@ -49,11 +50,6 @@ Walk: TypeAlias = Callable[[], None]
 
 Shape: TypeAlias = tuple[int, int, int]
 """Logical shape (C, H, W)."""
-
-Pooling: TypeAlias = Literal["average", "max"]
-Padding: TypeAlias = Literal["zero", "replicate", "circular"]
-"""Border of the first convolution; ``"circular"`` only over a `pynst.backends.circular` one."""
-Precision: TypeAlias = Literal["fast", "accurate"]
 
 Kind: TypeAlias = Literal["image", "features", "bits", "choices"]
 """What a piece of memory holds.

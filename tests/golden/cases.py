@@ -21,7 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CASES", "FORMULAS", "Case", "Weights", "channel_scales", "digest", "uniform"]
+__all__ = [
+    "CASES",
+    "FORMULAS",
+    "REAL_CASES",
+    "Case",
+    "Weights",
+    "channel_scales",
+    "digest",
+    "uniform",
+]
 
 Weights = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 
@@ -231,3 +240,10 @@ def _cases() -> list[Case]:
 
 
 CASES = {case.name: case for case in _cases()}
+
+
+REAL_CASES = {
+    formula: Case(formula, formula, content_shape=(67, 90), style_shapes=((75, 61),), seed=1005)
+    for formula in ("balanced", "gatys")
+}
+"""Cases of the real network: formulas that need no constants measured over photographs."""

@@ -1,5 +1,8 @@
 """Write values.json: ``python -m golden.make`` in ``tests/``, with PyTorch installed.
 
+``python -m golden.make FILE`` writes real_values.json instead: the same of the real VGG-19, whose
+weights are in FILE, PyNST's own file as `pynst weights fetch` leaves it in the cache.
+
 The values come from `independent.py`, the inputs from `cases.py`. Stored per case: a hash of the
 inputs, the value of every term, and of the float64 gradient with respect to x its norm, its dot
 product with ``case.direction()``, and five entries at fixed, spread places.
@@ -8,6 +11,7 @@ product with ``case.direction()``, and five entries at fixed, spread places.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from numpy.typing import NDArray
 from golden import cases, independent
 
 VALUES = Path(__file__).with_name("values.json")
+REAL_VALUES = Path(__file__).with_name("real_values.json")
 DEFAULT_LAYERS = {
     "vgg19": (("relu4_2",), tuple(f"relu{i}_1" for i in range(1, 6))),
     "builtin": (("level3",), tuple(f"level{i}" for i in range(1, 6))),
@@ -69,9 +74,9 @@ def evaluate(case: cases.Case, **replaced: Any) -> tuple[dict[str, float], NDArr
     )
 
 
-def record(case: cases.Case) -> dict[str, Any]:
+def record(case: cases.Case, **replaced: Any) -> dict[str, Any]:
     """What values.json holds of one case."""
-    terms, gradient = evaluate(case)
+    terms, gradient = evaluate(case, **replaced)
     places = np.linspace(0, gradient.size - 1, 5).astype(int)
     return {
         "inputs": cases.digest(case),
@@ -82,6 +87,23 @@ def record(case: cases.Case) -> dict[str, Any]:
             "entries": {str(i): float(gradient.flat[i]) for i in places},
         },
     }
+
+
+def real(path: str) -> None:
+    """Write the values of the cases of the real network."""
+    with np.load(path) as stored:
+        weights = {
+            name.removesuffix(".weight"): (stored[name], stored[name.replace("weight", "bias")])
+            for name in stored.files
+            if name.endswith(".weight")
+        }
+        sha256 = json.loads(stored["pynst"].tobytes())["sha256"]
+    document = {
+        "made by": f"tests/golden/make.py, PyTorch {torch.__version__}, NumPy {np.__version__}",
+        "weights sha256": sha256,
+        "values": {name: record(case, weights=weights) for name, case in cases.REAL_CASES.items()},
+    }
+    REAL_VALUES.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -96,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    real(sys.argv[1]) if len(sys.argv) == 2 else main()
