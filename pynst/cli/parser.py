@@ -41,7 +41,8 @@ usage: pynst CONTENT STYLE [STYLE ...] [-o OUTPUT] [options]
   pynst photo.jpg painting.jpg --image-size 1024 --quality fine --preserve-color
   pynst demo
 
-The last one needs no file. All options: pynst --help. Other commands: weights, replay, info.
+The last one needs no file. All options: pynst --help. Other commands: reconstruct, texture, sweep,
+figure, weights, replay, info.
 """
 
 _NEGATIVE_NUMBER = re.compile(r"-\.?\d")
