@@ -24,11 +24,16 @@ if TYPE_CHECKING:
         RecordError,
         WeightsError,
     )
+    from pynst.figures import figure
     from pynst.images import load_image, save_image
     from pynst.losses.terms import LossTerms
     from pynst.objective import Objective
     from pynst.options import TransferOptions
+    from pynst.reconstruction import reconstruct
     from pynst.result import Progress, TransferResult
+    from pynst.sheets import Sheet
+    from pynst.sweeps import sweep
+    from pynst.textures import texture
     from pynst.transfer import stylize
     from pynst.weights import load_weights
 
@@ -43,18 +48,24 @@ __all__ = [
     "Progress",
     "PyNSTError",
     "RecordError",
+    "Sheet",
     "TransferOptions",
     "TransferResult",
     "WeightsError",
     "available_backends",
+    "figure",
     "load_image",
     "load_weights",
+    "reconstruct",
     "save_image",
     "stylize",
+    "sweep",
+    "texture",
 ]
 
 _HOME = {
     "available_backends": "backends",
+    "figure": "figures",
     "load_image": "images",
     "save_image": "images",
     "LossTerms": "losses.terms",
@@ -62,7 +73,11 @@ _HOME = {
     "TransferOptions": "options",
     "Progress": "result",
     "TransferResult": "result",
+    "reconstruct": "reconstruction",
+    "Sheet": "sheets",
     "stylize": "transfer",
+    "sweep": "sweeps",
+    "texture": "textures",
     "load_weights": "weights",
 }
 

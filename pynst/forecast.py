@@ -74,7 +74,8 @@ def forecast_memory(
     styles : sequence of tuple of int
         The same of each style picture.
     """
-    H, W = size_to_long_side(*(content or styles[0]), options.image_size)
+    aspect = None if options.aspect is None else (options.aspect[1], options.aspect[0])
+    H, W = size_to_long_side(*(content or aspect or styles[0]), options.image_size)
     backend = network.backend
     content_layers = _fitting(content_choice(options, network), network, H, W) if content else []
     style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []

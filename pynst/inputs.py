@@ -61,6 +61,8 @@ class Inputs:
         All pictures as they were read, by the names that errors, record and notes use.
     paths : dict of str to str
         The paths of those that came from files, exactly as they were given.
+    aspect : tuple of int or None
+        Height and width whose aspect the image has, where there is no content.
     """
 
     content: Picture | None
@@ -68,14 +70,16 @@ class Inputs:
     start: Picture | None
     pictures: Mapping[str, Picture]
     paths: Mapping[str, str]
+    aspect: tuple[int, int] | None = None
 
     def size(self, long_side: int) -> tuple[int, int]:
         """Height and width of the image whose long side is given.
 
-        The image has the aspect of the content; without one, that of the first style picture.
+        The image has the aspect of the content; without one, that which was asked for, or else
+        that of the first style picture.
         """
         given = self.styles[0] if self.content is None else self.content
-        return size_to_long_side(*given.size, long_side)
+        return size_to_long_side(*(self.aspect or given.size), long_side)
 
     def content_at(self, H: int, W: int) -> NDArray[np.float64]:
         """The content picture at a size, (H, W, 3)."""
@@ -137,6 +141,7 @@ def read_inputs(
             for name, source in sources.items()
             if isinstance(source, str | os.PathLike)
         },
+        aspect=None if options.aspect is None else (options.aspect[1], options.aspect[0]),
     )
 
 
@@ -185,6 +190,11 @@ def _check_presence(content: Any, styles: Sequence[Any], options: TransferOption
             raise OptionError(
                 f"{wrong}={getattr(options, wrong)!r} needs a {name} picture, got None"
             )
+    if options.aspect is not None and content is not None:
+        raise OptionError(
+            f"aspect={options.aspect!r} cannot be had together with a content picture, which gives"
+            " the result its own"
+        )
     if named_start(options) == "style" and not styles:
         raise OptionError("init='style' needs a style picture, got None")
 

@@ -35,7 +35,7 @@ Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
 MatchColor = Literal["none", "cholesky", "symmetric"]
 Pooling = Literal["average", "max"]
-Padding = Literal["zero", "replicate"]
+Padding = Literal["zero", "replicate", "circular"]
 Precision = Literal["fast", "accurate"]
 BackendName = Literal["auto", "cpu", "cuda", "reference"]
 
@@ -48,6 +48,7 @@ class ObjectiveChanges(TypedDict, total=False):
     """
 
     image_size: int
+    aspect: Sequence[int] | None
     style_scale: float
     style_blend: float | Sequence[float] | None
     init: Any

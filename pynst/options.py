@@ -70,6 +70,13 @@ class TransferOptions:
     image_size: int = setting(
         PICTURES, 512, "long side of the result, pixels", number(16, 32768, whole=True), "N"
     )
+    aspect: tuple[int, int] | None = setting(
+        PICTURES,
+        None,
+        "width and height that give the aspect of the result, where there is no content picture",
+        optional(several(number(1, 32768, whole=True))),
+        "N",
+    )
     style_scale: float = setting(
         PICTURES, 1.0, "size of the style picture relative to the result's", number(0.05, 20), "X"
     )
@@ -144,8 +151,9 @@ class TransferOptions:
     padding: Padding | None = setting(
         LOSS,
         None,
-        "padding of the first layer of VGG-19; default: the formula's",
-        optional(choice("zero", "replicate")),
+        "padding of the first layer of VGG-19, or circular: of every layer, so that the result"
+        " tiles; default: the formula's",
+        optional(choice("zero", "replicate", "circular")),
     )
     normalised: bool | None = setting(
         LOSS,
@@ -253,6 +261,8 @@ class TransferOptions:
             raise OptionError(
                 "content_weight and style_weight must not both be 0: nothing would be left to do"
             )
+        if self.aspect is not None and len(self.aspect) != 2:
+            raise OptionError(f"aspect must be a width and a height, got {self.aspect!r}")
         if self.style_blend is not None and not any(self.style_blend):
             raise OptionError("style_blend must have at least one positive weight, got only zeros")
 
@@ -270,10 +280,19 @@ class TransferOptions:
 
     @classmethod
     def paper(cls, **changes: Unpack[TransferChanges]) -> TransferOptions:
-        """Settings of the paper: its formula and network, start from noise, a single size."""
-        # Differs from the paper: 500 evaluations; the paper does not state their number.
+        """Settings of the paper: its formula, network and optimiser, from noise, at one size."""
+        # Differs from the paper: 500 evaluations, whose number it does not state; alpha / beta is
+        # 1e-6, as with its 1e-3 and Eq. 1 and 4 to the letter the photograph comes back.
         return with_changes(
-            cls(formula="paper", network="vgg19", init="noise", levels=1, iterations=500),
+            cls(
+                formula="paper",
+                network="vgg19",
+                init="noise",
+                levels=1,
+                iterations=500,
+                optimizer="scipy",
+                style_weight=1e6,
+            ),
             changes,
         )
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from conftest import CHANNELS, picture, tiny_convolutions, tiny_vgg19
 
-from pynst import OptionError
+from pynst import Objective, OptionError
+from pynst.backends.cpu import CpuBackend
+from pynst.backends.reference import ReferenceBackend
 from pynst.networks.vgg19 import LAYERS
 
 
@@ -115,3 +117,49 @@ def test_the_calibration_photographs_excite_nearly_every_filter(real_weights):
     layers = [*network.style_layers, *network.content_layers]
     for layer, m in mean_activations(network, layers, calibration_pictures()).items():
         assert np.mean(m < 0.1 * np.median(m)) < 0.02, layer
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("backend", [ReferenceBackend, CpuBackend])
+def test_a_pooling_layer_has_the_pooled_features_of_its_relu(pooling, backend):
+    network = tiny_vgg19(backend(), pooling=pooling)
+    x = 255 * picture(0, 33, 38) - network.mean
+    pooled = features(network, x, ["pool1", "pool2"])
+    for layer, F in features(network, x, ["relu1_2", "relu2_2"]).items():
+        h, w = F.shape[1] // 2, F.shape[2] // 2
+        quads = F[:, : 2 * h, : 2 * w].reshape(len(F), h, 2, w, 2)
+        expected = quads.max((2, 4)) if pooling == "max" else quads.mean((2, 4))
+        np.testing.assert_allclose(pooled[f"pool{layer[4]}"], expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("layers", [["pool1"], ["relu1_2", "pool1", "pool2"], ["pool2", "relu3_1"]])
+def test_losses_at_pooling_layers_have_the_gradient_of_their_value(pooling, layers):
+    objective = Objective(
+        picture(3, 17, 21),
+        picture(1, 18, 16),
+        network=tiny_vgg19(pooling=pooling),
+        image_size=21,
+        content_layers=layers,
+        style_layers=layers,
+    )
+    x, step = picture(2, 17, 21), 1e-7
+    _, gradient = objective(x)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        direction = rng.standard_normal(x.shape)
+        ahead, behind = objective(x + step * direction)[0], objective(x - step * direction)[0]
+        slope = (ahead - behind) / (2 * step)
+        assert float(np.sum(gradient * direction)) == pytest.approx(slope, rel=1e-4)
+    assert {f"style {layer}" for layer in layers} <= set(objective.terms.layers)
+
+
+def test_a_pooling_that_is_read_is_still_done_with_its_convolution():
+    plan = tiny_vgg19().plan(64, 64, ["pool1", "pool2"], gradient=True)
+    assert "relu1_2" not in plan.buffers
+    assert plan.buffers["pool1"].shape == (4, 32, 32)
+
+
+def test_the_last_pooling_is_no_layer():
+    with pytest.raises(OptionError, match="unknown layer 'pool5'"):
+        tiny_vgg19().plan(64, 64, ["pool5"], gradient=True)

@@ -186,8 +186,9 @@ def test_options_with_the_same_settings_are_equal():
 @pytest.mark.parametrize("name", [each.name for each in fields(TransferOptions)])
 def test_a_difference_in_any_setting_makes_options_differ(name):
     other = {
-        "image_size": 64, "style_scale": 2, "style_blend": (1, 2), "init": "noise", "seed": 3,
-        "keep_alpha": False, "content_weight": 3, "style_weight": 3, "tv_weight": 3,
+        "image_size": 64, "aspect": (3, 2), "style_scale": 2, "style_blend": (1, 2),
+        "init": "noise", "seed": 3, "keep_alpha": False, "content_weight": 3, "style_weight": 3,
+        "tv_weight": 3,
         "formula": "gatys", "network": "vgg19", "style_layers": "relu1_1",
         "content_layers": "relu1_1", "pooling": "max", "padding": "zero", "normalised": True,
         "quality": "fine", "iterations": 3, "levels": 2, "minutes": 3, "tolerance": 0.1,

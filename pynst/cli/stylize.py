@@ -16,7 +16,7 @@ from pynst.errors import PyNSTError
 from pynst.files import shown
 from pynst.options import GROUPS, TransferOptions
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["Report", "add_arguments", "add_setting", "run", "save_early"]
 
 _DEFAULT_OUTPUT = "out.png"
 
@@ -60,7 +60,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
 
     from pynst.transfer import stylize
 
-    report = _Report(given, path)
+    report = Report(given, path)
     # A default name that another run has taken meanwhile is not overwritten.
     asked = bool(given.output or given.force or given.save_every)
     settings = {"bits": given.bits, "record": given.record, "overwrite": asked}
@@ -70,7 +70,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
         signals.ignore()
     except (pynst.Interrupted, Exception) as error:
         report.display.close()
-        code = _save_early(error, path, signals, given, settings)
+        code = save_early(error, path, signals, given, settings)
         if not isinstance(error, (pynst.Interrupted, PyNSTError, OSError)):
             raise  # a defect: its traceback is wanted
         return code
@@ -80,7 +80,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     return save(result, path, given.quiet, **settings)
 
 
-class _Report:
+class Report:
     """What a run calls after each evaluation: shows where it stands, and saves on the way."""
 
     def __init__(self, given: argparse.Namespace, path: Path) -> None:
@@ -102,7 +102,7 @@ class _Report:
                 say(f"warning: --save-every: {error}; the run goes on")
 
 
-def _save_early(
+def save_early(
     error: BaseException,
     path: Path,
     signals: Signals,
@@ -160,7 +160,7 @@ def add_arguments(parser: Parser) -> None:
     pictures.add_argument("STYLE", nargs="*", default=[], help="the painting, or several to blend")
     _add_own_options(parser, groups)
     for each in fields(TransferOptions):
-        _add_setting(parser, groups[each.metadata["group"]], each)
+        add_setting(parser, groups[each.metadata["group"]], each)
 
 
 def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
@@ -200,7 +200,7 @@ def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _add_setting(parser: Parser, group: Any, field: Field[Any]) -> None:
+def add_setting(parser: Parser, group: Any, field: Field[Any]) -> None:
     """Make one command-line option of one field of the settings; it is absent unless given."""
     check, name = field.metadata["check"], "--" + field.name.replace("_", "-")
     text = field.metadata["help"].replace("%", "%%")

@@ -20,7 +20,7 @@ from pynst.errors import ImageError
 from pynst.formulas import Formula
 from pynst.images import resize, size_to_long_side
 from pynst.inputs import Inputs, StylePicture, style_long_side
-from pynst.networks.layers import LayerChoice
+from pynst.networks.layers import LayerChoice, deepest
 from pynst.networks.network import Network, read_features, upload_scale
 
 __all__ = ["GramTargets", "GramTerm"]
@@ -76,8 +76,9 @@ def _grams(
     least = network.smallest_side(layers)
     if min(H, W) < least:
         raise ImageError(
-            f"{style.name}: {W} x {H} pixels are too few for layer {max(layers)}, which needs"
-            f" {least} on the short side; increase image_size or style_scale, or crop the picture"
+            f"{style.name}: {W} x {H} pixels are too few for layer {deepest(network, layers)},"
+            f" which needs {least} on the short side; increase image_size or style_scale, or crop"
+            " the picture"
         )
     features = read_features(network, resize(style.pixels, H, W), layers)
     return {layer: features.gram(layer) for layer in layers}

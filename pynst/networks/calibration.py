@@ -23,9 +23,10 @@ from pynst.backends.base import Pooling
 from pynst.errors import ImageError
 from pynst.images import load_image, resize, size_to_long_side
 from pynst.images.files import only_image_errors
-from pynst.networks.vgg19 import VGG19
+from pynst.networks.vgg19 import VGG19, unpooled
 
 __all__ = [
+    "Convolutions",
     "calibration_pictures",
     "clamped",
     "feature_scales",
@@ -132,7 +133,8 @@ def powers_of_two(
     As trained, features of VGG-19 reach into the thousands, and 16-bit numbers end at 65504.
     """
     network = VGG19(open_backend("cpu"), convolutions, mean, pooling=pooling)
-    means = mean_activations(network, network.layers, calibration_pictures()[:1])
+    layers = [layer for layer in network.layers if layer == unpooled(layer)]
+    means = mean_activations(network, layers, calibration_pictures()[:1])
     return {
         layer: round(math.log2(max(float(np.mean(m)), sys.float_info.min)))
         for layer, m in means.items()

@@ -17,6 +17,7 @@ from pynst.options import TransferOptions
 __all__ = [
     "LayerChoice",
     "content_choice",
+    "deepest",
     "layers_read",
     "style_choice",
 ]
@@ -58,12 +59,17 @@ class LayerChoice:
             layers = {name: weight for name, weight in self.given if weight > 0}
         if not _fits(network, layers, H, W):
             raise ImageError(
-                f"content: {W} x {H} pixels are too few for layer {max(layers)}, which needs"
-                f" {network.smallest_side(layers)} on the short side; increase image_size or name"
-                " shallower layers"
+                f"content: {W} x {H} pixels are too few for layer {deepest(network, layers)}, which"
+                f" needs {network.smallest_side(layers)} on the short side; increase image_size or"
+                " name shallower layers"
             )
         total = sum(layers.values())
         return {layer: weight / total for layer, weight in layers.items()}
+
+
+def deepest(network: Network, layers: Collection[str]) -> str:
+    """The one of the layers that comes last in the network."""
+    return max(layers, key=network.layers.index)
 
 
 def content_choice(options: TransferOptions, network: Network) -> LayerChoice:

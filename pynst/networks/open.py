@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pynst.backends import open_backend
 from pynst.backends.base import Backend
-from pynst.errors import OptionError
+from pynst.backends.circular import circular
+from pynst.errors import BackendError, OptionError
 from pynst.formulas import FORMULAS
-from pynst.networks.calibration import feature_scales, powers_of_two, rescaled
+from pynst.networks.calibration import Convolutions, feature_scales, powers_of_two, rescaled
 from pynst.networks.gabor import Gabor
 from pynst.networks.layers import layers_read
 from pynst.networks.network import Network
-from pynst.networks.vgg19 import VGG19
+from pynst.networks.vgg19 import LAYERS, POOLINGS, VGG19, unpooled
 from pynst.options import TransferOptions
 from pynst.weights import VGG19Weights
 from pynst.weights.cache import open_weights
 
 __all__ = ["open_network"]
+
+Vector = NDArray[np.float64]
 
 
 def open_network(options: TransferOptions) -> Network:
@@ -42,7 +48,7 @@ def open_network(options: TransferOptions) -> Network:
     if options.network != "builtin":
         asked = "network='vgg19'" if options.network == "vgg19" else next(iter(vgg_only), None)
         weights = open_weights(options.weights, asked)
-    backend = open_backend(options.backend, threads=options.threads, precision=options.precision)
+    backend = _backend(options)
     return Gabor(backend) if weights is None else _vgg19(weights, backend, options)
 
 
@@ -59,6 +65,26 @@ def _vgg_only(options: TransferOptions) -> list[str]:
     return [name for name, wanted in asked.items() if wanted]
 
 
+def _backend(options: TransferOptions) -> Backend:
+    """The backend that the options ask for."""
+    name = options.backend
+    if options.padding != "circular":
+        return open_backend(name, threads=options.threads, precision=options.precision)
+    if name == "cuda":
+        raise BackendError("padding='circular' is not available on CUDA: ask for backend='cpu'")
+    name = "cpu" if name == "auto" else name
+    return circular(open_backend(name, threads=options.threads, precision=options.precision))
+
+
+def _scales(convolutions: Convolutions, powers: Mapping[str, int]) -> dict[str, Vector]:
+    """Factors of the features whose layers were divided by powers of two, poolings included."""
+    layers = [layer for layer in (*LAYERS, *POOLINGS) if unpooled(layer) in powers]
+    channels = {
+        layer: len(convolutions[unpooled(layer).replace("relu", "conv")][1]) for layer in layers
+    }
+    return {layer: np.full(channels[layer], 2.0 ** powers[unpooled(layer)]) for layer in layers}
+
+
 def _vgg19(weights: VGG19Weights, backend: Backend, options: TransferOptions) -> VGG19:
     """VGG-19 with pooling, padding and normalisation as the options or the formula say."""
     formula = FORMULAS[options.formula]
@@ -73,10 +99,7 @@ def _vgg19(weights: VGG19Weights, backend: Backend, options: TransferOptions) ->
         weights.mean,
         pooling=pooling,
         padding=options.padding or formula.padding,
-        scales={
-            layer: np.full(len(convolutions[layer.replace("relu", "conv")][1]), 2.0**e)
-            for layer, e in powers.items()
-        },
+        scales=_scales(convolutions, powers),
         weights_source=f"{weights.source}, training: {weights.training}",
         weights_sha256=weights.sha256,
     )

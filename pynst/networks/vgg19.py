@@ -23,7 +23,7 @@ from pynst.backends.base import AddLoss, Array, Backend, OpSize, Padding, Poolin
 from pynst.errors import OptionError
 from pynst.networks.plan import Buffer, Plan, Workspace
 
-__all__ = ["LAYERS", "VGG19"]
+__all__ = ["LAYERS", "POOLINGS", "VGG19", "unpooled"]
 
 _CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
 
@@ -33,6 +33,18 @@ LAYERS = tuple(
     for index in range(1, count + 1)
 )
 """relu1_1 ... relu5_4: the rectified response of each convolution; the paper writes conv1_1."""
+
+POOLINGS = {
+    f"pool{block}": f"relu{block}_{count}"
+    for block, count in enumerate(_CONVOLUTIONS_PER_BLOCK[:-1], 1)
+}
+"""pool1 ... pool4, and the layer that each of them halves: the features of a pooling can be read as
+well. The last pooling of VGG-19 is left out, as no convolution follows it."""
+
+
+def unpooled(layer: str) -> str:
+    """The rectified response that a pooling layer reads; any other layer is its own."""
+    return POOLINGS.get(layer, layer)
 
 
 @dataclass(frozen=True)
@@ -75,8 +87,10 @@ class VGG19:
         Mean of the training images, RGB, on the scale 0..255.
     pooling : {"max", "average"}
         2 x 2 pooling; the network was trained with the maximum, the paper uses the average.
-    padding : {"replicate", "zero"}
-        Border of the first convolution; all others pad with zeros, as trained.
+    padding : {"replicate", "zero", "circular"}
+        Border of the first convolution; all others pad with zeros, as trained. With ``"circular"``
+        every layer is padded from the opposite border, so that the image can tile; the backend is
+        then one of `pynst.backends.circular`.
     scales : mapping of str to ndarray, optional
         Per layer, factors (N,) that the losses apply to its features: one over each filter's mean
         activation makes the paper's normalised network, since ReLU and pooling are homogeneous.
@@ -129,16 +143,19 @@ class VGG19:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers whose features can be read, first to last."""
-        return tuple(layer for layer in LAYERS if layer in self._channels)
+        relus = [layer for layer in LAYERS if layer in self._channels]
+        after = {relu: pool for pool, relu in POOLINGS.items()}
+        both = ((relu, after.get(relu)) for relu in relus)
+        return tuple(layer for pair in both for layer in pair if layer is not None)
 
     def shape(self, layer: str, H: int, W: int) -> Shape:
         """Shape (N, h, w) of a layer's features for an image of H x W pixels."""
-        halvings = int(layer[4]) - 1
-        return self._channels[layer], H >> halvings, W >> halvings
+        halvings = _halvings(layer)
+        return self._channels[unpooled(layer)], H >> halvings, W >> halvings
 
     def smallest_side(self, layers: Collection[str]) -> int:
         """Shortest image side, in pixels, at which each of the layers still has a pixel."""
-        return 1 << max(int(layer[4]) - 1 for layer in layers)
+        return 1 << max(map(_halvings, layers))
 
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
         """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
@@ -186,8 +203,8 @@ class VGG19:
         """
         if self.backend.free_memory() is None:
             return 0
-        walk = self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]
-        channels = [3, *(self._channels[layer] for layer in walk)]
+        walk = self._walk(layers)
+        channels = [3, *(self._channels[layer] for layer in walk if layer in self._channels)]
         return sum(self.backend.conv3x3_weights_nbytes(C, N) for C, N in pairwise(channels))
 
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
@@ -220,6 +237,8 @@ class VGG19:
         for step in reversed(steps):
             dy, dx = workspace[f"d {step.output}"], workspace[f"d {step.source}"]
             choices = workspace.get(f"choices {step.output}")
+            if step.output in layers:
+                add_loss(step.output, workspace[step.output], dy)
             if not step.layer:
                 self.backend.pool2x2_backward(dy, self.pooling, choices, dx)
                 continue
@@ -229,8 +248,6 @@ class VGG19:
                     dy, bits, self.pooling, choices, weights, dx
                 )
                 continue
-            if step.layer in layers:
-                add_loss(step.layer, workspace[step.layer], dy)
             if step.source == "x":
                 self.backend.image_conv3x3_relu_backward(dy, bits, weights, self.padding, dx)
             else:
@@ -239,26 +256,28 @@ class VGG19:
 
     def _steps(self, H: int, W: int, layers: Collection[str]) -> list[Step]:
         """The walk up to the deepest of the layers."""
-        missing = [layer for layer in layers if layer not in self._channels]
+        steps: list[Step] = []
+        source = "x"
+        walk = self._walk(layers)
+        for layer, following in zip(walk, [*walk[1:], ""], strict=True):
+            if layer == source:  # a pooling that the convolution before it has done as well
+                continue
+            at_once = following in POOLINGS and layer not in layers and source != "x"
+            output = following if at_once else layer
+            relu = "" if layer in POOLINGS else layer
+            shape = self.shape(relu or unpooled(layer), H, W)
+            steps.append(Step(source, output, relu, shape, self.shape(output, H, W)))
+            source = output
+        return steps
+
+    def _walk(self, layers: Collection[str]) -> tuple[str, ...]:
+        """All layers up to the deepest of the given ones."""
+        missing = [layer for layer in layers if layer not in self.layers]
         if missing:
             raise OptionError(
                 f"unknown layer {missing[0]!r}: this network has {', '.join(self.layers)}"
             )
-        walk = self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]
-        steps: list[Step] = []
-        source, shape = "x", (3, H, W)
-        for layer, following in zip(walk, [*walk[1:], ""], strict=True):
-            shape = (self._channels[layer], *shape[1:])
-            pool = f"pool{layer[4]}" if following and following[4] != layer[4] else ""
-            pooled = (shape[0], shape[1] // 2, shape[2] // 2)
-            if pool and layer not in layers and source != "x":
-                steps.append(Step(source, pool, layer, shape, pooled))
-            else:
-                steps.append(Step(source, layer, layer, shape, shape))
-                if pool:
-                    steps.append(Step(layer, pool, "", shape, pooled))
-            source, shape = (pool, pooled) if pool else (layer, shape)
-        return steps
+        return self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]
 
     def _weights(self, layer: str) -> Any:
         """Packed weights of the convolution before a ReLU; packed, and so replaced, when needed."""
@@ -266,3 +285,8 @@ class VGG19:
             arrays = self._arrays.pop(layer.replace("relu", "conv"))
             self._packed[layer] = self.backend.conv3x3_weights(*arrays)
         return self._packed[layer]
+
+
+def _halvings(layer: str) -> int:
+    """How often the image's sides have been halved at a layer."""
+    return int(layer[4]) - (layer not in POOLINGS)

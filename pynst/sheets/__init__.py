@@ -1,0 +1,11 @@
+"""Contact sheets: runs with different settings side by side.
+
+`cells` runs them and keeps what is done; `sheet` lays them out; `curves` draws their losses.
+"""
+
+from __future__ import annotations
+
+from pynst.sheets.cells import Cell, CellProgress, CellResult
+from pynst.sheets.sheet import Sheet, make_sheet
+
+__all__ = ["Cell", "CellProgress", "CellResult", "Sheet", "make_sheet"]
