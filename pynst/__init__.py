@@ -24,16 +24,16 @@ if TYPE_CHECKING:
         RecordError,
         WeightsError,
     )
-    from pynst.figures import figure
+    from pynst.experiments.figures import figure
+    from pynst.experiments.reconstruction import reconstruct
+    from pynst.experiments.sheets import Sheet
+    from pynst.experiments.sweeps import sweep
+    from pynst.experiments.textures import texture
     from pynst.images import load_image, save_image
     from pynst.losses.terms import LossTerms
     from pynst.objective import Objective
     from pynst.options import TransferOptions
-    from pynst.reconstruction import reconstruct
     from pynst.result import Progress, TransferResult
-    from pynst.sheets import Sheet
-    from pynst.sweeps import sweep
-    from pynst.textures import texture
     from pynst.transfer import stylize
     from pynst.weights import load_weights
 
@@ -65,7 +65,7 @@ __all__ = [
 
 _HOME = {
     "available_backends": "backends",
-    "figure": "figures",
+    "figure": "experiments.figures",
     "load_image": "images",
     "save_image": "images",
     "LossTerms": "losses.terms",
@@ -73,11 +73,11 @@ _HOME = {
     "TransferOptions": "options",
     "Progress": "result",
     "TransferResult": "result",
-    "reconstruct": "reconstruction",
-    "Sheet": "sheets",
+    "reconstruct": "experiments.reconstruction",
+    "Sheet": "experiments.sheets",
     "stylize": "transfer",
-    "sweep": "sweeps",
-    "texture": "textures",
+    "sweep": "experiments.sweeps",
+    "texture": "experiments.textures",
     "load_weights": "weights",
 }
 

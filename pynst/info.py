@@ -8,9 +8,9 @@ import platform
 from typing import Any
 
 from pynst.backends import available_backends
-from pynst.environment import VARIABLES
 from pynst.errors import PyNSTError
 from pynst.machine import available_memory, gpus, processor
+from pynst.options.environment import VARIABLES
 from pynst.record import versions
 from pynst.weights import cache_directory, find_weights, load_weights
 

@@ -19,12 +19,12 @@ from pynst.backends.base import Array
 from pynst.errors import ImageError
 from pynst.images import ImageLike
 from pynst.inputs import Inputs, read_inputs
-from pynst.keywords import ObjectiveChanges
 from pynst.losses.table import loss_terms
 from pynst.losses.terms import IMAGE, InPlace, LossTerms, Targets, Term
 from pynst.networks import Network, open_network
 from pynst.networks.network import upload_image
 from pynst.options import TransferOptions, with_changes
+from pynst.options.keywords import ObjectiveChanges
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -12,8 +12,8 @@ import pytest
 
 import pynst
 from pynst.cli import main
-from pynst.environment import VARIABLES
 from pynst.info import system_info
+from pynst.options.environment import VARIABLES
 from pynst.weights import cache_directory
 
 

@@ -19,11 +19,8 @@ MODULES = sorted(path for path in ROOT.rglob("*.py"))
 ROOMS = [
     {"__main__"},
     {"cli"},
-    {"figures", "sweeps"},
-    {"sheets"},
+    {"experiments"},
     {"replay", "info"},
-    {"environment"},
-    {"reconstruction", "textures"},
     {"transfer"},
     {"run"},
     {"checkpoint"},
@@ -34,11 +31,9 @@ ROOMS = [
     {"networks"},
     {"weights"},
     {"formats", "backends", "images"},
-    {"demo", "machine", "balance"},
+    {"demo", "machine"},
     {"options"},
-    {"checks"},
-    {"formulas", "files", "errors", "pynst"},
-    {"keywords"},
+    {"files", "errors", "pynst"},
     {"version", "namesake", "locks"},
 ]
 ONE_HOME = {

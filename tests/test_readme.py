@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pynst.environment import BUILD_VARIABLES, VARIABLES
 from pynst.options import describe
+from pynst.options.environment import BUILD_VARIABLES, VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.device import DeviceImages
-from pynst.keywords import Padding, Pooling, Precision
+from pynst.options.keywords import Padding, Pooling, Precision
 
 __all__ = [
     "AddLoss",

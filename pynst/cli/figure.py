@@ -42,7 +42,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: argparse.Namespace, signals: Signals) -> int:
     """Run the command; returns the exit code."""
-    from pynst.figures import figure
+    from pynst.experiments.figures import figure
 
     settings = {**given_settings(given), "image_size": given.image_size}
     make = partial(

@@ -9,7 +9,7 @@ from typing import Any
 from pynst.cli.parser import Parser
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import line
-from pynst.environment import VARIABLES
+from pynst.options.environment import VARIABLES
 
 __all__ = ["add_arguments", "run"]
 

@@ -37,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: argparse.Namespace, signals: Signals) -> int:
     """Run the command; returns the exit code."""
-    from pynst.reconstruction import reconstruct
+    from pynst.experiments.reconstruction import reconstruct
 
     make = partial(
         reconstruct, given.PICTURE, given.layer, paper=given.paper, **given_settings(given)

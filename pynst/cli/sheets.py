@@ -14,7 +14,7 @@ from pynst.errors import PyNSTError
 from pynst.files import shown
 
 if TYPE_CHECKING:
-    from pynst.sheets import CellProgress, Sheet
+    from pynst.experiments.sheets import CellProgress, Sheet
 
 __all__ = ["add_sheet_options", "run_sheet"]
 

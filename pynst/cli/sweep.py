@@ -37,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: argparse.Namespace, signals: Signals) -> int:
     """Run the command; returns the exit code."""
-    from pynst.sweeps import sweep
+    from pynst.experiments.sweeps import sweep
 
     if not 1 <= len(given.over) <= 2:
         given.error("--over NAME=V1,V2,... must be given once or twice")

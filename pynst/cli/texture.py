@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: argparse.Namespace, signals: Signals) -> int:
     """Run the command; returns the exit code."""
-    from pynst.textures import texture
+    from pynst.experiments.textures import texture
 
     make = partial(
         texture,

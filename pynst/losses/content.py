@@ -3,7 +3,7 @@
     L_content = k_c mean((s (F - P))^2)            Gatys et al. 2016, Eq. 1, in canonical form
 
 F, P are the features (N, M) of the image and of the photograph, s the network's factor per channel;
-`pynst.formulas` has k_c.
+`pynst.options.formulas` has k_c.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pynst.backends.base import Array, Backend
-from pynst.formulas import Formula
 from pynst.inputs import Inputs
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import Network, read_features, upload_scale
+from pynst.options.formulas import Formula
 
 __all__ = ["ContentTargets", "ContentTerm"]
 

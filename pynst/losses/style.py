@@ -4,7 +4,7 @@
 
 G, A are the Gram matrices F F^T / M of the image and of the painting, each divided by its own
 number of pixels M, so that the painting may have any size; s is the network's factor per channel;
-`pynst.formulas` has k_l. The matrices of several paintings are blended.
+`pynst.options.formulas` has k_l. The matrices of several paintings are blended.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Backend
 from pynst.errors import ImageError
-from pynst.formulas import Formula
 from pynst.images import resize, size_to_long_side
 from pynst.inputs import Inputs, StylePicture, style_long_side
 from pynst.networks.layers import LayerChoice, deepest
 from pynst.networks.network import Network, read_features, upload_scale
+from pynst.options.formulas import Formula
 
 __all__ = ["GramTargets", "GramTerm"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pynst.errors import OptionError
-from pynst.formulas import FORMULAS
 from pynst.inputs import Inputs
 from pynst.losses.content import ContentTerm
 from pynst.losses.style import GramTerm
@@ -18,6 +17,7 @@ from pynst.losses.variation import VariationTerm
 from pynst.networks.layers import content_choice, style_choice
 from pynst.networks.network import Network
 from pynst.options import TransferOptions
+from pynst.options.formulas import FORMULAS
 
 __all__ = ["TERMS", "loss_terms"]
 

@@ -11,13 +11,13 @@ from pynst.backends import open_backend
 from pynst.backends.base import Backend
 from pynst.backends.circular import circular
 from pynst.errors import BackendError, OptionError
-from pynst.formulas import FORMULAS
 from pynst.networks.calibration import Convolutions, feature_scales, powers_of_two, rescaled
 from pynst.networks.gabor import Gabor
 from pynst.networks.layers import layers_read
 from pynst.networks.network import Network
 from pynst.networks.vgg19 import LAYERS, POOLINGS, VGG19, unpooled
 from pynst.options import TransferOptions
+from pynst.options.formulas import FORMULAS
 from pynst.weights import VGG19Weights
 from pynst.weights.cache import open_weights
 

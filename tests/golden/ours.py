@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-import pynst.formulas
+import pynst.options.formulas
 from golden.cases import Case, channel_scales
 from pynst import Objective
 from pynst.backends import open_backend
@@ -24,7 +24,7 @@ def tiny_network(case: Case, backend: str) -> Network:
     opened = open_backend(backend, threads=1)
     if case.network == "builtin":
         return Gabor(opened)
-    formula = pynst.formulas.FORMULAS[case.formula]
+    formula = pynst.options.formulas.FORMULAS[case.formula]
     normalised = formula.normalised if case.normalised is None else case.normalised
     scales = {layer: 1 / m for layer, m in channel_scales(case.seed).items()}
     pooling: Any = case.pooling or formula.pooling

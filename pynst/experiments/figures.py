@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pynst.balance import READINGS, balanced, kappa_of
 from pynst.errors import OptionError
+from pynst.experiments.balance import READINGS, balanced, kappa_of
+from pynst.experiments.reconstruction import reconstruction_options
+from pynst.experiments.sheets import Cell, CellProgress, Sheet, make_sheet
+from pynst.experiments.textures import texture_options
 from pynst.images import ImageLike, read_picture, size_to_long_side
 from pynst.options import TransferOptions, with_changes
-from pynst.reconstruction import reconstruction_options
-from pynst.sheets import Cell, CellProgress, Sheet, make_sheet
-from pynst.textures import texture_options
 
 __all__ = ["FIGURES", "figure"]
 
@@ -116,7 +116,7 @@ def figure(
         alpha / beta of each cell of figures 3 and 4, or the one of figures 5, 6 and 7; by default
         the paper's.
     reading : {"plain", "sums", "means"}
-        What alpha / beta means; see `pynst.balance`.
+        What alpha / beta means; see `pynst.experiments.balance`.
     paper : bool
         For figure 1: with Eq. 1 alone and the model of 2015, without total variation. The other
         figures have the paper's setting anyway.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pynst.sheets.cells import Cell, CellProgress, CellResult
-from pynst.sheets.sheet import Sheet, make_sheet
+from pynst.experiments.sheets.cells import Cell, CellProgress, CellResult
+from pynst.experiments.sheets.sheet import Sheet, make_sheet
 
 __all__ = ["Cell", "CellProgress", "CellResult", "Sheet", "make_sheet"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pynst
-from pynst.environment import BUILD_VARIABLES, VARIABLES
+from pynst.options.environment import BUILD_VARIABLES, VARIABLES
 
 PACKAGE = Path(pynst.__file__).parent
 ROOT = PACKAGE.parent

@@ -11,10 +11,10 @@ import pytest
 from conftest import picture
 
 import pynst
+from pynst.experiments.sheets import cells
+from pynst.experiments.sweeps import sweep
 from pynst.images import load_image, read_metadata, to_uint8
 from pynst.replay import read_record, replay
-from pynst.sheets import cells
-from pynst.sweeps import sweep
 
 CONTENT, STYLE = picture(0, 32, 40), picture(1, 40, 32)
 SMALL = {"network": "builtin", "image_size": 32, "iterations": 4, "levels": 1}
@@ -88,7 +88,7 @@ def test_the_rectangles_of_the_saved_sheet_are_the_results_to_the_bit(tmp_path):
 
 
 def test_labels_lie_beside_the_pictures_and_say_what_was_changed(monkeypatch):
-    import pynst.sheets.sheet as module
+    import pynst.experiments.sheets.sheet as module
 
     said, real = [], module.text_block
     monkeypatch.setattr(

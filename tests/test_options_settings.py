@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pynst import OptionError, TransferOptions, keywords
+from pynst import OptionError, TransferOptions
 from pynst.backends import base
-from pynst.formulas import FORMULAS
-from pynst.options import GROUPS, QUALITIES, TransferChanges, describe, with_changes
+from pynst.options import GROUPS, QUALITIES, TransferChanges, describe, keywords, with_changes
+from pynst.options.formulas import FORMULAS
 
 WRONG = [
     ({"style_wieght": 1}, r"unknown option 'style_wieght'; did you mean style_weight\?"),

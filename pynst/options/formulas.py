@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pynst.keywords import Padding, Pooling
+from pynst.options.keywords import Padding, Pooling
 
 __all__ = ["FORMULAS", "Formula"]
 

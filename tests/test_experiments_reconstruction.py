@@ -8,10 +8,10 @@ from conftest import picture
 
 import pynst
 from pynst.backends.reference import ReferenceBackend
+from pynst.experiments.reconstruction import reconstruct, reconstruction_options
 from pynst.images import resize
 from pynst.networks.network import read_features
 from pynst.networks.vgg19 import VGG19
-from pynst.reconstruction import reconstruct, reconstruction_options
 from pynst.replay import read_record, replay
 from pynst.weights import load_weights
 

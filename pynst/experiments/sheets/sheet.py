@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.errors import ImageError, OptionError
+from pynst.experiments.sheets.cells import Cell, CellProgress, CellResult, Folder, run_cell
+from pynst.experiments.sheets.curves import curves_svg
 from pynst.files import shown, write_whole
 from pynst.images import save_image, to_png
 from pynst.images.text import text_block
 from pynst.result import Progress
-from pynst.sheets.cells import Cell, CellProgress, CellResult, Folder, run_cell
-from pynst.sheets.curves import curves_svg
 
 __all__ = ["MOST_CELLS", "Sheet", "make_sheet"]
 

@@ -8,10 +8,10 @@ from conftest import picture
 
 import pynst
 from pynst.backends.reference import ReferenceBackend
+from pynst.experiments.textures import texture, texture_options
 from pynst.networks.network import read_features
 from pynst.networks.vgg19 import VGG19
 from pynst.replay import read_record, replay
-from pynst.textures import texture, texture_options
 from pynst.weights import load_weights
 
 pytest_plugins = ("experiments",)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from xml.sax.saxutils import escape
 
-from pynst.sheets.cells import CellResult
+from pynst.experiments.sheets.cells import CellResult
 
 __all__ = ["curves_svg"]
 

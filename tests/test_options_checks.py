@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pynst import OptionError
-from pynst.checks import choice, flag, layers, number, optional, path, several, start
+from pynst.options.checks import choice, flag, layers, number, optional, path, several, start
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from conftest import picture
 
 import pynst
-from pynst.balance import PLAIN, READINGS, balanced, kappa_of
-from pynst.figures import FIGURES, figure
-from pynst.formulas import FORMULAS
+from pynst.experiments.balance import PLAIN, READINGS, balanced, kappa_of
+from pynst.experiments.figures import FIGURES, figure
+from pynst.options.formulas import FORMULAS
 
 pytest_plugins = ("experiments",)
 

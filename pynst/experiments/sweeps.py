@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pynst.errors import OptionError
+from pynst.experiments.sheets import Cell, CellProgress, Sheet, make_sheet
 from pynst.images import ImageLike
 from pynst.options import TransferOptions, with_changes
-from pynst.sheets import Cell, CellProgress, Sheet, make_sheet
 
 __all__ = ["sweep"]
 
@@ -48,8 +48,8 @@ def sweep(
     title : str, optional
         Stands above the sheet.
     folder, force, callback
-        As for `pynst.sheets.make_sheet`: where finished cells are kept, whether there may be more
-        than 64 cells, and what is called on the way.
+        As for `pynst.experiments.sheets.make_sheet`: where finished cells are kept, whether there
+        may be more than 64 cells, and what is called on the way.
     **changes
         Fields of `TransferOptions` to replace in all cells.
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from pynst.checks import Check, choice, flag, layers, number, optional, path, several, start
 from pynst.errors import OptionError
-from pynst.keywords import (
+from pynst.options.checks import Check, choice, flag, layers, number, optional, path, several, start
+from pynst.options.keywords import (
     BackendName,
     FormulaName,
     MatchColor,
