@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("tiny_table", "no_proxy")
     ("first", "reason"),
     [
         ("none", "127.0.0.1: the host answers 404"),
-        ("page", "has not the checksum md5:"),
+        ("page", "does not match the checksum md5:"),
         ("breaks/weights", "the connection broke|the download broke off|cannot be reached"),
         ("http://127.0.0.1:1/weights", "127.0.0.1: the host cannot be reached"),
         ("ftp://127.0.0.1/weights", "the download broke off"),
@@ -92,7 +92,7 @@ def test_a_file_that_is_too_large_is_refused(manifest, host, behaviour):
 def test_the_beginning_of_a_checksum_is_compared(manifest):
     digest = hashlib.sha256(network()).hexdigest()
     wrong = "0" if digest[7] != "0" else "1"
-    with pytest.raises(WeightsError, match="has not the checksum sha256-prefix:"):
+    with pytest.raises(WeightsError, match="does not match the checksum sha256-prefix:"):
         fetch_weights(manifest=manifest("weights", checksum=f"sha256-prefix:{digest[:7]}{wrong}"))
     fetch_weights(manifest=manifest("weights", checksum=f"sha256-prefix:{digest[:8]}"))
 

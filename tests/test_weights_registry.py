@@ -190,7 +190,7 @@ def test_another_file_than_the_published_one_is_refused(manifest, install, tmp_p
     changes = {"checksum": f"sha256:{'0' * 64}", "member_checksum": f"sha256:{'0' * 64}"}
     with pytest.raises(WeightsError, match="another file came than the published one"):
         fetch_weights(manifest=manifest(**changes))
-    with pytest.raises(WeightsError, match="have not the published checksum"):
+    with pytest.raises(WeightsError, match="do not match the published checksum"):
         fetch_weights(manifest=manifest(canonical_sha256="0" * 64))
     assert cache_is_tidy(tmp_path)
 

@@ -92,7 +92,7 @@ class Device(Protocol):
         Raises
         ------
         BackendError
-            The device has not so many; says how many were asked for and how many are free.
+            The device has less memory; says how much was asked for and how much is free.
         """
 
     def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:

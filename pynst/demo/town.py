@@ -45,7 +45,7 @@ class House:
     timber : bool
         Half-timbered.
     seed : int
-        Of what differs from house to house.
+        Seed of what differs from house to house.
     """
 
     width: float

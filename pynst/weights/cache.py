@@ -272,7 +272,7 @@ def _fetch(
             file = download(url, Path(work), source.checksum, limit, report, patience)
         weights = load_weights(file, training=source.training)
     if source.canonical_sha256 not in (None, weights.sha256):
-        raise WeightsError("the numbers in the file have not the published checksum")
+        raise WeightsError("the weights in the file do not match the published checksum")
     return weights
 
 

@@ -151,10 +151,10 @@ def download(
         with _quiet(pooch.get_logger()):
             path = Path(pooch.retrieve(url, known, "download", directory, downloader=fetch))
     except ValueError as error:  # pooch's word for a wrong checksum
-        raise WeightsError(f"the file has not the checksum {checksum}") from error
+        raise WeightsError(f"the file does not match the checksum {checksum}") from error
     if known is None and not _sha256(path).startswith(digest):
         path.unlink()
-        raise WeightsError(f"the file has not the checksum {checksum}")
+        raise WeightsError(f"the file does not match the checksum {checksum}")
     return path
 
 
