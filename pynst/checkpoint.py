@@ -52,9 +52,9 @@ class Checkpoint:
     level : int
         The level it is at, from 0.
     histories : tuple of tuple of LossTerms
-        Of the levels before.
+        The losses of the levels before, one tuple per level.
     restarts, seconds : int, float
-        Of the run before this level; of the whole run so far.
+        Restarts of the optimiser before this level; seconds of the whole run so far.
     snapshot : Snapshot
         Where the level stands.
     """

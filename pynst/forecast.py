@@ -26,8 +26,8 @@ _PROGRAM = {"lbfgs": 7_000_000, "scipy": 43_000_000, "adam": 6_000_000}
 """Bytes of the program itself that are loaded during a run, by optimiser: SciPy's modules."""
 
 _BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
-"""Of the optimiser and the closure per value of the image: the kept pairs (20 of float32; in SciPy
-25 of float64), and about ten vectors of float64 at the same time."""
+"""Memory of the optimiser and the closure per value of the image: the kept pairs (20 vectors of
+float32; in SciPy 25 of float64), and about ten vectors of float64 at the same time."""
 
 Size = tuple[int, int]
 

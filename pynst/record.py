@@ -39,7 +39,7 @@ class PictureUsed:
     source : str
         Its path as it is shown to people, ``"array"`` or ``"PIL image"``.
     sha256 : str
-        Of its pixels as read, see `pixels_sha256`.
+        Checksum of its pixels as read, see `pixels_sha256`.
     notes : tuple of str
         What was done to read it, e.g. ``"converted from CMYK"``.
     path : str or None
@@ -64,16 +64,16 @@ class Record:
     pictures : tuple of PictureUsed
         Content, styles, and the start if that was a picture.
     network, weights_source, weights_sha256 : str
-        The network used; for VGG-19 whose weights, and the checksum of their numbers.
+        The network used; for VGG-19 also whose weights, and the checksum of their numbers.
     backend : str
     versions : mapping of str to str
-        Of PyNST, NumPy and SciPy.
+        Versions of PyNST, NumPy, SciPy and Pillow.
     evaluations : tuple of int
-        Of the objective, per level.
+        Evaluations of the objective at each level.
     stopped_early : str
         As in `TransferResult`.
     pixels_sha256 : str
-        Of the result's float64 pixels; empty before there are any.
+        Checksum of the result's float64 pixels; empty before there are any.
     """
 
     options: TransferOptions

@@ -29,7 +29,7 @@ class Replay:
     same : bool
         Whether its pixels are those of the record, to the last bit.
     differences : tuple of str
-        Of backend and versions, in sentences: why the pixels may differ.
+        Differences of backend and versions, in sentences: why the pixels may differ.
     """
 
     result: TransferResult
@@ -64,7 +64,7 @@ def replay(
     Parameters
     ----------
     record : Record
-        Of `read_record`.
+        What `read_record` returned.
     content, style, init : as for `pynst.stylize`, optional
         Where the pictures are no longer where the record says, or were arrays.
     beside : str or path, optional

@@ -24,7 +24,7 @@ def open_backend(
     threads : int, optional
         CPU threads; default: ``OMP_NUM_THREADS``, then every processor this process may use.
     precision : {"fast", "accurate"}
-        Of CUDA: 16-bit or 32-bit numbers.
+        Arithmetic on CUDA: in 16-bit or in 32-bit numbers.
 
     Raises
     ------

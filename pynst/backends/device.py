@@ -180,7 +180,7 @@ class CupyDevice:
         return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
 
     def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
-        # Of memory that is not pinned, the runtime takes a copy before it returns.
+        # The runtime copies memory that is not pinned before it returns.
         kind = self._runtime.memcpyHostToDevice
         self._runtime.memcpyAsync(out.pointer, values.ctypes.data, out.nbytes, kind, self.stream)
 

@@ -34,7 +34,7 @@ def to_planes(
     mean : ndarray (3,)
         `Network.mean`, in 0..255.
     dtype : dtype
-        Of the result; it is computed in float64.
+        Type of the result; the computation itself is in float64.
 
     Returns
     -------

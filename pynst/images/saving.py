@@ -86,7 +86,7 @@ def save_image(
         of the name of the open file, says which; a file without a name, such as ``io.BytesIO``,
         needs this argument.
     quality : int
-        Of JPEG (always without chroma subsampling) and WebP, 1 to 100.
+        Quality of JPEG (always without chroma subsampling) and WebP, 1 to 100.
     bits : {8, 16}
         Bits per channel; 16 for PNG and TIFF only.
     metadata : mapping of str to str, optional

@@ -22,9 +22,9 @@ def text_block(
     text : str
         Line breaks are kept; what cannot be shown becomes a question mark.
     width : int
-        Of the block, pixels.
+        Width of the block, pixels.
     size : int
-        Of the font, pixels.
+        Height of the font, pixels.
     colour : tuple of int
         Red, green, blue, 0 to 255.
 

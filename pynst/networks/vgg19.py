@@ -58,7 +58,7 @@ class Step:
     layer : str
         The ReLU's layer, ``"relu1_1"``; empty for a pooling alone.
     shape, shape_out : Shape
-        Of the ReLU's response (of the input, for a pooling alone), and of the output.
+        Shape of the ReLU's response (for a pooling alone, of the input), and of the output.
     """
 
     source: str

@@ -80,7 +80,7 @@ class Snapshot:
     best_value : float
     restarts : int
     gradient_scale : float
-        Of the closure, see `Closure`: the next evaluation depends on it.
+        That of the closure, see `Closure`: the next evaluation depends on it.
     """
 
     state: State

@@ -36,7 +36,7 @@ class DeviceVectors:
     place : InPlace
         The loss, with image and gradient on the device.
     rows : int
-        Of the pairs.
+        Rows for steps s, and as many for changes of the gradient y.
     """
 
     def __init__(self, place: InPlace, rows: int) -> None:

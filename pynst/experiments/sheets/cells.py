@@ -72,7 +72,7 @@ class CellResult:
     ----------
     name : str
     settings : mapping of str to str
-        Of the cell.
+        The settings of the cell.
     image : ndarray (H, W, 3), uint8, or None
         The picture; None where the run failed before it had one.
     history : tuple of tuple of LossTerms
@@ -104,7 +104,7 @@ class CellResult:
 
     @property
     def evaluations(self) -> int:
-        """Of the objective, over all levels."""
+        """Evaluations of the objective, over all levels."""
         return sum(map(len, self.history))
 
 
@@ -117,7 +117,7 @@ class CellProgress:
     number, cells : int
         The cell that runs, from 1, and how many there are.
     name : str
-        Of the cell.
+        Name of the cell.
     run : Progress
         Where its run stands.
     """
