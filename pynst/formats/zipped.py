@@ -63,7 +63,7 @@ class Archive:
             data = entry.read(size)
             # Reaching the end makes zipfile compare the checksum.
             if len(data) != size or (size == self.sizes[name] and entry.read(1)):
-                raise DamagedFile(f"damaged: the entry {show(name)} does not have the size that it claims")
+                raise DamagedFile(f"damaged: the entry {show(name)} is not of the size it claims")
         return data
 
     def read_within(self, name: str, start: int, size: int) -> bytes:

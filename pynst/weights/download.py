@@ -55,7 +55,7 @@ class Source:
     urls : tuple of str
         Hosts of the same file, tried in turn.
     checksum : str
-        Checksum of the file as published: ``"md5:..."``, ``"sha256:..."`` or ``"sha256-prefix:..."``.
+        Published checksum of the file: ``"md5:..."``, ``"sha256:..."`` or ``"sha256-prefix:..."``.
     megabytes : int
         Upper bound of its size.
     training, convention, licence : str
