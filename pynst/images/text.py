@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -10,6 +12,9 @@ __all__ = ["text_block"]
 
 _LONGEST = 2000  # characters of one text: a label, not a book
 _LEADING = 1.35  # distance of two lines, in font sizes
+_BLANK = 0.3  # width of a blank, in font sizes: the font's own is rounded to nothing at small sizes
+
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def text_block(
@@ -34,21 +39,25 @@ def text_block(
     """
     font = ImageFont.load_default(size)
     text = "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:_LONGEST])
-    lines = [part for line in text.split("\n") for part in _broken(line, width, font)]
+    blank = _BLANK * size
+    lines = [part for line in text.split("\n") for part in _broken(line, width, font, blank)]
     step = round(_LEADING * size)
     image = Image.new("RGB", (width, step * len(lines)), "white")
     draw = ImageDraw.Draw(image)
     for number, line in enumerate(lines):
-        draw.text((0, number * step), line, colour, font)
+        x = 0.0
+        for word in line.split(" "):
+            draw.text((round(x), number * step), word, colour, font)
+            x += font.getlength(word) + blank
     return np.asarray(image)
 
 
-def _broken(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+def _broken(line: str, width: int, font: Font, blank: float) -> list[str]:
     """Break one line at its blanks, and within a word that is wider than the block."""
     lines = [""]
     for word in line.split(" "):
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width:
+        if sum(font.getlength(each) + blank for each in longer.split(" ")) - blank <= width:
             lines[-1] = longer
             continue
         if lines[-1]:
