@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -321,3 +322,8 @@ def test_threads_leave_the_settings_of_the_process_alone(tmp_path):
     for thread in threads:
         thread.join()
     assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+
+
+def test_a_large_text_does_not_keep_a_picture_from_being_read(tmp_path):
+    chunk = (b"zTXt", b"x\0\0" + zlib.compress(bytes(2_000_000), 9))
+    np.testing.assert_array_equal(loaded(png16(RGB16, chunk), tmp_path).pixels, RGB16 / 65535)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CHANNELS, picture, tiny_convolutions, tiny_vgg19
+from conftest import CHANNELS, picture, tiny_vgg19
 
 from pynst import Objective, OptionError
 from pynst.backends.cpu import CpuBackend
@@ -77,46 +77,9 @@ def test_average_pooling_keeps_nothing():
     assert not any(name.startswith("choices") for name in plan.buffers)
 
 
-def test_features_of_a_normalised_network_follow_from_those_of_the_original():
-    """Dividing features by constants in the loss is the network with rescaled filters."""
-    original = tiny_vgg19(pooling="average")
-    x = 255 * picture(0, 40, 40) - original.mean
-    F = features(original, x, LAYERS)
-    m = {layer: values.mean((1, 2)) + 0.1 for layer, values in F.items()}
-    rescaled = tiny_vgg19(pooling="average")
-    arrays, previous = {}, np.ones(3)
-    for layer in LAYERS:
-        weight, bias = tiny_convolutions()[layer.replace("relu", "conv")]
-        arrays[layer.replace("relu", "conv")] = (
-            weight * previous[None, :, None, None] / m[layer][:, None, None, None],
-            bias / m[layer],
-        )
-        previous = m[layer]
-    rescaled._arrays = arrays
-    for layer, values in features(rescaled, x, LAYERS).items():
-        np.testing.assert_allclose(
-            values, F[layer] / m[layer][:, None, None], rtol=1e-9, atol=1e-12
-        )
-
-
 def test_unknown_layers_are_refused_by_name():
     with pytest.raises(OptionError, match="unknown layer 'relu6_1'"):
         tiny_vgg19().plan(32, 32, ["relu6_1"], gradient=False)
-
-
-@pytest.mark.weights
-def test_the_calibration_photographs_excite_nearly_every_filter(real_weights):
-    """Few filters lie below the floor: the photographs are enough for the means to be means."""
-    import pynst
-    from pynst.backends import open_backend
-    from pynst.networks.calibration import calibration_pictures, mean_activations
-    from pynst.networks.vgg19 import VGG19
-
-    weights = pynst.load_weights(real_weights)
-    network = VGG19(open_backend("cpu"), weights.convolutions, weights.mean, pooling="average")
-    layers = [*network.style_layers, *network.content_layers]
-    for layer, m in mean_activations(network, layers, calibration_pictures()).items():
-        assert np.mean(m < 0.1 * np.median(m)) < 0.02, layer
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])

@@ -11,7 +11,7 @@ from conftest import picture, tiny_vgg19
 from cuda_on_cpu.build import load
 from cuda_on_cpu.host_device import HostDevice
 from scipy.optimize import rosen, rosen_der
-from test_optimizers_pairs import assert_no_interruption_loses_work
+from test_optimizers_descent import assert_no_interruption_loses_work
 
 import pynst.networks.open
 from pynst import BackendError, DivergedError, Interrupted, Objective, stylize

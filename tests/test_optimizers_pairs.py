@@ -1,17 +1,11 @@
-"""The memory of L-BFGS: the direction it gives, and that an interruption never finds it torn."""
+"""The pairs that L-BFGS remembers: the direction that they give."""
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
-from closures import HostClosure
 
-from pynst.losses.terms import LossTerms
-from pynst.optimizers.descent import Descent, Stop
 from pynst.optimizers.pairs import Pairs
-from pynst.optimizers.table import OPTIMIZERS
 
 
 def kept(memory, pairs, s, y):
@@ -67,79 +61,3 @@ def test_a_pair_without_curvature_is_not_kept():
     memory, rows = Pairs(3), np.zeros((8, 4))
     kept(memory, rows, np.ones(4), -np.ones(4))
     assert not memory.order
-
-
-class Valley(HostClosure):
-    """A function on which L-BFGS fills its memory, drops pairs and is long under way."""
-
-    terms = None
-    target = np.random.default_rng(3).random((4, 5, 3))
-    weight = 10 ** np.random.default_rng(4).uniform(-1, 3, (4, 5, 3))
-
-    def __call__(self, x):
-        off = x - self.target
-        value = float(np.sum(self.weight * (off**2 + off**4)))
-        self.terms = LossTerms(value, value, 0.0, 0.0)
-        return value, self.weight * (2 * off + 4 * off**3)
-
-
-NEVER = 10**9
-START = np.full((4, 5, 3), 0.5)
-
-
-class InterruptAtLine:
-    """Raises KeyboardInterrupt at the n-th line that is executed in PyNST's drivers, as a signal
-    would between any two of them."""
-
-    files = ("lbfgs.py", "adam.py", "pairs.py", "vectors.py", "descent.py", "evaluation.py")
-
-    def __init__(self, line):
-        self.left = line
-
-    def __call__(self, frame, event, _):
-        if not frame.f_code.co_filename.endswith(self.files):
-            return None
-        if event == "line":
-            self.left -= 1
-            if self.left == 0:
-                raise KeyboardInterrupt
-        return self
-
-
-def interrupted(optimizer, objective, budget, line, resume=None):
-    """Run until a line is reached; returns the run, and whether it was interrupted there."""
-    run = Descent(objective, budget, resume=resume)
-    before = sys.gettrace()
-    sys.settrace(InterruptAtLine(line))
-    try:
-        optimizer(run, resume.state["x"] if resume else START, resume and resume.state)
-    except KeyboardInterrupt:
-        return run, True
-    except Stop:
-        return run, False
-    finally:
-        sys.settrace(before)
-    raise AssertionError("an optimiser ends by Stop")
-
-
-def assert_no_interruption_loses_work(optimizer, make, budget, stride):
-    """Wherever a signal falls, the snapshot is whole, and leads to the same end."""
-    wanted, _ = interrupted(optimizer, make(), budget, NEVER)
-    was, line, met = True, 1, 0
-    while was:
-        run, was = interrupted(optimizer, make(), budget, line)
-        rest = run.snapshot
-        assert rest is not None or not run.history
-        if rest is not None:
-            met += 1
-            assert len(rest.history) >= len(run.history) - 6, "more than a line search is lost"
-            ended, _ = interrupted(optimizer, make(), budget, NEVER, rest)
-            assert ended.best_value == wanted.best_value
-            np.testing.assert_array_equal(ended.best, wanted.best)
-        line += stride
-    assert met > 30
-
-
-@pytest.mark.parametrize("name", ["lbfgs", "adam"])
-def test_an_interruption_at_any_line_keeps_all_work_but_the_step_under_way(name):
-    assert_no_interruption_loses_work(OPTIMIZERS[name], Valley, 22, stride=7)
