@@ -47,14 +47,13 @@ COMPILED = {"_cpu", "_cuda"}
 # Modules whose tests stand in a file of another name than their own, which would be
 # test_<path with underscores>.py.
 TESTED_WITH = {
-    # Started as programs by the tests of the command line and of the package that it belongs to.
+    # It only starts the command line, unless the package belongs to the namesake.
     "__main__": "test_namesake",
     # One number, which the metadata has to repeat.
     "version": "test_distribution",
-    # Contracts and constants: what keeps them is asked of each of those that implement them.
+    # Contracts: what implements them is tested, there with the same cases for each.
     "backends.base": "test_backends",
-    "networks.network": "test_networks_vgg19",
-    "losses.terms": "test_losses_table",
+    "losses.terms": "test_objective",
     # Every op is asked of each of these by the same cases.
     "backends.cpu": "test_backends",
     "backends.reference": "test_backends",
@@ -68,6 +67,9 @@ TESTED_WITH = {
     "demo.town": "test_demo",
     # What survives a level, and what is kept on the way, is seen in whole runs.
     "run": "test_transfer",
+    # The first starts the command that is named; the second picks the reader that fits a file.
+    "cli": "test_cli_parser",
+    "formats": "test_formats_fuzz",
     # Commands that differ in the experiment that they start, and what they share.
     "cli.figure": "test_cli_experiments",
     "cli.reconstruct": "test_cli_experiments",
