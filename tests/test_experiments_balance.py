@@ -8,6 +8,7 @@ from conftest import picture
 
 import pynst
 from pynst.experiments.balance import PLAIN, READINGS, balanced, kappa_of
+from pynst.options.formulas import FORMULAS
 
 pytest_plugins = ("experiments",)
 
@@ -41,3 +42,19 @@ def test_a_ratio_means_what_its_reading_says(reading):
     assert found.terms.content / found.terms.style == pytest.approx(
         wanted.terms.content / wanted.terms.style, rel=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("reading", "wanted"), [("sums", 20971.52), ("means", 0.005), ("plain", 10.0)]
+)
+def test_the_balance_of_512_pixels_at_one_thousandth(reading, wanted):
+    features = 512 * 64 * 64  # relu4_2
+    assert kappa_of(1e-3, reading, features) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_balanced_settings_have_the_balance_that_was_asked_for():
+    settings = balanced(3.0)
+    formula, N = FORMULAS[settings["formula"]], 64
+    k_c = formula.content_factor(settings["content_weight"], N, 100, 1.0, 1.0)
+    k_l = formula.style_factor(settings["style_weight"], 1.0, 5, N, 1.0)
+    assert k_c / (k_l * N**2) == pytest.approx(3.0, rel=1e-12)

@@ -44,6 +44,41 @@ ONE_HOME = {
 }
 COMPILED = {"_cpu", "_cuda"}
 
+# Modules whose tests stand in a file of another name than their own, which would be
+# test_<path with underscores>.py.
+TESTED_WITH = {
+    # It only starts the command line, unless the package belongs to the namesake.
+    "__main__": "test_namesake",
+    # One number, which the metadata has to repeat.
+    "version": "test_distribution",
+    # Contracts: what implements them is tested, there with the same cases for each.
+    "backends.base": "test_backends",
+    "losses.terms": "test_objective",
+    # Every op is asked of each of these by the same cases.
+    "backends.cpu": "test_backends",
+    "backends.reference": "test_backends",
+    # Only a CUDA device, or its stand-in, evaluates again where a gradient was lost.
+    "backends.evaluation": "test_backends_cuda",
+    # Its vectors are seen through the optimisers alone: the same trial points as SciPy's.
+    "optimizers.vectors": "test_optimizers_scipy_lbfgs",
+    # Both pictures of the demo are judged by the same tests, whole: the town is part of one.
+    "demo.painting": "test_demo",
+    "demo.scene": "test_demo",
+    "demo.town": "test_demo",
+    # What survives a level, and what is kept on the way, is seen in whole runs.
+    "run": "test_transfer",
+    # The first starts the command that is named; the second picks the reader that fits a file.
+    "cli": "test_cli_parser",
+    "formats": "test_formats_fuzz",
+    # Commands that differ in the experiment that they start, and what they share.
+    "cli.figure": "test_cli_experiments",
+    "cli.reconstruct": "test_cli_experiments",
+    "cli.sheets": "test_cli_experiments",
+    "cli.single": "test_cli_experiments",
+    "cli.sweep": "test_cli_experiments",
+    "cli.texture": "test_cli_experiments",
+}
+
 
 def name_of(path: Path) -> str:
     """``"backends.cpu"`` for pynst/backends/cpu.py; a package is named after its folder."""
@@ -185,3 +220,25 @@ def test_importing_pynst_loads_neither_numpy_nor_scipy_nor_pillow():
     script = f"import sys, pynst; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def own_test_file(module: str) -> str:
+    return f"test_{module.replace('.', '_')}"
+
+
+def test_every_module_has_a_test_file_of_its_name():
+    """Or an entry of `TESTED_WITH`; a package whose `__init__` defines nothing needs neither."""
+    files = {path.stem for path in Path(__file__).parent.glob("test_*.py")}
+    defining = {
+        name_of(path)
+        for path in MODULES
+        if path.stem != "__init__"
+        or any(
+            isinstance(node, ast.FunctionDef | ast.ClassDef)
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+        )
+    }
+    alone = {name for name in defining - {"pynst"} if own_test_file(name) not in files}
+    assert sorted(alone - set(TESTED_WITH)) == [], "neither a test file nor an entry"
+    assert sorted(set(TESTED_WITH) - alone) == [], "an entry without need: no module, or tested"
+    assert sorted(set(TESTED_WITH.values()) - files) == [], "an entry whose file does not exist"
