@@ -32,21 +32,21 @@ struct TypeName {
     const char* name;
 };
 template <class T>
-constexpr TypeName kType = {};
+inline constexpr TypeName kType = {};
 template <>
-constexpr TypeName kType<half> = {"<f2", "float16"};
+inline constexpr TypeName kType<half> = {"<f2", "float16"};
 template <>
-constexpr TypeName kType<float> = {"<f4", "float32"};
+inline constexpr TypeName kType<float> = {"<f4", "float32"};
 template <>
-constexpr TypeName kType<double> = {"<f8", "float64"};
+inline constexpr TypeName kType<double> = {"<f8", "float64"};
 template <>
-constexpr TypeName kType<uint8_t> = {"|u1", "uint8"};
+inline constexpr TypeName kType<uint8_t> = {"|u1", "uint8"};
 template <>
-constexpr TypeName kType<uint16_t> = {"<u2", "uint16"};
+inline constexpr TypeName kType<uint16_t> = {"<u2", "uint16"};
 template <>
-constexpr TypeName kType<uint32_t> = {"<u4", "uint32"};
+inline constexpr TypeName kType<uint32_t> = {"<u4", "uint32"};
 template <>
-constexpr TypeName kType<int32_t> = {"<i4", "int32"};
+inline constexpr TypeName kType<int32_t> = {"<i4", "int32"};
 
 // One axis of a wanted shape: its letter for the message, and its length or kAny.
 struct Axis {

@@ -16,8 +16,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <stdexcept>
-#include <string>
 
 #include "inner/platform.cuh"
 
@@ -43,7 +43,11 @@ struct CudaError : std::runtime_error {
 
 inline void check(cudaError_t status, const char* op) {
     if (status != cudaSuccess) {
-        throw CudaError(std::string(op) + ": " + cudaGetErrorString(status));
+        // No std::string: what the kernels' host code needs is then the same in libstdc++ and in
+        // libc++, so that a wheel can be linked with the latter (tools/wheels.py).
+        char message[256];
+        std::snprintf(message, sizeof message, "%s: %s", op, cudaGetErrorString(status));
+        throw CudaError(message);
     }
 }
 #define CHECK_LAUNCH(op) ::pynst::check(cudaGetLastError(), op)
