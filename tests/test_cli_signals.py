@@ -16,6 +16,14 @@ from pynst.cli import main
 from pynst.replay import read_record
 
 
+@pytest.fixture(autouse=True)
+def hangup_ends_programs():
+    """A program inherits an ignored SIGHUP; these tests may be run under nohup, which ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
