@@ -18,7 +18,7 @@ from pynst.replay import read_record
 
 @pytest.fixture(autouse=True)
 def hangup_ends_programs():
-    """A program inherits an ignored SIGHUP; these tests may be run under nohup, which ignores it."""
+    """These tests may be run under nohup, and a program inherits that SIGHUP is ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
