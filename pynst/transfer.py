@@ -25,7 +25,7 @@ from pynst.losses.terms import Term
 from pynst.machine import give_back_memory
 from pynst.networks import open_network
 from pynst.objective import TotalLoss
-from pynst.optimizers import OPTIMIZERS
+from pynst.optimizers import optimizer_of
 from pynst.optimizers.descent import Image
 from pynst.options import TransferChanges, TransferOptions, with_changes
 from pynst.result import Progress, TransferResult
@@ -139,7 +139,7 @@ def minimise_levels(run: Run) -> TransferResult:
 
 def _minimise(run: Run, level: Level, terms: Sequence[Term]) -> None:
     """Run the optimiser at one level; the memory of the level goes when this returns."""
-    minimise = OPTIMIZERS[run.options.optimizer]
+    minimise = optimizer_of(run.options)
     loss = TotalLoss(run.network, run.inputs, terms, level.H, level.W)
     snapshot = run.take_snapshot()
     with run.descent(loss, level, snapshot) as descent:

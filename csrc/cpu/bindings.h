@@ -42,6 +42,7 @@ void bind_image(py::module_& m);
 void bind_vgg19(py::module_& m);
 void bind_filters(py::module_& m);
 void bind_losses(py::module_& m);
+void bind_lbfgs(py::module_& m);
 
 // The sizes of a convolution, as a function of sizes takes them.
 inline ConvShape conv_shape(const Sizes& sizes,

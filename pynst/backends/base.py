@@ -165,9 +165,9 @@ class Backend(Protocol):
         """
 
     def device_images(self, shape: Shape) -> DeviceImages | None:
-        """Memory for an image (H, W, 3) and its gradient on the device, float32.
+        """Memory for an image (H, W, 3) and its gradient where the core computes, float32.
 
-        An optimiser computes with them there. None where images lie in the memory of the host.
+        An optimiser computes with them there. None where there is no compiled core.
         """
 
     # ---- the image ---------------------------------------------------------------------------

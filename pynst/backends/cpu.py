@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array, EagerEvaluation, Evaluation, Kind, Padding, Pooling, Shape
 from pynst.backends.device import DeviceImages
+from pynst.backends.host import HostMemory
 from pynst.errors import BackendError
 from pynst.machine import default_threads
 
@@ -174,8 +175,13 @@ class CpuBackend:
     def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
         return EagerEvaluation()
 
-    def device_images(self, shape: Shape) -> DeviceImages | None:  # noqa: ARG002
-        return None
+    def device_images(self, shape: Shape) -> DeviceImages | None:
+        host = HostMemory(self._cpu)
+
+        def launch(op: str, *arguments: Any) -> None:
+            getattr(self._cpu, op)(self._threads, *arguments)
+
+        return DeviceImages(host, launch, host.empty(shape), host.empty(shape))
 
     # ---- the image ---------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ CUDA toolkit. So a driver and CuPy's one package are enough to run PyNST on a GP
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pynst.errors import BackendError
 
-__all__ = ["CupyDevice", "Device", "DeviceArray", "DeviceImages"]
+__all__ = ["CupyDevice", "Device", "DeviceArray", "DeviceImages", "Memory"]
 
 _OLDEST = (7, 5)
 
@@ -62,6 +63,10 @@ class DeviceArray:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def reshape(self, shape: tuple[int, ...] | int) -> DeviceArray:
+        """The same values in another shape."""
+        return DeviceArray(self.owner, self.pointer, self.dtype, shape)
+
     def __getitem__(self, rows: slice) -> DeviceArray:
         """Some rows, one after another, of the same memory."""
         start, stop, step = rows.indices(len(self))
@@ -72,12 +77,35 @@ class DeviceArray:
         return DeviceArray(self.owner, self.pointer + start * row, self.dtype, shape)
 
 
-class Device(Protocol):
+class Memory(Protocol):
+    """What an optimiser asks of the memory where a core computes."""
+
+    core: Any
+    """The compiled module: ``pynst._cuda`` or ``pynst._cpu``."""
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        """Memory for float32 numbers."""
+
+    def allocate(self, nbytes: int) -> Any:
+        """Bytes."""
+
+    def copy_in(self, values: NDArray[Any], out: Any) -> None:
+        """Copy contiguous values to it; they may be changed as soon as this returns."""
+
+    def copy_out(self, array: Any, out: NDArray[Any]) -> None:
+        """Copy to contiguous `out`; it is there after `synchronize`."""
+
+    def zero(self, array: Any) -> None:
+        """Set all bytes to zero."""
+
+    def synchronize(self) -> None:
+        """Wait for what was asked for."""
+
+
+class Device(Memory, Protocol):
     """What a `CudaBackend` asks of a device; all of it happens in the order of one stream."""
 
     name: str
-    core: Any
-    """The compiled module, ``pynst._cuda``."""
 
     @property
     def stream(self) -> int:
@@ -119,20 +147,21 @@ class Device(Protocol):
 
 @dataclass(frozen=True)
 class DeviceImages:
-    """An image and its gradient on a device, and what an optimiser needs to compute with them.
+    """An image and its gradient where a core computes, and what an optimiser needs there.
 
     Attributes
     ----------
-    device : Device
+    device : Memory
     launch : callable
-        Calls an op of the core by its name, on the current stream.
-    image, gradient : DeviceArray (H, W, 3), float32
+        Calls an op of the core by its name; on a GPU, on the current stream.
+    image, gradient : array (H, W, 3), float32
+        NumPy arrays, or `DeviceArray` on a GPU.
     """
 
-    device: Device
+    device: Memory
     launch: Callable[..., None]
-    image: DeviceArray
-    gradient: DeviceArray
+    image: Any
+    gradient: Any
 
 
 class CupyDevice:
@@ -175,6 +204,10 @@ class CupyDevice:
                 " less"
             ) from error
         return DeviceArray(memory, int(memory.ptr), np.uint8, nbytes)
+
+    def empty(self, shape: tuple[int, ...]) -> DeviceArray:
+        block = self.allocate(4 * math.prod(shape))
+        return DeviceArray(block.owner, block.pointer, np.float32, shape)
 
     def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:
         return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)

@@ -27,12 +27,14 @@ __all__ = [
     "Precision",
     "Quality",
     "TransferChanges",
+    "Variables",
 ]
 
 NetworkName = Literal["auto", "vgg19", "builtin"]
 FormulaName = Literal["balanced", "paper", "gatys-normalised", "gatys", "johnson"]
 Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
+Variables = Literal["pyramid", "pixels"]
 MatchColor = Literal["none", "cholesky", "symmetric"]
 Pooling = Literal["average", "max"]
 Padding = Literal["zero", "replicate", "circular"]
@@ -69,6 +71,7 @@ class ObjectiveChanges(TypedDict, total=False):
     minutes: float | None
     tolerance: float
     optimizer: Optimizer
+    variables: Variables
     preserve_color: bool
     match_color: MatchColor
     backend: BackendName

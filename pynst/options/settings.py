@@ -25,6 +25,7 @@ from pynst.options.keywords import (
     Precision,
     Quality,
     TransferChanges,
+    Variables,
 )
 
 if TYPE_CHECKING:
@@ -200,6 +201,13 @@ class TransferOptions:
         "lbfgs (the algorithm of SciPy's L-BFGS-B, resumable), scipy (SciPy's own), or adam",
         choice(*get_args(Optimizer)),
     )
+    variables: Variables = setting(
+        OPTIMISATION,
+        "pyramid",
+        "what lbfgs and scipy minimise over: pyramid (large shapes move as fast as details), or"
+        " pixels, as the paper does",
+        choice(*get_args(Variables)),
+    )
 
     # ---- colour ----------------------------------------------------------------------------------
     preserve_color: bool = setting(COLOUR, False, "keep the colours of the content picture", flag)
@@ -291,6 +299,7 @@ class TransferOptions:
                 levels=1,
                 iterations=500,
                 optimizer="scipy",
+                variables="pixels",
                 style_weight=1e6,
             ),
             changes,

@@ -1,0 +1,159 @@
+"""The preconditioner of L-BFGS: it moves the large soft shapes of an image as fast as its details.
+
+In the pixels the gradient has most of its energy in the fine detail, and the few pairs that L-BFGS
+keeps learn the large shapes last. In the variables of a Gaussian pyramid, x = x_0 + sum_k U_k y_k
+with U_k from the k-th level of the pyramid to the image, both are reached within few steps. To be
+minimised over those variables y is the same as to be minimised over x by steps that start from
+M = sum_k U_k U_k^T instead of the identity; so the kept pairs stay as small as the image.
+
+    M = D (sum_k w_k (B^T)^k B^k) D,   k = 0 .. K
+
+with B the binomial reduction to half the size and D a filter that damps the highest frequencies
+along each axis. M is symmetric and positive.
+
+Differs from the paper: it minimises over the pixels, which ``variables="pixels"`` asks for.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["HostOps", "Pyramid", "PyramidOps"]
+
+Vector = Any
+"""An image (H, W, 3) where the loss is computed."""
+
+_REDUCTIONS = 4
+_GROWTH = 1.2
+"""Factor of the variables from one level of the pyramid to the next, coarser one.
+
+Of 1, 1.2, 1.4 and 1.6, and 4 or 6 reductions, this one reaches the loss that plain pixels reach in
+the fewest evaluations without being later on any of fifteen levels of five pairs of pictures.
+"""
+
+
+def _weights(reductions: int) -> list[float]:
+    """w_k, up to a factor: steps that are alike in size at each level, times the growth."""
+    weights = [(4.0 * _GROWTH**2) ** k for k in range(reductions + 1)]
+    return [weight / weights[-1] for weight in weights]
+
+
+class PyramidOps(Protocol):
+    """What a `Pyramid` needs where the loss is computed."""
+
+    def empty(self, shape: tuple[int, ...]) -> Vector:
+        """Memory for an image of this shape."""
+
+    def down(self, x: Vector, y: Vector) -> None:
+        """Set y to B x."""
+
+    def up(self, dy: Vector, keep: float, x: Vector, dx: Vector) -> None:
+        """Dx = keep x + B^T dy; dx may be x."""
+
+
+class Pyramid:
+    """M, for images of one shape.
+
+    Parameters
+    ----------
+    ops : PyramidOps
+    shape : tuple of int
+        (H, W, 3)
+    """
+
+    def __init__(self, ops: PyramidOps, shape: tuple[int, ...]) -> None:
+        self._ops = ops
+        self._shapes = [shape]
+        while len(self._shapes) <= _REDUCTIONS and min(self._shapes[-1][:2]) > 1:
+            H, W, C = self._shapes[-1]
+            self._shapes.append((-(-H // 2), -(-W // 2), C))
+        self._levels = [ops.empty(each) for each in self._shapes[1:]]
+        self._weights = _weights(len(self._levels))
+
+    def __call__(self, g: Vector, h: Vector) -> None:
+        """Set h to M g."""
+        levels, below = self._levels, g
+        for level in levels:
+            self._ops.down(below, level)
+            below = level
+        for k in range(len(levels) - 1, 0, -1):
+            self._ops.up(levels[k], self._weights[k], levels[k - 1], levels[k - 1])
+        if levels:
+            self._ops.up(levels[0], self._weights[0], g, h)
+
+    # ---- the variables themselves, for a driver that has to see them -------------------------
+
+    @property
+    def count(self) -> int:
+        """How many variables there are: about 4/3 of the values of the image."""
+        return sum(math.prod(shape) for shape in self._shapes)
+
+    def image(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P y, with P P^T = M; (H, W, 3)."""
+        ends = np.cumsum([math.prod(shape) for shape in self._shapes])[:-1]
+        parts = [
+            math.sqrt(weight) * part.reshape(shape)
+            for weight, part, shape in zip(
+                self._weights, np.split(y, ends), self._shapes, strict=True
+            )
+        ]
+        image: NDArray[np.float64] = parts.pop()
+        while parts:
+            self._ops.up(image, 1.0, parts[-1], parts[-1])
+            image = parts.pop()
+        return image
+
+    def of_variables(self, g: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P^T g, from the gradient with respect to the image."""
+        parts = [g]
+        for level in self._levels:
+            self._ops.down(parts[-1], level)
+            parts.append(level)
+        return np.concatenate(
+            [
+                math.sqrt(weight) * part.reshape(-1)
+                for weight, part in zip(self._weights, parts, strict=True)
+            ]
+        )
+
+
+class HostOps:
+    """`PyramidOps` in NumPy."""
+
+    def empty(self, shape: tuple[int, ...]) -> Vector:
+        """Memory for float64 numbers."""
+        return np.empty(shape)
+
+    def down(self, x: Vector, y: Vector) -> None:
+        """Set y to B x."""
+        y[...] = _halved(_halved(x, 0), 1)
+
+    def up(self, dy: Vector, keep: float, x: Vector, dx: Vector) -> None:
+        """Dx = keep x + B^T dy; dx may be x."""
+        H, W = x.shape[:2]
+        dx[...] = keep * x + _halved_transposed(_halved_transposed(dy, 1, W), 0, H)
+
+
+def _halved(x: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Half the length along an axis, rounded up: by [1 3 3 1] / 8, the ends repeated."""
+    x = np.moveaxis(x, axis, 0)
+    n, half = len(x), -(-len(x) // 2)
+    padded = np.concatenate([x[:1], x, *[x[-1:]] * (2 * half + 1 - n)])
+    a, b, c, d = (padded[tap : tap + 2 * half : 2] for tap in range(4))
+    return np.moveaxis((a + 3 * (b + c) + d) / 8, 0, axis)
+
+
+def _halved_transposed(y: NDArray[np.float64], axis: int, n: int) -> NDArray[np.float64]:
+    """The transpose of `_halved`, to n values along an axis."""
+    y = np.moveaxis(y, axis, 0)
+    half = len(y)
+    padded = np.zeros((2 * half + 2, *y.shape[1:]))
+    for tap, weight in enumerate((1, 3, 3, 1)):
+        padded[tap : tap + 2 * half : 2] += weight * y / 8
+    padded[1] += padded[0]
+    padded[n] += padded[n + 1 :].sum(axis=0)
+    return np.moveaxis(padded[1 : n + 1], 0, axis)
