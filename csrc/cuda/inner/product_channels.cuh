@@ -13,11 +13,28 @@
 
 namespace pynst {
 
-// 16 bytes of dF: 8 halves or 4 float32.
+// 16 bytes of dF: 8 halves or 4 float32. They are read and written as one uint4 that is put together
+// in registers: nvcc would split a copy between this structure and global memory into single values.
 template <class T>
 struct Piece {
     static constexpr int kValues = 16 / static_cast<int>(sizeof(T));
     T values[kValues];
+
+    __device__ __forceinline__ void load(const T* from) {
+        const uint4 packed = *reinterpret_cast<const uint4*>(from);
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) {
+            values[i] = reinterpret_cast<const T*>(&packed)[i];
+        }
+    }
+    __device__ __forceinline__ void store(T* to) const {
+        uint4 packed;
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) {
+            reinterpret_cast<T*>(&packed)[i] = values[i];
+        }
+        *reinterpret_cast<uint4*>(to) = packed;
+    }
 
     // Adds factor * product. Returns the bits of the largest magnitude; those of a NaN are larger
     // than those of infinity.
@@ -73,7 +90,7 @@ class WarpPieces {
                     const float* product = own + (row(i) - 16 * m) * kSumStride + column(i);
                     const unsigned magnitude = pieces_[i].add(factor, product);
                     largest = magnitude > largest ? magnitude : largest;
-                    *reinterpret_cast<uint4*>(at(i)) = bits_as<uint4>(pieces_[i]);
+                    pieces_[i].store(at(i));
                 }
             }
             __syncwarp();
@@ -102,7 +119,7 @@ class WarpPieces {
 #pragma unroll
         for (int i = m * kTurns; i < (m + 1) * kTurns; ++i) {
             if (row(i) < rows_ && column(i) < columns_) {
-                pieces_[i] = bits_as<Piece<T>>(*reinterpret_cast<const uint4*>(at(i)));
+                pieces_[i].load(at(i));
             }
         }
     }
@@ -268,12 +285,12 @@ static __global__ void __launch_bounds__(kSimtThreads)
     for (int i = 0; i < 4; ++i) {
         const int pixel = pixel0 + threadIdx.x / 16 * 4 + i;
         if (pixel < M && column < channels) {
-            uint4* to =
-                reinterpret_cast<uint4*>(dF + static_cast<size_t>(pixel) * channels + column);
-            Piece<float> piece = bits_as<Piece<float>>(*to);
+            float* to = dF + static_cast<size_t>(pixel) * channels + column;
+            Piece<float> piece;
+            piece.load(to);
             const unsigned magnitude = piece.add(*factor, sums.value[i]);
             largest = magnitude > largest ? magnitude : largest;
-            *to = bits_as<uint4>(piece);
+            piece.store(to);
         }
     }
     note_largest(scale, __uint_as_float(largest));
