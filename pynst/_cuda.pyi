@@ -12,6 +12,7 @@ _Array = Any
 _Pooling = Literal["average", "max"]
 _Padding = Literal["zero", "replicate"]
 _Products = Literal["simt", "tensor"]
+_ConvTile = Literal["large", "narrow", "flat", "split", "simt"]
 
 architectures: str
 lanes: int
@@ -19,6 +20,9 @@ split_scale: float
 scratch_alignment: int
 gradient_scale_bytes: int
 most_pair_rows: int
+conv3x3_tiles: dict[_ConvTile, tuple[int, int, int, int]]
+"""Rows, output channels, warps and blocks on a multiprocessor."""
+conv3x3_most_parts: int
 
 class CudaError(RuntimeError): ...
 
@@ -28,7 +32,7 @@ def device_count() -> int: ...
 def device(index: int) -> dict[str, Any]: ...
 def gradient_scale_begin(scale: _Array, stream: int) -> None: ...
 def gradient_scale_end(scale: _Array, stream: int) -> None: ...
-def conv3x3_relu_scratch(C: int, N: int, H: int, W: int) -> int: ...
+def conv3x3_scratch(C: int, N: int, H: int, W: int, tile: _ConvTile, parts: int) -> int: ...
 def conv3x3_relu(
     x: _Array,
     weights: _Array,
@@ -36,6 +40,8 @@ def conv3x3_relu(
     bias: _Array,
     C: int,
     N: int,
+    tile: _ConvTile,
+    parts: int,
     y: _Array,
     bits: _Array | None,
     scratch: _Array,
@@ -48,6 +54,8 @@ def conv3x3_relu_backward(
     low: _Array | None,
     C: int,
     N: int,
+    tile: _ConvTile,
+    parts: int,
     gradient_scale: _Array | None,
     dx: _Array,
     scratch: _Array,
@@ -60,6 +68,8 @@ def conv3x3_relu_pool(
     bias: _Array,
     C: int,
     N: int,
+    tile: _ConvTile,
+    parts: int,
     mode: _Pooling,
     y: _Array,
     bits: _Array | None,
@@ -76,6 +86,8 @@ def conv3x3_relu_pool_backward(
     low: _Array | None,
     C: int,
     N: int,
+    tile: _ConvTile,
+    parts: int,
     gradient_scale: _Array | None,
     dx: _Array,
     scratch: _Array,

@@ -1,4 +1,4 @@
-"""Compiles every CUDA source with nvcc; fails where a kernel wastes registers or accesses to memory.
+"""Compiles every CUDA source with nvcc; fails where registers spill or bytes are read singly.
 
     python tests/check_registers.py            # 75 80 90 120
     python tests/check_registers.py 80 86 90

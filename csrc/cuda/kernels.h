@@ -43,6 +43,9 @@ struct CudaError : std::runtime_error {
 
 inline void check(cudaError_t status, const char* op) {
     if (status != cudaSuccess) {
+        // The runtime also keeps the error of a call that failed before a launch. It is read here, as
+        // the next op would otherwise be reported as failed.
+        cudaGetLastError();
         // No std::string: what the kernels' host code needs is then the same in libstdc++ and in
         // libc++, so that a wheel can be linked with the latter (tools/wheels.py).
         char message[256];
@@ -71,6 +74,30 @@ struct SplitWeights {
     const half* low;
 };
 
+// How a 3x3 convolution is divided among blocks: the tile of pixels and output channels that a block
+// computes, and the parts into which the input channels are cut, each with blocks of its own. Every
+// division gives the same numbers up to rounding. They differ in speed, and the parts decide the
+// order of the sums. pynst/backends/divisions.py chooses.
+enum class ConvTile {
+    large,   // halves: 256 pixels x 128 channels
+    narrow,  // halves: 256 x 64
+    flat,    // halves: 128 x 128
+    split,   // float32 as two halves: 128 x 64
+    simt,    // plain float32: 256 x 64
+};
+struct Division {
+    ConvTile tile;
+    int parts;  // 1 .. kMostParts; fewer are used where a part would have less than 32 channels
+};
+constexpr int kMostParts = 8;
+
+struct ConvTileSize {
+    int height, channels;  // rows of 16 pixels, output channels
+    int warps;
+    int resident;  // blocks that share a multiprocessor
+};
+ConvTileSize conv3x3_tile_size(ConvTile tile);
+
 // clang-format off: a launcher is a paragraph here, not a column of parameters
 
 // ---- VGG-19 -------------------------------------------------------------------------------------
@@ -78,20 +105,23 @@ struct SplitWeights {
 // <T, Weights> is <half, const half*>, <float, SplitWeights> or <float, const float*>.
 
 template <class T, class Weights>
-void conv3x3_relu(const T* x, Weights w, const float* b, int C, int N, int H, int W, T* y,
-                  uint8_t* bits, void* scratch, cudaStream_t);
+void conv3x3_relu(const T* x, Weights w, const float* b, int C, int N, int H, int W,
+                  Division division, T* y, uint8_t* bits, void* scratch, cudaStream_t);
 template <class T, class Weights>
 void conv3x3_relu_backward(const T* dy, const uint8_t* bits, Weights w, int C, int N, int H, int W,
-                           GradientScale* scale, T* dx, void* scratch, cudaStream_t);
+                           Division division, GradientScale* scale, T* dx, void* scratch,
+                           cudaStream_t);
 template <class T, class Weights>
 void conv3x3_relu_pool(const T* x, Weights w, const float* b, int C, int N, int H, int W,
-                       Pooling mode, T* y, uint8_t* bits, uint16_t* choices, void* scratch,
-                       cudaStream_t);
+                       Pooling mode, Division division, T* y, uint8_t* bits, uint16_t* choices,
+                       void* scratch, cudaStream_t);
 template <class T, class Weights>
 void conv3x3_relu_pool_backward(const T* dy, const uint8_t* bits, Pooling mode,
                                 const uint16_t* choices, Weights w, int C, int N, int H, int W,
-                                GradientScale* scale, T* dx, void* scratch, cudaStream_t);
-size_t conv3x3_relu_scratch(int C, int N, int H, int W);
+                                Division division, GradientScale* scale, T* dx, void* scratch,
+                                cudaStream_t);
+// Of a product that takes C channels to N: for a backward op the two change places.
+size_t conv3x3_scratch(int C, int N, int H, int W, Division division);
 
 // Weights of the image's convolution: float (27, padded(N)), row 3 * tap + plane.
 template <class T>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 
 from pynst.backends.base import Backend, Precision
 from pynst.errors import BackendError
@@ -37,16 +38,25 @@ def open_backend(
         return ReferenceBackend()
     if name in ("auto", "cuda"):
         from pynst.backends.cuda import CudaBackend
+        from pynst.backends.device import DeviceError
 
         try:
             return CudaBackend(precision)
         except BackendError as error:
             if name == "cuda":
                 raise
-            _LOG.debug("computing on the CPU: %s", error)
+            if isinstance(error, DeviceError):
+                _warn_once(f"computing on the CPU: {error}")
+            else:
+                _LOG.debug("computing on the CPU: %s", error)
     from pynst.backends.cpu import CpuBackend
 
     return CpuBackend(threads)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _LOG.warning("%s", message)
 
 
 def available_backends() -> dict[str, str]:

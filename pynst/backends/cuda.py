@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Evaluation, Kind, Padding, Pooling, Precision, Shape, Walk
 from pynst.backends.device import CupyDevice, Device, DeviceArray, DeviceImages
+from pynst.backends.divisions import Division, Divisions, Product
 from pynst.backends.eights import EIGHT, from_device, in_eights, padded, to_device
 from pynst.backends.evaluation import GraphEvaluation, Report
 from pynst.backends.planes import from_planes, to_planes
@@ -29,6 +30,7 @@ __all__ = ["CudaBackend"]
 _SPLIT = np.float32(2048)  # csrc/cuda/inner/split.cuh
 
 Products = Literal["tensor", "simt"]
+_TILES = {"fast": ("large", "narrow", "flat"), "tensor": ("split",), "simt": ("simt",)}
 
 
 class Packed(NamedTuple):
@@ -110,6 +112,10 @@ class CudaBackend:
         self.name = f"cuda ({self.device.name}, {how})"
         self.scratch = self.device.allocate(1)
         self.gradient_scale: DeviceArray | None = None
+        tiles = _TILES["fast" if precision == "fast" else products]
+        self.divisions = Divisions(
+            {name: self._core.conv3x3_tiles[name] for name in tiles}, self._core.conv3x3_most_parts
+        )
 
     # ---- memory ------------------------------------------------------------------------------
 
@@ -120,7 +126,8 @@ class CudaBackend:
     def scratch_nbytes(self, op: str, C: int, N: int, H: int, W: int) -> int:
         core, M = self._core, H * W
         if op.startswith("conv3x3"):
-            return int(core.conv3x3_relu_scratch(C, N, H, W))
+            both = Product(C, N, H, W), Product(N, C, H, W)
+            return max(self._sums_nbytes(way, self.divisions.usual(way)) for way in both)
         if op.startswith("filter7x7"):
             return int(core.filter7x7_scratch(N // 2, H, W))
         if op == "gram":
@@ -232,14 +239,14 @@ class CudaBackend:
 
     def conv3x3_relu(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
         C, N, packed, _, bias = weights
-        scratch = self._grow("conv3x3_relu", C, N, *x.shape[:2])
-        self.launch("conv3x3_relu", x, *packed, bias, C, N, y, bits, scratch)
+        division, scratch = self._divide(Product(C, N, *x.shape[:2]))
+        self.launch("conv3x3_relu", x, *packed, bias, C, N, *division, y, bits, scratch)
 
     def conv3x3_relu_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
         C, N, _, packed, _ = weights
-        scratch = self._grow("conv3x3_relu_backward", C, N, *dx.shape[:2])
+        division, scratch = self._divide(Product(N, C, *dx.shape[:2]))
         scale = self.gradient_scale
-        self.launch("conv3x3_relu_backward", dy, bits, *packed, C, N, scale, dx, scratch)
+        self.launch("conv3x3_relu_backward", dy, bits, *packed, C, N, *division, scale, dx, scratch)
 
     def conv3x3_relu_pool(
         self,
@@ -251,18 +258,21 @@ class CudaBackend:
         choices: Array | None,
     ) -> None:
         C, N, packed, _, bias = weights
-        scratch = self._grow("conv3x3_relu_pool", C, N, *x.shape[:2])
-        self.launch("conv3x3_relu_pool", x, *packed, bias, C, N, mode, y, bits, choices, scratch)
+        division, scratch = self._divide(Product(C, N, *x.shape[:2]))
+        self.launch(
+            "conv3x3_relu_pool",
+            x, *packed, bias, C, N, *division, mode, y, bits, choices, scratch,
+        )  # fmt: skip
 
     def conv3x3_relu_pool_backward(
         self, dy: Array, bits: Array, mode: Pooling, choices: Array | None, weights: Any, dx: Array
     ) -> None:
         C, N, _, packed, _ = weights
-        scratch = self._grow("conv3x3_relu_pool_backward", C, N, *dx.shape[:2])
+        division, scratch = self._divide(Product(N, C, *dx.shape[:2]))
         scale = self.gradient_scale
         self.launch(
             "conv3x3_relu_pool_backward",
-            dy, bits, mode, choices, *packed, C, N, scale, dx, scratch,
+            dy, bits, mode, choices, *packed, C, N, *division, scale, dx, scratch,
         )  # fmt: skip
 
     def pool2x2(self, x: Array, mode: Pooling, y: Array, choices: Array | None) -> None:
@@ -325,8 +335,9 @@ class CudaBackend:
     def launch(self, op: str, *arguments: Any) -> None:
         """Call an op of the core on the current stream; what fails names the op."""
         try:
-            getattr(self._core, op)(*arguments, self.device.stream)
-        except self._core.CudaError as error:
+            with self.device.entered():
+                getattr(self._core, op)(*arguments, self.device.stream)
+        except self.device.errors as error:
             raise BackendError(f"cuda: {error}") from error
 
     def _scaled(self, report: Report, walk: Walk) -> None:
@@ -339,9 +350,19 @@ class CudaBackend:
         finally:
             self.gradient_scale = None
 
+    def _divide(self, product: Product) -> tuple[Division, DeviceArray]:
+        """The division of a convolution among blocks, and scratch memory for its partial sums."""
+        division = self.divisions.usual(product)
+        return division, self._at_least(self._sums_nbytes(product, division))
+
+    def _sums_nbytes(self, product: Product, division: Division) -> int:
+        return int(self._core.conv3x3_scratch(*product, *division))
+
     def _grow(self, op: str, C: int, N: int, H: int, W: int) -> DeviceArray:
         """Return the scratch memory, made larger if `op` needs more."""
-        needed = self.scratch_nbytes(op, C, N, H, W)
+        return self._at_least(self.scratch_nbytes(op, C, N, H, W))
+
+    def _at_least(self, needed: int) -> DeviceArray:
         if needed > self.scratch.nbytes:
             self.scratch = self.device.allocate(1)  # let go of the old one first
             self.scratch = self.device.allocate(needed)

@@ -8,6 +8,7 @@ addresses, not arrays, so that a graph that outlives its memory is found out.
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -51,6 +52,10 @@ class HostDevice:
         self._graph = None
         self.launches = []
         self.core = Core(self, module)
+        self.errors = (module.CudaError,)
+
+    def entered(self):
+        return nullcontext()
 
     def memory(self):
         return 2**33, 2**34
