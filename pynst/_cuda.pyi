@@ -8,6 +8,9 @@ whose handle is given last. A wrong argument raises ValueError, what CUDA refuse
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 _Array = Any
 _Pooling = Literal["average", "max"]
 _Padding = Literal["zero", "replicate"]
@@ -25,6 +28,7 @@ conv3x3_tiles: dict[_ConvTile, tuple[int, int, int, int]]
 conv3x3_most_parts: int
 
 class CudaError(RuntimeError): ...
+class Described: ...
 
 def driver_version() -> int: ...
 def runtime_version() -> int: ...
@@ -171,6 +175,9 @@ def image_input(
 def image_input_backward(
     dx: _Array, axes: Sequence[float], gradient: _Array, stream: int
 ) -> None: ...
+def lbfgs_coefficients(
+    products: NDArray[np.float64], order: Sequence[int], with_g: NDArray[np.float64], g_g: float
+) -> tuple[list[int], list[float], float, float]: ...
 def lbfgs_direction(
     pairs: _Array,
     rows: Sequence[int],

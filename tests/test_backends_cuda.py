@@ -7,6 +7,7 @@ and, marked `gpu`, on a CUDA device where there is one.
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -385,6 +386,37 @@ def test_a_replay_launches_nothing_from_python_and_outlives_the_scratch(cuda, mo
     np.testing.assert_array_equal(gradient, wanted[1])
 
 
+def test_objectives_of_several_threads_share_a_backend(module):
+    backend = CudaBackend(device=HostDevice(module))
+    objectives = [tiny_objective(backend, size=24 + 8 * i) for i in range(2)]
+    images = [picture(2, *objective.shape[:2]) for objective in objectives]
+    alone = [tiny_objective(CudaBackend(device=HostDevice(module)), size=24 + 8 * i)
+             for i in range(2)]  # fmt: skip
+    wanted = [[objective(x) for _ in range(3)] for objective, x in zip(alone, images, strict=True)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda o, x: [o(x) for _ in range(3)], objectives, images))
+    for one, other in zip(wanted, found, strict=True):
+        for (value, gradient), (other_value, other_gradient) in zip(one, other, strict=True):
+            assert value == other_value
+            np.testing.assert_array_equal(gradient, other_gradient)
+
+
+def test_an_array_of_another_device_is_refused(module):
+    class Elsewhere:
+        def __init__(self, array):
+            self._array = array
+
+        def __dlpack__(self):
+            return self._array.__dlpack__()
+
+        def __dlpack_device__(self):
+            return self._array.__dlpack_device__()[0], 1
+
+    x, y = np.zeros((3, 4, 4), np.float32), np.zeros((3, 2, 2), np.float32)
+    with pytest.raises(ValueError, match="must lie on the device that is current"):
+        module.binomial_down(Elsewhere(x), y, 0)
+
+
 def test_the_stand_in_finds_a_graph_that_outlives_its_memory(module):
     device = HostDevice(module)
     arrays = [device.allocate(64)]
@@ -550,6 +582,27 @@ def test_arrays_that_speak_dlpack_are_read_and_written_in_place(module):
     ]:
         with pytest.raises(ValueError, match=f"binomial_down: {message}"):
             module.binomial_down(wrong, y[1:], 0)
+
+
+def test_an_array_is_described_to_the_core_once(module):
+    class Counted(DeviceArray):
+        __slots__ = ("count",)
+
+        @property
+        def __cuda_array_interface__(self):
+            self.count += 1
+            return super().__cuda_array_interface__
+
+    host = [np.zeros((3, 4, 6), np.float32), np.zeros((3, 2, 3), np.float32)]
+    x, y = (Counted(each, each.ctypes.data, np.float32, each.shape) for each in host)
+    x.count = y.count = 0
+    for value in (1.0, 2.0):
+        host[0][...] = value
+        module.binomial_down(x, y, 0)
+        np.testing.assert_array_equal(host[1], value)
+    assert (x.count, y.count) == (1, 1)
+    with pytest.raises(ValueError, match="binomial_down: y must be"):
+        module.binomial_down(x, x, 0)
 
 
 def test_slices_of_an_array_share_its_memory():

@@ -21,6 +21,7 @@ from pynst.backends.device import CupyDevice, DeviceArray
 from pynst.losses.terms import InPlace, LossTerms
 from pynst.networks.gabor import Gabor
 from pynst.optimizers.descent import Descent, Stop
+from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.table import adam, lbfgs, lbfgs_scipy
 
 
@@ -81,6 +82,42 @@ def test_the_direction_is_the_sum_of_its_rows(device, n, count):
     device.core.lbfgs_direction(*arguments, device.stream)
     wanted = c[1:] @ pairs[rows].astype(np.float64) + c[0] * g
     np.testing.assert_allclose(back(device, d), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 10, 25])
+def test_the_core_finds_the_coefficients_that_the_host_finds(module, count):
+    rng, pairs = np.random.default_rng(count), Pairs(10)
+    steps = rng.standard_normal((2 * pairs.rows, 50))
+    for _ in range(count):
+        s, y = pairs.spare, pairs.rows + pairs.spare
+        steps[s] = rng.standard_normal(50)
+        steps[y] = 3 * steps[s] + 0.3 * rng.standard_normal(50)
+        pairs.add(*(steps[[s, y]] @ steps.T))
+    g = rng.standard_normal(50)
+    c, c_g, slope = pairs.direction(steps @ g, g @ g)
+    rows, factors, *found = module.lbfgs_coefficients(
+        pairs.products, pairs.order, steps @ g, float(g @ g)
+    )
+    spread = np.zeros_like(c)
+    spread[rows] = factors
+    np.testing.assert_allclose(spread, c, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found, [c_g, slope], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("products", "order", "with_g", "message"),
+    [
+        ((22, 20), (), 22, "products must be a square"),
+        ((24, 24), (), 24, "with_g must be a vector of at most 22 values"),
+        ((22, 22), (11,), 22, "order must be of rows of the pairs"),
+        ((4, 4), (0, 1, 0), 4, "order must have at most"),
+    ],
+)
+def test_coefficients_of_pairs_that_are_not_there_are_refused(
+    module, products, order, with_g, message
+):
+    with pytest.raises(ValueError, match=f"lbfgs_coefficients: {message}"):
+        module.lbfgs_coefficients(np.zeros(products), order, np.zeros(with_g), 1.0)
 
 
 @pytest.mark.parametrize("n", SIZES)

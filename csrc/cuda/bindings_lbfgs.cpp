@@ -1,5 +1,6 @@
 // bindings_lbfgs.cpp: the vectors of L-BFGS.
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "inner/two_loops.h"
 
 namespace pynst {
 namespace {
@@ -30,9 +32,45 @@ PairCoefficients pair_coefficients(const Arguments& arguments,
     return c;
 }
 
+using Numbers = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+// The rows that take part, their factors, the factor of g, and the slope.
+py::tuple lbfgs_coefficients(const Numbers& products,
+                             const std::vector<int>& order,
+                             const Numbers& with_g,
+                             double g_g) {
+    const Arguments arguments("lbfgs_coefficients");
+    const auto vectors = with_g.size();
+    const int rows = static_cast<int>(vectors / 2);
+    arguments.require(
+        rows >= 1 && rows <= kMostPairRows && with_g.ndim() == 1 && vectors == 2 * rows,
+        "with_g must be a vector of at most " + std::to_string(2 * kMostPairRows) + " values");
+    arguments.require(
+        products.ndim() == 2 && products.shape(0) == vectors && products.shape(1) == vectors,
+        "products must be a square with a row for each value of with_g");
+    arguments.require(order.size() <= static_cast<size_t>(rows),
+                      "order must have at most rows rows");
+    for (const int row : order) {
+        arguments.require(row >= 0 && row < rows, "order must be of rows of the pairs");
+    }
+    double slope = 0.0;
+    const PairCoefficients c = two_loops(products.data(),
+                                         rows,
+                                         order.data(),
+                                         static_cast<int>(order.size()),
+                                         with_g.data(),
+                                         g_g,
+                                         &slope);
+    return py::make_tuple(std::vector<int>(c.row, c.row + c.count),
+                          std::vector<double>(c.factor, c.factor + c.count),
+                          c.factor_of_g,
+                          slope);
+}
+
 }  // namespace
 
 void bind_lbfgs(py::module_& m) {
+    m.def("lbfgs_coefficients", lbfgs_coefficients);
     m.def("lbfgs_direction",
           [](const py::object& pairs,
              const std::vector<int>& rows,

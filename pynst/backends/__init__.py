@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from functools import cache
+from collections.abc import Callable
+from pathlib import Path
 
 from pynst.backends.base import Backend, Precision
 from pynst.errors import BackendError
@@ -14,7 +16,11 @@ _LOG = logging.getLogger("pynst")
 
 
 def open_backend(
-    name: str = "auto", *, threads: int | None = None, precision: Precision = "fast"
+    name: str = "auto",
+    *,
+    threads: int | None = None,
+    precision: Precision = "fast",
+    cache: Callable[[], Path] | None = None,
 ) -> Backend:
     """Open a backend by name.
 
@@ -26,6 +32,8 @@ def open_backend(
         CPU threads; default: ``OMP_NUM_THREADS``, then every processor this process may use.
     precision : {"fast", "accurate"}
         Arithmetic on CUDA: in 16-bit or in 32-bit numbers.
+    cache : callable, optional
+        Returns the folder in which CUDA keeps what it has measured on the device.
 
     Raises
     ------
@@ -41,7 +49,7 @@ def open_backend(
         from pynst.backends.device import DeviceError
 
         try:
-            return CudaBackend(precision)
+            return CudaBackend(precision, cache=cache)
         except BackendError as error:
             if name == "cuda":
                 raise
@@ -54,7 +62,7 @@ def open_backend(
     return CpuBackend(threads)
 
 
-@cache
+@functools.cache
 def _warn_once(message: str) -> None:
     _LOG.warning("%s", message)
 

@@ -10,8 +10,11 @@ that is called by itself the factor is one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
+from pathlib import Path
+from threading import RLock
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -23,6 +26,7 @@ from pynst.backends.divisions import Division, Divisions, Product
 from pynst.backends.eights import EIGHT, from_device, in_eights, padded, to_device
 from pynst.backends.evaluation import GraphEvaluation, Report
 from pynst.backends.planes import from_planes, to_planes
+from pynst.backends.tuning import Tuning
 from pynst.errors import BackendError
 
 __all__ = ["CudaBackend"]
@@ -84,6 +88,8 @@ class CudaBackend:
         such, which is slower and depends on no tensor core.
     device : Device, optional
         Default: the current CUDA device, through CuPy.
+    cache : callable, optional
+        Returns the folder in which the divisions are kept that are measured on the device.
 
     Raises
     ------
@@ -93,7 +99,7 @@ class CudaBackend:
     Notes
     -----
     Ops run on CuPy's current stream and return at once. The scratch memory is shared, so that a
-    backend serves one stream at a time.
+    backend serves one stream at a time; evaluations (`repeated`) wait for each other.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class CudaBackend:
         precision: Precision = "fast",
         products: Products = "tensor",
         device: Device | None = None,
+        cache: Callable[[], Path] | None = None,
     ) -> None:
         self.device: Device = CupyDevice() if device is None else device
         self._core = self.device.core
@@ -112,10 +119,21 @@ class CudaBackend:
         self.name = f"cuda ({self.device.name}, {how})"
         self.scratch = self.device.allocate(1)
         self.gradient_scale: DeviceArray | None = None
-        tiles = _TILES["fast" if precision == "fast" else products]
-        self.divisions = Divisions(
-            {name: self._core.conv3x3_tiles[name] for name in tiles}, self._core.conv3x3_most_parts
+        self._lock = RLock()
+        kind = "fast" if precision == "fast" else products
+        tiles = {name: self._core.conv3x3_tiles[name] for name in _TILES[kind]}
+        self.divisions = Divisions(tiles, self._core.conv3x3_most_parts)
+        self._tuning = Tuning(
+            self.divisions, kind, self.device.identity, self.device.seconds, cache
         )
+        self._evaluating = False
+
+    @property
+    def tuned(self) -> Mapping[str, str]:
+        return self._tuning.tuned
+
+    def choose_as(self, tuned: Mapping[str, str], *, measure: bool) -> None:
+        self._tuning.choose_as(tuned, measure=measure)
 
     # ---- memory ------------------------------------------------------------------------------
 
@@ -182,8 +200,9 @@ class CudaBackend:
 
     def repeated(self, losses: Array) -> Evaluation:
         report: Report = losses.owner
-        scaled = partial(self._scaled, report) if self.narrow else _plainly
-        return GraphEvaluation(self.device, report, len(losses), scaled, lambda: self.scratch)
+        scaled = partial(self._scaled, report)
+        count, scratch = len(losses), lambda: self.scratch
+        return GraphEvaluation(self.device, report, count, scaled, scratch, self._lock)
 
     def device_images(self, shape: Shape) -> DeviceImages | None:
         image, gradient = (self.empty(np.float32, shape) for _ in range(2))
@@ -239,14 +258,22 @@ class CudaBackend:
 
     def conv3x3_relu(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
         C, N, packed, _, bias = weights
-        division, scratch = self._divide(Product(C, N, *x.shape[:2]))
-        self.launch("conv3x3_relu", x, *packed, bias, C, N, *division, y, bits, scratch)
+        self._convolve(
+            Product(C, N, *x.shape[:2]),
+            lambda division, scratch: self.launch(
+                "conv3x3_relu", x, *packed, bias, C, N, *division, y, bits, scratch
+            ),
+        )
 
     def conv3x3_relu_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
         C, N, _, packed, _ = weights
-        division, scratch = self._divide(Product(N, C, *dx.shape[:2]))
-        scale = self.gradient_scale
-        self.launch("conv3x3_relu_backward", dy, bits, *packed, C, N, *division, scale, dx, scratch)
+        self._convolve(
+            Product(N, C, *dx.shape[:2]),
+            lambda division, scratch: self.launch(
+                "conv3x3_relu_backward",
+                dy, bits, *packed, C, N, *division, self.gradient_scale, dx, scratch,
+            ),
+        )  # fmt: skip
 
     def conv3x3_relu_pool(
         self,
@@ -258,21 +285,24 @@ class CudaBackend:
         choices: Array | None,
     ) -> None:
         C, N, packed, _, bias = weights
-        division, scratch = self._divide(Product(C, N, *x.shape[:2]))
-        self.launch(
-            "conv3x3_relu_pool",
-            x, *packed, bias, C, N, *division, mode, y, bits, choices, scratch,
+        self._convolve(
+            Product(C, N, *x.shape[:2]),
+            lambda division, scratch: self.launch(
+                "conv3x3_relu_pool",
+                x, *packed, bias, C, N, *division, mode, y, bits, choices, scratch,
+            ),
         )  # fmt: skip
 
     def conv3x3_relu_pool_backward(
         self, dy: Array, bits: Array, mode: Pooling, choices: Array | None, weights: Any, dx: Array
     ) -> None:
         C, N, _, packed, _ = weights
-        division, scratch = self._divide(Product(N, C, *dx.shape[:2]))
-        scale = self.gradient_scale
-        self.launch(
-            "conv3x3_relu_pool_backward",
-            dy, bits, mode, choices, *packed, C, N, *division, scale, dx, scratch,
+        self._convolve(
+            Product(N, C, *dx.shape[:2]),
+            lambda division, scratch: self.launch(
+                "conv3x3_relu_pool_backward",
+                dy, bits, mode, choices, *packed, C, N, *division, self.gradient_scale, dx, scratch,
+            ),
         )  # fmt: skip
 
     def pool2x2(self, x: Array, mode: Pooling, y: Array, choices: Array | None) -> None:
@@ -341,19 +371,40 @@ class CudaBackend:
             raise BackendError(f"cuda: {error}") from error
 
     def _scaled(self, report: Report, walk: Walk) -> None:
-        """Do the walk with gradients multiplied by the scale that the device has found."""
-        self.gradient_scale = report.gradient_scale
+        """Do the walk, with gradients multiplied by the scale that the device has found if need be.
+
+        The convolutions of a walk are done again and again, so that it pays to measure them.
+        """
+        self._evaluating = bool(self.device.identity)
         try:
+            if not self.narrow:
+                walk()
+                return
+            self.gradient_scale = report.gradient_scale
             self.launch("gradient_scale_begin", self.gradient_scale)
             walk()
             self.launch("gradient_scale_end", self.gradient_scale)
         finally:
-            self.gradient_scale = None
+            self.gradient_scale, self._evaluating = None, False
+            self._tuning.keep()
 
-    def _divide(self, product: Product) -> tuple[Division, DeviceArray]:
-        """The division of a convolution among blocks, and scratch memory for its partial sums."""
-        division = self.divisions.usual(product)
-        return division, self._at_least(self._sums_nbytes(product, division))
+    def _convolve(self, product: Product, launch: Callable[[Division, DeviceArray], None]) -> None:
+        """Launch a convolution with its division among blocks, and scratch for partial sums."""
+
+        def run(division: Division) -> None:
+            launch(division, self._at_least(self._sums_nbytes(product, division)))
+
+        def measured(division: Division) -> None:
+            scale, self.gradient_scale = self.gradient_scale, None  # which must not see these
+            try:
+                run(division)
+            finally:
+                self.gradient_scale = scale
+
+        if self._evaluating:
+            run(self._tuning.division(product, measured))
+        else:
+            run(self.divisions.usual(product))
 
     def _sums_nbytes(self, product: Product, division: Division) -> int:
         return int(self._core.conv3x3_scratch(*product, *division))
@@ -404,11 +455,6 @@ class CudaBackend:
         self.device.copy_out(array, values)
         self.device.synchronize()
         return values
-
-
-def _plainly(walk: Walk) -> None:
-    """Do the walk where no gradient has to be scaled."""
-    walk()
 
 
 def _slot(loss: DeviceArray) -> DeviceArray:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pynst.errors import BackendError
+from pynst.version import __version__
 
 __all__ = ["CupyDevice", "Device", "DeviceArray", "DeviceError", "DeviceImages"]
 
@@ -33,6 +34,8 @@ class DeviceError(BackendError):
 class DeviceArray:
     """A C-contiguous array in the memory of a device; other libraries can read it in place.
 
+    It never changes: the core reads once what and where it is.
+
     Parameters
     ----------
     owner : object
@@ -43,7 +46,7 @@ class DeviceArray:
         As in NumPy.
     """
 
-    __slots__ = ("__weakref__", "dtype", "owner", "pointer", "shape")
+    __slots__ = ("__weakref__", "described", "dtype", "owner", "pointer", "shape")
 
     def __init__(
         self, owner: Any, pointer: int, dtype: DTypeLike, shape: tuple[int, ...] | int
@@ -52,6 +55,7 @@ class DeviceArray:
         self.pointer = pointer
         self.dtype = np.dtype(dtype)
         self.shape = (shape,) if isinstance(shape, int) else shape
+        self.described: Any = None  # what the core has read of it: see csrc/cuda/arguments.h
 
     @property
     def nbytes(self) -> int:
@@ -88,6 +92,8 @@ class Device(Protocol):
     """The compiled module, ``pynst._cuda``."""
     errors: tuple[type[Exception], ...]
     """What a launch, or asking for the stream, may raise."""
+    identity: str
+    """Device, driver and versions on which measured times depend; empty where none make sense."""
 
     @property
     def stream(self) -> int:
@@ -128,6 +134,9 @@ class Device(Protocol):
 
         The memory that it uses has to be kept for as long as that function.
         """
+
+    def seconds(self, work: Callable[[], None], repeats: int) -> float:
+        """Time that the device takes for `work` when it is repeated, in seconds for each time."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,10 @@ class CupyDevice:
             self._index = self._runtime.getDevice()
             found = self.core.device(self._index)
             self.name = found["name"]
+            self.identity = (
+                f"{self.name}, driver {_version(self.core.driver_version())}, CUDA"
+                f" {_version(self.core.runtime_version())}, PyNST {__version__}"
+            )
             _need_capability(self.name, found["capability"])
             self._probe(found["capability"])
         except (*self.errors, DeviceError) as error:
@@ -280,6 +293,21 @@ class CupyDevice:
     @_named("the replay of a graph")
     def _replay(self, graph: Any) -> None:
         graph.launch()
+
+    @_named("a measurement")
+    def seconds(self, work: Callable[[], None], repeats: int) -> float:
+        def repeated() -> None:
+            for _ in range(repeats):
+                work()
+
+        replay = self.capture(repeated)  # the host would be slower than the device
+        replay()
+        start, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
+        start.record()
+        replay()
+        end.record()
+        end.synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(start, end)) / 1e3 / repeats
 
     def _probe(self, capability: tuple[int, int]) -> None:
         """Launch the smallest kernel, to see that the module has code for this device."""

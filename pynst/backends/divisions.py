@@ -32,6 +32,7 @@ _TILE_WIDTH = 16
 _WARP_CHANNELS = 32
 _HALVES = ("large", "narrow", "flat")
 _AS_FAST = 1.03
+_LARGEST = 2**16  # channels, or pixels along a side, of what a record may name
 
 
 class Tile(NamedTuple):
@@ -114,6 +115,13 @@ class Divisions:
                 if parts == 1 or (exact and blocks <= _MULTIPROCESSORS):
                     found.append(Division(name, parts))
         return found
+
+    def check(self, product: Product, division: Division) -> None:
+        """Raise ValueError unless the kernel can do a convolution of this division."""
+        if division.tile not in self._tiles or not 1 <= division.parts <= self._most_parts:
+            raise ValueError(f"{division.tile} x {division.parts} is no division of this kernel")
+        if min(product) < 1 or max(product) > _LARGEST:
+            raise ValueError(f"sizes must be 1 to {_LARGEST}, got {tuple(product)}")
 
     def seconds(self, product: Product, division: Division) -> float:
         """How long the convolution takes, in seconds, by the model."""

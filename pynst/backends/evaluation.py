@@ -9,6 +9,7 @@ evaluation, and tells the host whether this evaluation has to be run again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,9 @@ class GraphEvaluation:
     scratch : callable
         Returns the backend's scratch memory. The first walk finds out how much of it is needed, and
         allocates it.
+    lock : context manager
+        Held during an evaluation: all evaluations of a backend share its scratch memory, and may be
+        asked for by several threads.
     """
 
     def __init__(
@@ -110,9 +114,11 @@ class GraphEvaluation:
         count: int,
         scaled: Callable[[Walk], None],
         scratch: Callable[[], DeviceArray],
+        lock: AbstractContextManager[Any],
     ) -> None:
         self._device, self._report, self._count = device, report, count
         self._scaled, self._find_scratch = scaled, scratch
+        self._lock = lock
         self._walks = 0
         self._replay: Callable[[], None] | None = None
         self._scratch: DeviceArray | None = None
@@ -120,7 +126,8 @@ class GraphEvaluation:
     def __call__(self, walk: Walk, after: Walk | None = None) -> None:
         """Do the walk and what comes after it, again where a gradient was lost."""
         for _ in range(_TRIES):
-            self._run_once(walk, after)
+            with self._lock:
+                self._run_once(walk, after)
             # Losses that are not finite are the caller's to judge: no scale would mend them.
             losses = self._report.host_losses[: self._count]
             if self._report.accepted or not np.isfinite(losses).all():

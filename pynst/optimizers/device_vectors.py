@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pynst.backends.device import Device, DeviceArray
 from pynst.losses.terms import InPlace
 from pynst.optimizers.descent import Descent, Image
+from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.vectors import PULL, Point, Vector
 
 __all__ = ["DeviceVectors", "sums_of"]
@@ -78,12 +79,15 @@ class DeviceVectors:
         start = Point(x, nothing, 0.0, 0.0, 0.0, none, none, none)
         return self.evaluate(descent, start, nothing, 0.0, 0)
 
-    def combine(self, c: NDArray[np.float64], c_g: float, g: Vector) -> Vector:
-        """sum_i c_i v_i + c_g g."""
-        used = np.flatnonzero(c)
+    def direction(self, pairs: Pairs, here: Point) -> tuple[Vector, float]:
+        """-H g at a point, as `Pairs.direction` has it, and its product with g."""
+        # The core does the recursion, too: in NumPy it takes longer than the kernel.
+        rows, factors, c_g, slope = self._device.core.lbfgs_coefficients(
+            pairs.products, pairs.order, here.with_g, here.g_g
+        )
         d = self._empty((self._n,))
-        self._launch("lbfgs_direction", self.pairs, used.tolist(), c[used].tolist(), c_g, g, d)
-        return d
+        self._launch("lbfgs_direction", self.pairs, rows, factors, c_g, here.g, d)
+        return d, slope
 
     def evaluate(self, descent: Descent, origin: Point, d: Vector, t: float, spare: int) -> Point:
         """Evaluate at x + t d; the pair of this step is written into the row `spare`."""

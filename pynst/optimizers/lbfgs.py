@@ -58,8 +58,8 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
         here = vectors.start(descent, vectors.upload(start))
     while here.g_g > 0:
         descent.between_steps(partial(_state, vectors, here, pairs.arrays()))
-        c, c_g, slope = pairs.direction(here.with_g, here.g_g)
-        ahead = _Ahead(descent, vectors, here, vectors.combine(c, c_g, here.g), pairs.spare)
+        d, slope = vectors.direction(pairs, here)
+        ahead = _Ahead(descent, vectors, here, d, pairs.spare)
         step = 1.0 if pairs.order else unit / math.sqrt(here.g_g)
         found = slope < 0 and search(ahead, here.value, slope, step)
         if found and ahead.point.value < here.value:
