@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -57,7 +58,7 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
         descent.between_steps(lambda: {"x": start})
         here = vectors.start(descent, vectors.upload(start))
     while here.g_g > 0:
-        descent.between_steps(partial(_state, vectors, here, pairs.arrays()))
+        descent.between_steps(partial(_state, vectors, here, pairs.kept()))
         d, slope = vectors.direction(pairs, here)
         ahead = _Ahead(descent, vectors, here, d, pairs.spare)
         step = 1.0 if pairs.order else unit / math.sqrt(here.g_g)
@@ -95,7 +96,7 @@ class _Ahead:
         return self.point.value, self.point.slope
 
 
-def _state(vectors: Vectors, here: Point, pairs: State) -> State:
+def _state(vectors: Vectors, here: Point, pairs: Callable[[], State]) -> State:
     """All that `_restored` needs; no evaluation after `here` changes anything in it."""
     return {
         "x": vectors.download(here.x),
@@ -104,7 +105,7 @@ def _state(vectors: Vectors, here: Point, pairs: State) -> State:
         "g_g": np.array(here.g_g),
         "with_g": here.with_g,
         "pairs": vectors.download_pairs(),
-        **pairs,
+        **pairs(),
     }
 
 

@@ -11,7 +11,7 @@ J. Nocedal, "Updating Quasi-Newton Matrices with Limited Storage", Mathematics o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 __all__ = ["Pairs"]
 
 Numbers = NDArray[np.float64]
+
+_EPS = float(np.finfo(float).eps)
 
 
 class Pairs:
@@ -51,26 +53,32 @@ class Pairs:
     @property
     def spare(self) -> int:
         """The row into which the next pair is to be written."""
-        return min(set(range(self.rows)) - set(self.order))
+        return next(row for row in range(self.rows) if row not in self.order)
 
     def clear(self) -> None:
         """Forget all pairs."""
         self.order = ()
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Copies of what is needed to go on, for a checkpoint."""
-        order = [*self.order, *[-1] * (self.size - len(self.order))]
-        return {"products": self.products.copy(), "order": np.array(order, np.int64)}
+    def kept(self) -> Callable[[], dict[str, NDArray[Any]]]:
+        """Return a function that gives what is needed to go on from here, for a checkpoint."""
+        # Neither is ever changed in place, so that nothing has to be copied before it is asked for.
+        products, order = self.products, self.order
+
+        def arrays() -> dict[str, NDArray[Any]]:
+            padded = [*order, *[-1] * (self.size - len(order))]
+            return {"products": products, "order": np.array(padded, np.int64)}
+
+        return arrays
 
     @staticmethod
     def shapes(size: int) -> dict[str, tuple[type, tuple[int, ...]]]:
-        """Types and shapes of `arrays`; ``"order"`` is padded with -1."""
+        """Types and shapes of what `kept` gives; ``"order"`` is padded with -1."""
         rows = 2 * (size + 1)
         return {"products": (np.float64, (rows, rows)), "order": (np.int64, (size,))}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `arrays` gave."""
-        self.products[:] = arrays["products"]
+        """Take over what `kept` gave."""
+        self.products = arrays["products"].copy()
         order = dict.fromkeys(int(row) for row in arrays["order"] if 0 <= row < self.rows)
         self.order = tuple(order)[-self.size :]
 
@@ -83,10 +91,12 @@ class Pairs:
             Products of all rows, the spare ones included, with the new s and y.
         """
         s, y = self.spare, self.rows + self.spare
-        if with_s[y] <= np.finfo(float).eps * with_y[y]:
+        if with_s[y] <= _EPS * with_y[y]:
             return
-        for row, products in ((s, with_s), (y, with_y)):
-            self.products[row] = self.products[:, row] = products
+        products = self.products.copy()
+        for row, values in ((s, with_s), (y, with_y)):
+            products[row] = products[:, row] = values
+        self.products = products
         self.order = (*self.order, s)[-self.size :]
 
     def direction(self, with_g: Numbers, g_g: float) -> tuple[Numbers, float, float]:
