@@ -6,6 +6,7 @@ scratch uint8 of at least as many bytes as ``<op>_scratch`` returns. A wrong arg
 ValueError.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -145,6 +146,10 @@ def total_variation_scratch(H: int) -> int: ...
 def total_variation(
     threads: Threads, x: _F32, k: float, dx: _F32, loss: _F64, scratch: _Bytes
 ) -> None: ...
+def damp_axes(threads: Threads, x: _F32, y: _F32) -> None: ...
+def lbfgs_coefficients(
+    products: _F64, order: Sequence[int], with_g: _F64, g_h: float
+) -> tuple[list[int], list[float], float, float]: ...
 def lbfgs_direction(
     threads: Threads,
     pairs: _F32,

@@ -1,7 +1,6 @@
 // bindings_lbfgs.cpp: the vectors of L-BFGS.
 
-#include <pybind11/stl.h>
-
+#include "../lbfgs_coefficients.h"
 #include "bindings.h"
 
 namespace pynst {
@@ -36,6 +35,7 @@ struct Vector {
 };
 
 void bind_direction(py::module_& m) {
+    m.def("lbfgs_coefficients", lbfgs_coefficients);
     m.def("lbfgs_direction",
           [](Threads& threads,
              const py::array& pairs,
@@ -136,9 +136,22 @@ void bind_arrival(py::module_& m) {
           });
 }
 
+void bind_damping(py::module_& m) {
+    m.def("damp_axes", [](Threads& threads, const py::array& x, py::array y) {
+        const Arguments arguments("damp_axes");
+        const Pixels all = {1, length(x, 0), length(x, 1), 3};
+        const float* from = arguments.pixels("x", x, all);
+        float* to = arguments.pixels_out("y", y, all);
+        arguments.require(from != to, "y must not be x");
+        const Release release;
+        damp_axes(threads, all.H, all.W, from, to);
+    });
+}
+
 }  // namespace
 
 void bind_lbfgs(py::module_& m) {
+    bind_damping(m);
     bind_direction(m);
     bind_arrival(m);
 }

@@ -16,7 +16,7 @@ Rules that every op keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -108,6 +108,22 @@ class Backend(Protocol):
 
     narrow: bool
     """Whether features have to stay near one, as in 16-bit numbers, which end at 65504."""
+
+    @property
+    def tuned(self) -> Mapping[str, str]:
+        """What was chosen by measurement on this device; empty where nothing is measured.
+
+        A record keeps it, since bits depend on it.
+        """
+
+    def choose_as(self, tuned: Mapping[str, str], *, measure: bool) -> None:
+        """Choose as the record of an earlier run says, and measure the rest or leave it as usual.
+
+        Raises
+        ------
+        ValueError
+            The record names a choice that there is not.
+        """
 
     # ---- memory ------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ zeros. One bit per ReLU and two per maximum are packed likewise. Images are plan
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from math import prod
 from threading import Lock
 from typing import Any, NamedTuple, cast
@@ -84,9 +85,13 @@ class CpuBackend:
             raise BackendError(f"cpu: {error}") from error
         count = self._threads.count
         self.narrow = False
+        self.tuned: Mapping[str, str] = {}
         self.name = f"cpu ({isa}, {count} thread{'s' if count > 1 else ''})"
         self._scratch = self.allocate(0)
         self._lock = Lock()
+
+    def choose_as(self, tuned: Mapping[str, str], *, measure: bool) -> None:
+        """Nothing is measured here."""
 
     # ---- memory ------------------------------------------------------------------------------
 

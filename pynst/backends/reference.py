@@ -6,7 +6,9 @@ bool, choices (C, h, w) uint8.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +46,10 @@ class ReferenceBackend:
 
     name = "reference"
     narrow = False
+    tuned: Mapping[str, str] = MappingProxyType({})
+
+    def choose_as(self, tuned: Mapping[str, str], *, measure: bool) -> None:
+        """Nothing is measured here."""
 
     # ---- memory ------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from pynst.networks.network import Network
 from pynst.networks.vgg19 import LAYERS, POOLINGS, VGG19, unpooled
 from pynst.options import TransferOptions
 from pynst.options.formulas import FORMULAS
-from pynst.weights import VGG19Weights
+from pynst.weights import VGG19Weights, cache_directory
 from pynst.weights.cache import open_weights
 
 __all__ = ["open_network"]
@@ -69,7 +69,9 @@ def _backend(options: TransferOptions) -> Backend:
     """The backend that the options ask for."""
     name = options.backend
     if options.padding != "circular":
-        return open_backend(name, threads=options.threads, precision=options.precision)
+        return open_backend(
+            name, threads=options.threads, precision=options.precision, cache=cache_directory
+        )
     if name == "cuda":
         raise BackendError("padding='circular' is not available on CUDA: ask for backend='cpu'")
     name = "cpu" if name == "auto" else name

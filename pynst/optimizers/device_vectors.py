@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pynst.backends.device import Memory
 from pynst.losses.terms import InPlace
 from pynst.optimizers.descent import Descent, Image
+from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.pyramid import Pyramid
 from pynst.optimizers.vectors import PULL, Point, Vector
 
@@ -93,12 +94,15 @@ class DeviceVectors:
         start = Point(x, nothing, nothing, 0.0, 0.0, 0.0, 0.0, none, none)
         return self.evaluate(descent, start, nothing, 0.0, 0)
 
-    def combine(self, c: NDArray[np.float64], c_h: float, h: Vector) -> Vector:
-        """sum_i c_i v_i + c_h h."""
-        used = np.flatnonzero(c)
+    def direction(self, pairs: Pairs, here: Point) -> tuple[Vector, float]:
+        """-H g at a point, as `Pairs.direction` has it, and its product with g."""
+        # The core does the recursion, too: in NumPy it takes longer than the kernel of a GPU.
+        rows, factors, c_h, slope = self._device.core.lbfgs_coefficients(
+            pairs.products, pairs.order, here.with_g, here.g_h
+        )
         d = self.empty((self._n,))
-        self._launch("lbfgs_direction", self.pairs, used.tolist(), c[used].tolist(), c_h, h, d)
-        return d
+        self._launch("lbfgs_direction", self.pairs, rows, factors, c_h, here.h, d)
+        return d, slope
 
     def evaluate(self, descent: Descent, origin: Point, d: Vector, t: float, spare: int) -> Point:
         """Evaluate at x + t d; the pair of this step is written into the row `spare`."""
@@ -134,6 +138,10 @@ class DeviceVectors:
     def empty(self, shape: tuple[int, ...]) -> Vector:
         """Memory for float32 numbers."""
         return self._device.empty(shape)
+
+    def damp(self, x: Vector, y: Vector) -> None:
+        """Set y to D x."""
+        self._launch("damp_axes", x, y)
 
     def down(self, x: Vector, y: Vector) -> None:
         """Set y to B x."""

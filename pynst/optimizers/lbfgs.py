@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -59,9 +60,9 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bo
         descent.between_steps(lambda: {"x": start})
         here = vectors.start(descent, vectors.upload(start))
     while here.g_h > 0:
-        descent.between_steps(partial(_state, vectors, here, pairs.arrays()))
-        c, c_h, slope = pairs.direction(here.with_g, here.g_h)
-        ahead = _Ahead(descent, vectors, here, vectors.combine(c, c_h, here.h), pairs.spare)
+        descent.between_steps(partial(_state, vectors, here, pairs.kept()))
+        d, slope = vectors.direction(pairs, here)
+        ahead = _Ahead(descent, vectors, here, d, pairs.spare)
         step = 1.0 if pairs.order else unit / math.sqrt(here.h_h)
         found = slope < 0 and search(ahead, here.value, slope, step)
         if found and ahead.point.value < here.value:
@@ -99,7 +100,7 @@ class _Ahead:
         return self.point.value, self.point.slope
 
 
-def _state(vectors: Vectors, here: Point, pairs: State) -> State:
+def _state(vectors: Vectors, here: Point, pairs: Callable[[], State]) -> State:
     """All that `_restored` needs; no evaluation after `here` changes anything in it."""
     return {
         "x": vectors.download(here.x),
@@ -109,7 +110,7 @@ def _state(vectors: Vectors, here: Point, pairs: State) -> State:
         "h_h": np.array(here.h_h),
         "with_g": here.with_g,
         "pairs": vectors.download_pairs(),
-        **pairs,
+        **pairs(),
     }
 
 

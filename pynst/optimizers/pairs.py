@@ -15,7 +15,7 @@ J. Nocedal, "Updating Quasi-Newton Matrices with Limited Storage", Mathematics o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 __all__ = ["Pairs"]
 
 Numbers = NDArray[np.float64]
+
+_EPS = float(np.finfo(float).eps)
 
 
 class Pairs:
@@ -56,26 +58,32 @@ class Pairs:
     @property
     def spare(self) -> int:
         """The row into which the next pair is to be written."""
-        return min(set(range(self.rows)) - set(self.order))
+        return next(row for row in range(self.rows) if row not in self.order)
 
     def clear(self) -> None:
         """Forget all pairs."""
         self.order = ()
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Copies of what is needed to go on, for a checkpoint."""
-        order = [*self.order, *[-1] * (self.size - len(self.order))]
-        return {"products": self.products.copy(), "order": np.array(order, np.int64)}
+    def kept(self) -> Callable[[], dict[str, NDArray[Any]]]:
+        """Return a function that gives what is needed to go on from here, for a checkpoint."""
+        # Neither is ever changed in place, so that nothing has to be copied before it is asked for.
+        products, order = self.products, self.order
+
+        def arrays() -> dict[str, NDArray[Any]]:
+            padded = [*order, *[-1] * (self.size - len(order))]
+            return {"products": products, "order": np.array(padded, np.int64)}
+
+        return arrays
 
     @staticmethod
     def shapes(size: int) -> dict[str, tuple[type, tuple[int, ...]]]:
-        """Types and shapes of `arrays`; ``"order"`` is padded with -1."""
+        """Types and shapes of what `kept` gives; ``"order"`` is padded with -1."""
         rows = size + 1
         return {"products": (np.float64, (2 * rows, rows)), "order": (np.int64, (size,))}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `arrays` gave."""
-        self.products[:] = arrays["products"]
+        """Take over what `kept` gave."""
+        self.products = arrays["products"].copy()
         order = dict.fromkeys(int(row) for row in arrays["order"] if 0 <= row < self.rows)
         self.order = tuple(order)[-self.size :]
 
@@ -88,9 +96,11 @@ class Pairs:
             Products of all rows, the spare ones included, with the new y.
         """
         s = self.spare
-        if with_y[s] <= np.finfo(float).eps * with_y[self.rows + s]:
+        if with_y[s] <= _EPS * with_y[self.rows + s]:
             return
-        self.products[:, s] = with_y
+        products = self.products.copy()
+        products[:, s] = with_y
+        self.products = products
         self.order = (*self.order, s)[-self.size :]
 
     def direction(self, with_g: Numbers, g_h: float) -> tuple[Numbers, float, float]:

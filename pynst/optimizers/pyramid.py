@@ -17,6 +17,7 @@ Differs from the paper: it minimises over the pixels, which ``variables="pixels"
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,6 +36,13 @@ Of 1, 1.2, 1.4 and 1.6, and 4 or 6 reductions, this one reaches the loss that pl
 the fewest evaluations without being later on any of fifteen levels of five pairs of pictures.
 """
 
+_DAMPING = (0.705, 0.2175, -0.07)
+"""The filter D along one axis: the factors of a pixel, its neighbours, and theirs.
+
+It keeps 0.96 of a wave of five pixels, 0.85 of one of four, 0.31 of 2.5 and 0.13 of two. In the
+pixels the loss leaves stripes of two to three pixels along the axes, which it hardly sees itself.
+"""
+
 
 def _weights(reductions: int) -> list[float]:
     """w_k, up to a factor: steps that are alike in size at each level, times the growth."""
@@ -47,6 +55,9 @@ class PyramidOps(Protocol):
 
     def empty(self, shape: tuple[int, ...]) -> Vector:
         """Memory for an image of this shape."""
+
+    def damp(self, x: Vector, y: Vector) -> None:
+        """Set y to D x."""
 
     def down(self, x: Vector, y: Vector) -> None:
         """Set y to B x."""
@@ -72,18 +83,18 @@ class Pyramid:
             H, W, C = self._shapes[-1]
             self._shapes.append((-(-H // 2), -(-W // 2), C))
         self._levels = [ops.empty(each) for each in self._shapes[1:]]
+        self._damped = ops.empty(shape)
         self._weights = _weights(len(self._levels))
 
     def __call__(self, g: Vector, h: Vector) -> None:
         """Set h to M g."""
-        levels, below = self._levels, g
-        for level in levels:
-            self._ops.down(below, level)
-            below = level
-        for k in range(len(levels) - 1, 0, -1):
-            self._ops.up(levels[k], self._weights[k], levels[k - 1], levels[k - 1])
-        if levels:
-            self._ops.up(levels[0], self._weights[0], g, h)
+        levels = [self._damped, *self._levels]
+        self._ops.damp(g, self._damped)
+        for finer, coarser in pairwise(levels):
+            self._ops.down(finer, coarser)
+        for k in reversed(range(len(levels) - 1)):
+            self._ops.up(levels[k + 1], self._weights[k], levels[k], levels[k])
+        self._ops.damp(self._damped, h)
 
     # ---- the variables themselves, for a driver that has to see them -------------------------
 
@@ -105,14 +116,15 @@ class Pyramid:
         while parts:
             self._ops.up(image, 1.0, parts[-1], parts[-1])
             image = parts.pop()
-        return image
+        self._ops.damp(image, self._damped)
+        return np.array(self._damped)
 
     def of_variables(self, g: NDArray[np.float64]) -> NDArray[np.float64]:
         """P^T g, from the gradient with respect to the image."""
-        parts = [g]
-        for level in self._levels:
-            self._ops.down(parts[-1], level)
-            parts.append(level)
+        parts = [self._damped, *self._levels]
+        self._ops.damp(g, self._damped)
+        for finer, coarser in pairwise(parts):
+            self._ops.down(finer, coarser)
         return np.concatenate(
             [
                 math.sqrt(weight) * part.reshape(-1)
@@ -128,6 +140,10 @@ class HostOps:
         """Memory for float64 numbers."""
         return np.empty(shape)
 
+    def damp(self, x: Vector, y: Vector) -> None:
+        """Set y to D x."""
+        y[...] = _damped(_damped(x, 0), 1)
+
     def down(self, x: Vector, y: Vector) -> None:
         """Set y to B x."""
         y[...] = _halved(_halved(x, 0), 1)
@@ -136,6 +152,18 @@ class HostOps:
         """Dx = keep x + B^T dy; dx may be x."""
         H, W = x.shape[:2]
         dx[...] = keep * x + _halved_transposed(_halved_transposed(dy, 1, W), 0, H)
+
+
+def _damped(x: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Filter along an axis; the border is mirrored with its edge, so it is its own transpose."""
+    reach, n = len(_DAMPING) - 1, x.shape[axis]
+    padded = np.moveaxis(
+        np.pad(x, [(reach * (each == axis),) * 2 for each in range(3)], "symmetric"), axis, 0
+    )
+    total = _DAMPING[0] * padded[reach : reach + n]
+    for r, weight in enumerate(_DAMPING[1:], 1):
+        total += weight * (padded[reach - r : reach - r + n] + padded[reach + r : reach + r + n])
+    return np.moveaxis(total, 0, axis)
 
 
 def _halved(x: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

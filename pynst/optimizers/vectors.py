@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pynst.backends.slices import slices
 from pynst.optimizers.descent import Descent, Image
+from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.pyramid import HostOps, Pyramid
 
 __all__ = ["PULL", "HostVectors", "Point", "Vector", "Vectors"]
@@ -81,8 +82,8 @@ class Vectors(Protocol):
     def start(self, descent: Descent, x: Vector) -> Point:
         """Evaluate at the first point."""
 
-    def combine(self, c: NDArray[np.float64], c_h: float, h: Vector) -> Vector:
-        """sum_i c_i v_i + c_h h."""
+    def direction(self, pairs: Pairs, here: Point) -> tuple[Vector, float]:
+        """-H g at a point, by `Pairs.direction`, and its product with g."""
 
     def evaluate(self, descent: Descent, origin: Point, d: Vector, t: float, spare: int) -> Point:
         """Evaluate at x + t d; the pair of this step is written into the row `spare`.
@@ -134,13 +135,14 @@ class HostVectors:
         h, nothing = self.precondition(g), np.zeros(len(self.pairs))
         return Point(x, g, h, value, 0.0, _dot(g, h), _dot(h, h), nothing, nothing)
 
-    def combine(self, c: NDArray[np.float64], c_h: float, h: Vector) -> Vector:
-        """sum_i c_i v_i + c_h h."""
-        d = c_h * h
+    def direction(self, pairs: Pairs, here: Point) -> tuple[Vector, float]:
+        """-H g at a point, by `Pairs.direction`, and its product with g."""
+        c, c_h, slope = pairs.direction(here.with_g, here.g_h)
+        d = c_h * here.h
         flat, used = d.reshape(-1), np.flatnonzero(c)
         for span in slices(flat.size) if used.size else ():
             flat[span] += np.einsum("i,in->n", c[used], self.pairs[used, span])
-        return d
+        return d, slope
 
     def evaluate(self, descent: Descent, origin: Point, d: Vector, t: float, spare: int) -> Point:
         """Evaluate at x + t d; the pair of this step is written into the row `spare`."""
