@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["minimise_levels", "stylize"]
 
+_DETAIL = 0.5  # of the content's finer detail, added at a new level
+
 
 def stylize(
     content: ImageLike | None,
@@ -164,14 +166,14 @@ def _first_image(run: Run, level: Level) -> Image:
 
 
 def _enlarged(run: Run, H: int, W: int) -> Image:
-    """The image of the level before, with the content's detail that it was too small to show.
+    """The image of the level before, with some of the content's detail that is new at this size.
 
-    The damped variables of a pyramid hardly make the finest detail; what the photograph has of it
-    is a better start than none (the same loss is reached two to four evaluations earlier).
+    The photograph's own detail is a better start than none: the same loss is reached earlier, and
+    faces and lines come out clearer. With all of it the photograph would shine through the strokes.
     """
     assert run.x is not None
     x, content = resize(run.x, H, W), run.inputs.content
     if content is None or run.options.variables != "pyramid" or run.options.content_weight == 0:
         return x
     finer, coarser = run.inputs.content_at(H, W), run.inputs.content_at(*run.x.shape[:2])
-    return np.clip(x + finer - resize(coarser, H, W), 0, 1)
+    return np.clip(x + _DETAIL * (finer - resize(coarser, H, W)), 0, 1)

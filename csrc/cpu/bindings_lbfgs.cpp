@@ -136,22 +136,22 @@ void bind_arrival(py::module_& m) {
           });
 }
 
-void bind_damping(py::module_& m) {
-    m.def("damp_axes", [](Threads& threads, const py::array& x, py::array y) {
-        const Arguments arguments("damp_axes");
+void bind_destripe(py::module_& m) {
+    m.def("destripe", [](Threads& threads, const py::array& x, py::array y) {
+        const Arguments arguments("destripe");
         const Pixels all = {1, length(x, 0), length(x, 1), 3};
         const float* from = arguments.pixels("x", x, all);
         float* to = arguments.pixels_out("y", y, all);
         arguments.require(from != to, "y must not be x");
         const Release release;
-        damp_axes(threads, all.H, all.W, from, to);
+        destripe(threads, all.H, all.W, from, to);
     });
 }
 
 }  // namespace
 
 void bind_lbfgs(py::module_& m) {
-    bind_damping(m);
+    bind_destripe(m);
     bind_direction(m);
     bind_arrival(m);
 }

@@ -222,11 +222,14 @@ constexpr size_t lbfgs_arrive_sums(int rows) {
 size_t lbfgs_arrive_scratch(int rows, size_t n);
 void lbfgs_arrive(Threads&, const Arrival&, double* sums, void* scratch);
 
-// The filter of damp_axes: c_0, c_1, c_2. Along one axis it keeps 0.96 of a wave of five pixels,
-// 0.85 of one of four, 0.31 of 2.5 and 0.13 of two.
-constexpr int kDampingReach = 2;
-constexpr float kDamping[kDampingReach + 1] = {0.705f, 0.2175f, -0.07f};
-void damp_axes(Threads&, int H, int W, const float* x, float* y);
+// The filters of destripe, each the factor of a pixel, of its neighbours, and so on. kSmooth is a
+// Gaussian of two pixels; kShort keeps 0.04 of a wave of five pixels, 0.15 of one of four, 0.69 of
+// 2.5 and 0.87 of two.
+constexpr int kSmoothReach = 6, kShortReach = 2;
+constexpr float kSmooth[kSmoothReach + 1] = {
+    0.19967f, 0.17621f, 0.12110f, 0.06483f, 0.02702f, 0.00877f, 0.002235f};
+constexpr float kShort[kShortReach + 1] = {0.295f, -0.2175f, 0.07f};
+void destripe(Threads&, int H, int W, const float* x, float* y);
 
 // Vectors are cut into runs, whose values stay in the first-level cache.
 constexpr size_t kVectorRun = 1024;

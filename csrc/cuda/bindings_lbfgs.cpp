@@ -75,15 +75,15 @@ void bind_lbfgs(py::module_& m) {
         const int count = sizes.integer("rows", rows, kMostPairRows);
         return lbfgs_arrive_scratch(count, sizes.integer("n", n, INT_MAX));
     });
-    m.def("damp_axes", [](const py::object& x, const py::object& y, uintptr_t stream) {
-        const Arguments arguments("damp_axes");
+    m.def("destripe", [](const py::object& x, const py::object& y, uintptr_t stream) {
+        const Arguments arguments("destripe");
         const DeviceArray from = arguments.array("x", x);
         const int H = from.length(0), W = from.length(1);
         const float* p = arguments.in<float>("x", from, {{"H"}, {"W"}, {"3", 3}});
         float* q = arguments.out<float>("y", y, {{"", H}, {"", W}, {"", 3}});
-        Sizes("damp_axes").area(H, W);
+        Sizes("destripe").area(H, W);
         arguments.require(p != q, "y must not be x");
-        damp_axes(p, H, W, q, as_stream(stream));
+        destripe(p, H, W, q, as_stream(stream));
     });
     m.def("lbfgs_gradient",
           [](const py::object& next,

@@ -139,9 +139,9 @@ class DeviceVectors:
         """Memory for float32 numbers."""
         return self._device.empty(shape)
 
-    def damp(self, x: Vector, y: Vector) -> None:
+    def destripe(self, x: Vector, y: Vector) -> None:
         """Set y to D x."""
-        self._launch("damp_axes", x, y)
+        self._launch("destripe", x, y)
 
     def down(self, x: Vector, y: Vector) -> None:
         """Set y to B x."""

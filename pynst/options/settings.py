@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "QUALITIES", "TransferChanges", "TransferOptions", "describe", "with_changes"]
 
 QUALITIES: dict[str, tuple[int, ...]] = {
-    "draft": (30, 20, 12, 8, 6),
-    "normal": (50, 35, 25, 20, 14),
+    "draft": (24, 16, 10, 7, 5),
+    "normal": (36, 26, 18, 14, 10),
     "fine": (100, 70, 50, 40, 30),
 }
 """Evaluations of the objective per level, coarse to fine; the last holds for further levels."""

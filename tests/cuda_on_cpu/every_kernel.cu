@@ -173,8 +173,8 @@ void check_image_ops(const Shape& s) {
         dx.require_numbers("dx of binomial_down_backward" + s.text());
         binomial_down(interleaved, x, y, nullptr);
         y.require_numbers("y of binomial_down, interleaved" + s.text());
-        damp_axes(x, s.H, s.W, damped, nullptr);
-        damped.require_numbers("y of damp_axes" + s.text());
+        destripe(x, s.H, s.W, damped, nullptr);
+        damped.require_numbers("y of destripe" + s.text());
         binomial_down_backward(interleaved, dy, 0.5f, dx, dx, nullptr);
         dx.require_numbers("dx of binomial_down_backward, interleaved" + s.text());
     }

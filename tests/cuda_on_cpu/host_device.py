@@ -7,6 +7,7 @@ addresses, not arrays, so that a graph that outlives its memory is found out.
 
 from __future__ import annotations
 
+import math
 import weakref
 from contextlib import nullcontext
 
@@ -65,6 +66,10 @@ class HostDevice:
         block = Block(max(nbytes, 1))
         self._blocks[block.pointer] = block
         return DeviceArray(block, block.pointer, np.uint8, nbytes)
+
+    def empty(self, shape):
+        block = self.allocate(4 * math.prod(shape))
+        return DeviceArray(block.owner, block.pointer, np.float32, shape)
 
     def allocate_host(self, nbytes):
         return np.zeros(nbytes, np.uint8)
@@ -141,7 +146,11 @@ class Core:
 
     def __getattr__(self, name):
         found = getattr(self._module, name)
-        if name.endswith("_scratch") or not callable(found) or isinstance(found, type):
+        if (
+            name.endswith(("_scratch", "_coefficients"))
+            or not callable(found)
+            or isinstance(found, type)
+        ):
             return found
         return lambda *arguments: self._device._do(found, *arguments)
 

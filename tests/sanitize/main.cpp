@@ -326,14 +326,14 @@ void check_interleaved(
 }
 
 // A flat image stays flat, and the filter is its own transpose.
-void check_damping(Threads& threads, int H, int W) {
+void check_destripe(Threads& threads, int H, int W) {
     const size_t n = static_cast<size_t>(3) * H * W;
     const Floats a = floats(random_maps(3, H, W).v), b = floats(random_maps(3, H, W).v);
     Floats flat(n, 0.5f), damped_flat(n), damped_a(n), damped_b(n);
-    pynst::damp_axes(threads, H, W, flat.data(), damped_flat.data());
+    pynst::destripe(threads, H, W, flat.data(), damped_flat.data());
     close(damped_flat, flat);
-    pynst::damp_axes(threads, H, W, a.data(), damped_a.data());
-    pynst::damp_axes(threads, H, W, b.data(), damped_b.data());
+    pynst::destripe(threads, H, W, a.data(), damped_a.data());
+    pynst::destripe(threads, H, W, b.data(), damped_b.data());
     double left = 0.0, right = 0.0;
     for (size_t i = 0; i < n; ++i) {
         left += static_cast<double>(damped_a[i]) * b[i];
@@ -409,7 +409,7 @@ void check_image_ops(Threads& threads, int H, int W) {
         close_planes(dx, naive::binomial_transposed(dy, H, W));
         check_interleaved(threads, x, y, dy, dx);
     }
-    check_damping(threads, H, W);
+    check_destripe(threads, H, W);
     check_lbfgs(threads, 3 * H * W);
     const double k = 1.5, step = 1e-3;
     Floats dx(x.v.size());
