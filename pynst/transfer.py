@@ -24,6 +24,7 @@ from pynst.losses.table import loss_terms
 from pynst.losses.terms import Term
 from pynst.machine import give_back_memory
 from pynst.networks import open_network
+from pynst.networks.layers import layers_read
 from pynst.objective import TotalLoss
 from pynst.optimizers import optimizer_of
 from pynst.optimizers.descent import Image
@@ -121,6 +122,7 @@ def stylize(
     inputs = read_inputs(content, style, options, start=earlier is None)
     network = open_network(options)
     levels = plan_levels(options, network, inputs)
+    network.forget_deeper(layers_read(options, network))
     checkpoints = Checkpoints(resume if checkpoint is None else checkpoint)
     run = Run(options, inputs, network, levels, callback, checkpoints)
     if earlier is not None:
@@ -142,13 +144,12 @@ def minimise_levels(run: Run) -> TransferResult:
 def _minimise(run: Run, level: Level, terms: Sequence[Term]) -> None:
     """Run the optimiser at one level; the memory of the level goes when this returns."""
     minimise = optimizer_of(run.options)
-    loss = TotalLoss(run.network, run.inputs, terms, level.H, level.W)
     snapshot = run.take_snapshot()
+    # The start comes first: to make it takes memory that the loss then takes again.
+    x = _first_image(run, level) if snapshot is None else snapshot.state["x"]
+    loss = TotalLoss(run.network, run.inputs, terms, level.H, level.W)
     with run.descent(loss, level, snapshot) as descent:
-        if snapshot is None:
-            minimise(descent, _first_image(run, level))
-        else:
-            minimise(descent, snapshot.state["x"], snapshot.state)
+        minimise(descent, x, None if snapshot is None else snapshot.state)
 
 
 def _first_image(run: Run, level: Level) -> Image:

@@ -13,7 +13,7 @@ from pynst.backends.cpu import CpuBackend
 from pynst.backends.reference import ReferenceBackend
 from pynst.losses.terms import LossTerms
 from pynst.optimizers.descent import Descent
-from pynst.optimizers.device_vectors import DeviceVectors, sums_of
+from pynst.optimizers.device_vectors import CoreOps, DeviceVectors, sums_of
 from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.pyramid import HostOps, Pyramid
 from pynst.optimizers.table import lbfgs, lbfgs_scipy
@@ -22,23 +22,8 @@ CONTENT, STYLE = picture(1, 40, 30), picture(2, 36, 44)
 SHAPES = [(1, 1, 3), (1, 7, 3), (2, 3, 3), (5, 4, 3), (16, 16, 3), (37, 50, 3)]
 
 
-class CoreOps:
-    """The same filters by the CPU core, from and to float64."""
-
-    def __init__(self, threads=2):
-        self.images = CpuBackend(threads).device_images((1, 1, 3))
-
-    def empty(self, shape):
-        return np.empty(shape, np.float32)
-
-    def destripe(self, x, y):
-        self.images.launch("destripe", x, y)
-
-    def down(self, x, y):
-        self.images.launch("binomial_down", x, y, True)
-
-    def up(self, dy, keep, x, dx):
-        self.images.launch("binomial_down_backward", dy, dx, True, keep, x)
+def core_ops(threads=2):
+    return CoreOps(CpuBackend(threads).device_images((1, 1, 3)))
 
 
 def preconditioned(ops, g):
@@ -70,9 +55,9 @@ def test_the_variables_are_a_square_root_of_it(shape):
 def test_the_core_computes_what_numpy_computes(shape):
     g = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
     wanted = preconditioned(HostOps(), g.astype(np.float64))
-    found = preconditioned(CoreOps(), g)
+    found = preconditioned(core_ops(), g)
     np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
-    np.testing.assert_array_equal(found, preconditioned(CoreOps(1), g))
+    np.testing.assert_array_equal(found, preconditioned(core_ops(1), g))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

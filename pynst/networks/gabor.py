@@ -137,6 +137,9 @@ class Gabor:
         """The filters take next to nothing, and are there already."""
         return 0
 
+    def forget_deeper(self, layers: Collection[str]) -> None:
+        """Do nothing: the filters are small."""
+
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
         """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
         for i in range(1, self._deepest(layers) + 1):

@@ -76,6 +76,9 @@ class Network(Protocol):
     def weights_nbytes(self, layers: Collection[str]) -> int:
         """Bytes that packing the weights up to the deepest of the layers will add."""
 
+    def forget_deeper(self, layers: Collection[str]) -> None:
+        """Give up what no walk to these layers needs; no deeper one may follow."""
+
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
         """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
 

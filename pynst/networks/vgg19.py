@@ -279,6 +279,11 @@ class VGG19:
             )
         return self.layers[: 1 + max(self.layers.index(layer) for layer in layers)]
 
+    def forget_deeper(self, layers: Collection[str]) -> None:
+        """Give up the weights that no walk to these layers needs: 28 MB behind conv5_1."""
+        for layer in set(self._channels) - set(self._walk(layers)):
+            self._arrays.pop(layer.replace("relu", "conv"), None)
+
     def _weights(self, layer: str) -> Any:
         """Packed weights of the convolution before a ReLU; packed, and so replaced, when needed."""
         if layer not in self._packed:

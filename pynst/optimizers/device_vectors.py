@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.device import Memory
+from pynst.backends.device import DeviceImages, Memory
 from pynst.losses.terms import InPlace
 from pynst.optimizers.descent import Descent, Image
 from pynst.optimizers.pairs import Pairs
@@ -54,15 +54,15 @@ class DeviceVectors:
             each.reshape(self._n) for each in (images.image, images.gradient)
         )
         self._rows = rows
-        self._pyramid = Pyramid(self, self._shape) if pyramid else None
-        self.pairs = self.empty((2 * rows, self._n))
+        self._pyramid = Pyramid(CoreOps(images), self._shape) if pyramid else None
+        self.pairs = self._device.empty((2 * rows, self._n))
         self._device.zero(self.pairs)
         core = self._device.core
         self._scratch = self._device.allocate(core.lbfgs_arrive_scratch(rows, self._n))
 
     def upload(self, image: Image) -> Vector:
         """A vector from an image (H, W, 3)."""
-        vector = self.empty((self._n,))
+        vector = self._device.empty((self._n,))
         self._device.copy_in(np.ascontiguousarray(image, np.float32).reshape(-1), vector)
         return vector
 
@@ -82,13 +82,13 @@ class DeviceVectors:
         """M g."""
         if self._pyramid is None:
             return g
-        h = self.empty((self._n,))
+        h = self._device.empty((self._n,))
         self._pyramid(g.reshape(self._shape), h.reshape(self._shape))
         return h
 
     def start(self, descent: Descent, x: Vector) -> Point:
         """Evaluate at the first point."""
-        nothing = self.empty((self._n,))
+        nothing = self._device.empty((self._n,))
         self._device.zero(nothing)
         none = np.zeros(2 * self._rows)
         start = Point(x, nothing, nothing, 0.0, 0.0, 0.0, 0.0, none, none)
@@ -100,7 +100,7 @@ class DeviceVectors:
         rows, factors, c_h, slope = self._device.core.lbfgs_coefficients(
             pairs.products, pairs.order, here.with_g, here.g_h
         )
-        d = self.empty((self._n,))
+        d = self._device.empty((self._n,))
         self._launch("lbfgs_direction", self.pairs, rows, factors, c_h, here.h, d)
         return d, slope
 
@@ -110,7 +110,7 @@ class DeviceVectors:
         history = descent.history
         # The start lies in [0, 1], so that no penalty is missed at the first evaluation.
         pull = PULL * history[0].total / self._n if history else 0.0
-        x, g = self.empty((self._n,)), self.empty((self._n,))
+        x, g = self._device.empty((self._n,)), self._device.empty((self._n,))
         self._launch("lbfgs_step", origin.x, d, t, x, self._image)
         h = g
 
@@ -133,11 +133,16 @@ class DeviceVectors:
         value = terms.total + pull * penalty
         return Point(x, g, h, value, slope, g_h, h_h, with_g, with_y)
 
-    # ---- what a `Pyramid` needs --------------------------------------------------------------
 
-    def empty(self, shape: tuple[int, ...]) -> Vector:
-        """Memory for float32 numbers."""
-        return self._device.empty(shape)
+class CoreOps:
+    """`PyramidOps` by a core's own ops.
+
+    It is no part of `DeviceVectors`, which would then refer to itself: the memory of a level would
+    stay until Python's cycle collector runs.
+    """
+
+    def __init__(self, images: DeviceImages) -> None:
+        self.empty, self._launch = images.device.empty, images.launch
 
     def destripe(self, x: Vector, y: Vector) -> None:
         """Set y to D x."""
@@ -148,7 +153,7 @@ class DeviceVectors:
         self._launch("binomial_down", x, y, True)
 
     def up(self, dy: Vector, keep: float, x: Vector, dx: Vector) -> None:
-        """Dx = keep x + B^T dy; dx may be x."""
+        """Set dx, which may be x, to keep x + B^T dy."""
         self._launch("binomial_down_backward", dy, dx, True, keep, x)
 
 

@@ -57,8 +57,9 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bo
         here = _restored(vectors, pairs, state)
     else:
         start = np.clip(x, 0, 1)
-        descent.between_steps(lambda: {"x": start})
+        descent.between_steps(partial(dict, x=start))
         here = vectors.start(descent, vectors.upload(start))
+        del start  # an image in float64, which would lie there for the whole level
     while here.g_h > 0:
         descent.between_steps(partial(_state, vectors, here, pairs.kept()))
         d, slope = vectors.direction(pairs, here)

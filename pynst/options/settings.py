@@ -35,7 +35,7 @@ __all__ = ["GROUPS", "QUALITIES", "TransferChanges", "TransferOptions", "describ
 
 QUALITIES: dict[str, tuple[int, ...]] = {
     "draft": (24, 16, 10, 7, 5),
-    "normal": (36, 26, 18, 14, 10),
+    "normal": (40, 28, 20, 15, 12),
     "fine": (100, 70, 50, 40, 30),
 }
 """Evaluations of the objective per level, coarse to fine; the last holds for further levels."""
