@@ -126,10 +126,10 @@ def test_too_little_memory_for_anything_is_said(monkeypatch):
 
 
 def test_memory_that_runs_out_all_the_same_is_a_backend_error(monkeypatch):
-    def exhausted(self, x):
+    def exhausted(self, sums):
         raise MemoryError("Unable to allocate 1 TiB")
 
-    monkeypatch.setattr(pynst.objective.TotalLoss, "__call__", exhausted)
+    monkeypatch.setattr(pynst.objective.TotalLoss, "in_place", exhausted)
     with pytest.raises(BackendError, match="out of memory: Unable to allocate 1 TiB"):
         stylize(picture(0, 40, 40), picture(1, 40, 40), network="builtin", image_size=40)
 

@@ -123,11 +123,11 @@ def test_changes_keep_what_they_do_not_name():
 
 
 def test_the_schedule_follows_quality_levels_and_iterations():
-    assert TransferOptions().schedule(5) == (50, 35, 25, 20, 14)
-    assert TransferOptions().schedule(7) == (50, 35, 25, 20, 14, 14, 14)
-    assert TransferOptions(quality="draft").schedule(3) == (30, 20, 12)
-    assert TransferOptions().schedule(3, 0.8) == (50, 40, 40)
-    assert TransferOptions(levels=1).schedule(1) == (144,), "one size does the work of all"
+    assert TransferOptions().schedule(5) == (40, 28, 20, 15, 12)
+    assert TransferOptions().schedule(7) == (40, 28, 20, 15, 12, 12, 12)
+    assert TransferOptions(quality="draft").schedule(3) == (24, 16, 10)
+    assert TransferOptions().schedule(3, 0.8) == (40, 32, 32)
+    assert TransferOptions(levels=1).schedule(1) == (115,), "one size does the work of all"
     assert TransferOptions(iterations=9).schedule(3) == (9, 9, 9)
     assert TransferOptions(iterations=(3, 2)).schedule(2) == (3, 2)
     with pytest.raises(OptionError, match="one for each of the 3 levels, got 2"):
@@ -187,7 +187,8 @@ def test_a_difference_in_any_setting_makes_options_differ(name):
         "formula": "gatys", "network": "vgg19", "style_layers": "relu1_1",
         "content_layers": "relu1_1", "pooling": "max", "padding": "zero", "normalised": True,
         "quality": "fine", "iterations": 3, "levels": 2, "minutes": 3, "tolerance": 0.1,
-        "optimizer": "adam", "preserve_color": True, "match_color": "cholesky", "backend": "cpu",
+        "optimizer": "adam", "variables": "pixels", "preserve_color": True,
+        "match_color": "cholesky", "backend": "cpu",
         "threads": 3, "precision": "accurate", "weights": "x.npz", "calibration": "folder",
     }[name]  # fmt: skip
     assert TransferOptions(**{name: other}) != TransferOptions()

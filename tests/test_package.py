@@ -59,6 +59,8 @@ TESTED_WITH = {
     "backends.reference": "test_backends",
     # Only a CUDA device, or its stand-in, evaluates again where a gradient was lost.
     "backends.evaluation": "test_backends_cuda",
+    # It is what the vectors of L-BFGS on the CPU lie in, and is seen through them.
+    "backends.host": "test_optimizers_device_vectors",
     # Its vectors are seen through the optimisers alone: the same trial points as SciPy's.
     "optimizers.vectors": "test_optimizers_scipy_lbfgs",
     # Both pictures of the demo are judged by the same tests, whole: the town is part of one.

@@ -95,7 +95,7 @@ void bind_arrival(py::module_& m) {
           });
     m.def("lbfgs_arrive_scratch", [](const py::object& rows, const py::object& n) {
         const Sizes sizes("lbfgs_arrive_scratch");
-        return lbfgs_arrive_scratch(sizes.pixels("rows", rows), sizes.pixels("n", n));
+        return lbfgs_arrive_scratch(sizes.channels("rows", rows), sizes.pixels("n", n));
     });
     m.def("lbfgs_arrive",
           [](Threads& threads,
