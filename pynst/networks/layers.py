@@ -19,6 +19,7 @@ __all__ = [
     "content_choice",
     "deepest",
     "layers_read",
+    "neighbour_choice",
     "style_choice",
 ]
 
@@ -80,6 +81,11 @@ def content_choice(options: TransferOptions, network: Network) -> LayerChoice:
 def style_choice(options: TransferOptions, network: Network) -> LayerChoice:
     """The layers of the style term; raises `OptionError` for one that the network lacks."""
     return LayerChoice(_known(options.style_layers, network), network.style_layers)
+
+
+def neighbour_choice(options: TransferOptions, network: Network) -> LayerChoice:
+    """The layers that are matched: those of the style term, without its finest and its coarsest."""
+    return LayerChoice(_known(options.style_layers, network), network.style_layers[1:-1])
 
 
 def layers_read(options: TransferOptions, network: Network) -> dict[str, None]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Layers: TypeAlias = str | Sequence[str | tuple[str, float]] | Mapping[str, float]
+    StyleLosses: TypeAlias = Layers
 
 __all__ = [
     "BackendName",
@@ -26,11 +27,13 @@ __all__ = [
     "Pooling",
     "Precision",
     "Quality",
+    "StyleLoss",
     "TransferChanges",
 ]
 
 NetworkName = Literal["auto", "vgg19", "builtin"]
 FormulaName = Literal["balanced", "paper", "gatys-normalised", "gatys", "johnson"]
+StyleLoss = Literal["gram", "wasserstein", "neighbours"]
 Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
 MatchColor = Literal["none", "cholesky", "symmetric"]
@@ -58,6 +61,7 @@ class ObjectiveChanges(TypedDict, total=False):
     style_weight: float | None
     tv_weight: float | None
     formula: FormulaName
+    style_loss: StyleLosses | None
     style_layers: Layers | None
     content_layers: Layers | None
     pooling: Pooling | None

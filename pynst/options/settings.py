@@ -13,7 +13,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from pynst.errors import OptionError
-from pynst.options.checks import Check, choice, flag, layers, number, optional, path, several, start
+from pynst.options.checks import Check, choice, flag, layers, number, optional, path, several, shares, start
 from pynst.options.keywords import (
     BackendName,
     FormulaName,
@@ -24,6 +24,7 @@ from pynst.options.keywords import (
     Pooling,
     Precision,
     Quality,
+    StyleLoss,
     TransferChanges,
 )
 
@@ -125,6 +126,14 @@ class TransferOptions:
         "auto",
         "vgg19, builtin (no download), or auto: vgg19 if it is at hand or can be downloaded",
         choice(*get_args(NetworkName)),
+    )
+    style_loss: tuple[tuple[str, float], ...] = setting(
+        LOSS,
+        (("gram", 1.0),),
+        "what the style term compares, WORD or WORD=WEIGHT: gram matrices, wasserstein distance of"
+        " mean and covariance, neighbours in feature space",
+        shares(*get_args(StyleLoss)),
+        "WORD",
     )
     style_layers: tuple[tuple[str, float], ...] | None = setting(
         LOSS,
