@@ -17,7 +17,7 @@ from pynst.images import size_to_long_side
 from pynst.inputs import Inputs, style_long_side
 from pynst.machine import available_memory
 from pynst.networks import Network
-from pynst.networks.layers import LayerChoice, content_choice, style_choice
+from pynst.networks.layers import LayerChoice, content_choice, neighbour_choice, style_choice
 from pynst.options import TransferOptions
 
 __all__ = ["TimeForecast", "check_memory", "forecast_memory", "in_bytes"]
@@ -28,6 +28,9 @@ _PROGRAM = {"lbfgs": 7_000_000, "scipy": 43_000_000, "adam": 6_000_000}
 _BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
 """Memory of the optimiser and the closure per value of the image: the kept pairs (20 vectors of
 float32; in SciPy 25 of float64), and about ten vectors of float64 at the same time."""
+
+_MATRICES = {"gram": 2, "wasserstein": 2, "neighbours": 0}
+"""Matrices (N, N) of float64 that a style loss keeps for each layer: G, and A or a root of S."""
 
 Size = tuple[int, int]
 
@@ -76,7 +79,8 @@ def forecast_memory(
     """
     aspect = None if options.aspect is None else (options.aspect[1], options.aspect[0])
     H, W = size_to_long_side(*(content or aspect or styles[0]), options.image_size)
-    backend = network.backend
+    backend, shares = network.backend, options.style_shares()
+    matrices = sum(_MATRICES[loss] for loss in shares)
     content_layers = _fitting(content_choice(options, network), network, H, W) if content else []
     style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []
     layers = dict.fromkeys([*content_layers, *style_layers])
@@ -86,8 +90,11 @@ def forecast_memory(
         deep = [layer for layer in style_layers if min(h, w) >= network.smallest_side([layer])]
         plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
-    targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
-    targets += sum(2 * 8 * shapes[layer][0] ** 2 for layer in style_layers)  # A and G, float64
+    matched = _fitting(neighbour_choice(options, network), network, H, W) if styles else []
+    kept = [*content_layers, *matched] if "neighbours" in shares else content_layers
+    targets = sum(backend.nbytes("features", shapes[layer]) for layer in kept)
+    if shares.keys() & {"gram", "wasserstein"}:
+        targets += sum(matrices * 8 * shapes[layer][0] ** 2 for layer in style_layers)
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
     for N, h, w in shapes.values():

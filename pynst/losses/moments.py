@@ -65,8 +65,9 @@ def _mean(F: Array, N: int) -> Matrix:
     for start in range(0, rows.shape[1], _ROWS):
         sums += rows[:, start : start + _ROWS].sum(axis=1)
     lanes = 1 if F.ndim == 3 else F.shape[3]
-    totals = sums.reshape(len(F), F.shape[2], lanes).sum(axis=1).reshape(-1)[:N]
-    return totals / (F.shape[1] * F.shape[2])
+    means: Matrix = sums.reshape(len(F), F.shape[2], lanes).sum(axis=1).reshape(-1)[:N]
+    means /= F.shape[1] * F.shape[2]
+    return means
 
 
 def _rows(features: Array) -> Array:

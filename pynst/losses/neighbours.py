@@ -121,8 +121,9 @@ def nearest(photograph: Maps, painting: Maps, scale: Maps) -> Maps:
 
 def _directions(features: Maps) -> Maps:
     """Features (N, M) less their mean over the pixels, each pixel's of length one, or zero."""
-    centred = features - features.mean(1, keepdims=True)
-    return centred / np.maximum(np.linalg.norm(centred, axis=0), np.float32(1e-12))
+    centred: Maps = features - features.mean(1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=0), np.float32(1e-12))
+    return centred
 
 
 def _scale(network: Network, layer: str, N: int) -> Maps:

@@ -73,7 +73,7 @@ def _style_term(
 ) -> Term | None:
     formula = FORMULAS[options.formula]
     beta = _default(options.style_weight, formula.style_weight)
-    beta *= dict(options.style_loss).get(loss, 0.0)
+    beta *= options.style_shares().get(loss, 0.0)
     return term(beta, layers, formula, options.style_scale) if inputs.styles and beta else None
 
 

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
 from pynst.networks.plan import Plan, Workspace
 
-__all__ = ["Features", "Network", "read_features", "upload_features", "upload_image", "upload_scale"]
+__all__ = [
+    "Features",
+    "Network",
+    "read_features",
+    "upload_features",
+    "upload_image",
+    "upload_scale",
+]
 
 
 class Network(Protocol):

@@ -11,7 +11,18 @@ from typing import Any
 
 from pynst.errors import OptionError
 
-__all__ = ["Check", "choice", "flag", "layers", "number", "optional", "path", "several", "shares", "start"]
+__all__ = [
+    "Check",
+    "choice",
+    "flag",
+    "layers",
+    "number",
+    "optional",
+    "path",
+    "several",
+    "shares",
+    "start",
+]
 
 # A word of the command line that can only mean a layer: conv4_2, relu4_2=0.5, level3.
 _LAYER = re.compile(r"(?:conv|relu|pool|level)\d+(?:_\d+)?(?:=.*)?")
@@ -176,7 +187,7 @@ def shares(*allowed: str) -> Check:
     words = ", ".join(map(repr, allowed))
     return Check(
         clean,
-        f"{{{words}}}, or several with weights",
+        f"{{{words}}} or several of them, with weights",
         many=True,
         continues=lambda word: word.partition("=")[0] in allowed,
     )

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Layers: TypeAlias = str | Sequence[str | tuple[str, float]] | Mapping[str, float]
-    StyleLosses: TypeAlias = Layers
 
 __all__ = [
     "BackendName",
@@ -32,7 +31,9 @@ __all__ = [
 ]
 
 NetworkName = Literal["auto", "vgg19", "builtin"]
-FormulaName = Literal["balanced", "paper", "gatys-normalised", "gatys", "johnson"]
+FormulaName = Literal[
+    "balanced", "gentle", "strong", "paper", "gatys-normalised", "gatys", "johnson"
+]
 StyleLoss = Literal["gram", "wasserstein", "neighbours"]
 Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
@@ -61,7 +62,7 @@ class ObjectiveChanges(TypedDict, total=False):
     style_weight: float | None
     tv_weight: float | None
     formula: FormulaName
-    style_loss: StyleLosses | None
+    style_loss: Layers | None
     style_layers: Layers | None
     content_layers: Layers | None
     pooling: Pooling | None
