@@ -175,12 +175,13 @@ def _check_presence(content: Any, styles: Sequence[Any], options: TransferOption
             f"style_blend must have one weight for each of the {len(styles)} style pictures,"
             f" got {len(options.style_blend)}"
         )
+    neighbours = "style_loss='neighbours'" if options.style_loss else f"formula={options.formula!r}"
     matched = options.match_color != "none"
     needs_content = {
         f"content_weight={options.content_weight!r}": bool(options.content_weight),
         f"preserve_color={options.preserve_color!r}": options.preserve_color,
         f"match_color={options.match_color!r}": matched,
-        "style_loss='neighbours'": "neighbours" in options.style_shares(),
+        neighbours: "neighbours" in options.style_shares(),
     }
     needs_style = {
         f"style_weight={options.style_weight!r}": bool(options.style_weight),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import picture, tiny_vgg19
-from terms import gradient_error, inputs_of, set_and_added
+from terms import gradient_error, set_and_added
 
 from pynst import OptionError, stylize
 from pynst.inputs import read_inputs
@@ -128,7 +128,8 @@ def test_it_needs_a_photograph():
         stylize(None, STYLE, network="builtin", style_loss="neighbours")
     with pytest.raises(OptionError, match="needs a content picture"):
         read_inputs(None, STYLE, TransferOptions(style_loss=["gram=9", "neighbours=1"]))
-    assert inputs_of(CONTENT).content is not None
+    with pytest.raises(OptionError, match="formula='gentle' needs a content picture, got None"):
+        read_inputs(None, STYLE, TransferOptions(formula="gentle"))
 
 
 @pytest.mark.parametrize("style", [np.full((40, 40, 3), 0.4), np.zeros((40, 40, 3))])
