@@ -10,6 +10,7 @@ from terms import gradient_error, inputs_of, set_and_added
 
 from pynst import BackendError, Objective, stylize
 from pynst.backends.cpu import CpuBackend
+from pynst.backends.reference import ReferenceBackend
 from pynst.losses import wasserstein
 from pynst.losses.moments import Moments
 from pynst.losses.wasserstein import Distance, WassersteinTerm
@@ -141,3 +142,15 @@ def test_it_is_refused_on_cuda():
     with pytest.raises(BackendError, match="style_loss='wasserstein' is not available on CUDA"):
         stylize(picture(0, 40, 40), picture(1, 40, 40), network="builtin", backend="cuda",
                 style_loss=["gram", "wasserstein"])  # fmt: skip
+
+
+def test_it_is_refused_with_a_network_on_a_device():
+    class Device(ReferenceBackend):
+        name = "a device"
+
+        def free_memory(self):
+            return 10**9
+
+    with pytest.raises(BackendError, match="style_loss='wasserstein' is not available on a device"):
+        Objective(picture(0, 40, 40), picture(1, 40, 40), image_size=40,
+                  network=tiny_vgg19(Device()), style_loss="wasserstein")  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pynst.errors import OptionError
+from pynst.errors import BackendError, OptionError
 from pynst.inputs import Inputs
 from pynst.losses.content import ContentTerm
 from pynst.losses.neighbours import NeighboursTerm
@@ -31,6 +31,8 @@ def loss_terms(options: TransferOptions, network: Network, inputs: Inputs) -> tu
     ------
     OptionError
         A layer is unknown, or nothing would be left to do.
+    BackendError
+        A term needs the memory of the host, and the network's backend is a device.
     """
     made = (make(options, network, inputs) for make in TERMS.values())
     terms = tuple(term for term in made if term is not None)
@@ -56,7 +58,13 @@ def _style(options: TransferOptions, network: Network, inputs: Inputs) -> Term |
 
 def _wasserstein(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
     layers = style_choice(options, network)
-    return _style_term("wasserstein", WassersteinTerm, layers, options, inputs)
+    term = _style_term("wasserstein", WassersteinTerm, layers, options, inputs)
+    if term is not None and network.backend.free_memory() is not None:
+        raise BackendError(
+            f"style_loss='wasserstein' is not available on {network.backend.name}: ask for"
+            " backend='cpu'"
+        )
+    return term
 
 
 def _neighbours(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
