@@ -30,7 +30,7 @@ from pynst.options.formulas import Formula
 __all__ = ["NeighboursTerm", "nearest"]
 
 _CANDIDATES = 2**14  # pixels of a painting at one layer; more of them take long and add little
-_COSINES = 2**22  # at a time: 17 MB
+_COSINES = 2**20  # at a time: 4 MB
 
 Maps = NDArray[np.float32]
 
@@ -109,21 +109,24 @@ def nearest(photograph: Maps, painting: Maps, scale: Maps) -> Maps:
     """
     step = int(np.ceil(np.sqrt(painting[0].size / _CANDIDATES)))
     candidates = painting[:, ::step, ::step].reshape(len(painting), -1)
-    searched = _directions(scale * candidates)
-    queries = _directions(scale * photograph.reshape(len(photograph), -1))
+    directions = _centred(scale * candidates)
+    lengths = np.sqrt(np.einsum("ij,ij->j", directions, directions))
+    directions /= np.maximum(lengths, np.float32(1e-12))
+    # The length of what is looked up does not change which candidate has the greatest cosine.
+    queries = photograph.reshape(len(photograph), -1)
+    mean = queries.mean(1, keepdims=True)
     rows = max(1, _COSINES // candidates.shape[1])
     found = [
-        np.argmax(queries[:, start : start + rows].T @ searched, axis=1)
+        np.argmax((scale * (queries[:, start : start + rows] - mean)).T @ directions, axis=1)
         for start in range(0, queries.shape[1], rows)
     ]
-    return np.ascontiguousarray(candidates[:, np.concatenate(found)]).reshape(photograph.shape)
+    return candidates[:, np.concatenate(found)].reshape(photograph.shape)
 
 
-def _directions(features: Maps) -> Maps:
-    """Features (N, M) less their mean over the pixels, each pixel's of length one, or zero."""
-    centred: Maps = features - features.mean(1, keepdims=True)
-    centred /= np.maximum(np.linalg.norm(centred, axis=0), np.float32(1e-12))
-    return centred
+def _centred(features: Maps) -> Maps:
+    """Features (N, M) less their mean over the pixels, in place."""
+    features -= features.mean(1, keepdims=True)
+    return features
 
 
 def _scale(network: Network, layer: str, N: int) -> Maps:
