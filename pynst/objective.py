@@ -20,7 +20,7 @@ from pynst.errors import ImageError
 from pynst.images import ImageLike
 from pynst.inputs import Inputs, read_inputs
 from pynst.losses.table import loss_terms
-from pynst.losses.terms import IMAGE, InPlace, LossTerms, Targets, Term
+from pynst.losses.terms import IMAGE, STYLE, InPlace, LossTerms, Targets, Term
 from pynst.networks import Network, open_network
 from pynst.networks.network import upload_image
 from pynst.options import TransferOptions, with_changes
@@ -180,7 +180,7 @@ class TotalLoss:
         return LossTerms(
             total=sum(totals.values()),
             content=totals.pop("content", 0.0),
-            style=totals.pop("style", 0.0),
+            style=sum(totals.pop(name, 0.0) for name in STYLE),
             tv=totals.pop("tv", 0.0),
             layers=dict(zip(self._names, of_layers, strict=True)),
             others=totals,

@@ -66,6 +66,22 @@ def test_the_forecast_is_what_a_fresh_process_takes_over_all_its_levels(size, le
 
 
 @on_linux
+@pytest.mark.parametrize("loss", ["wasserstein", "neighbours", ["gram", "neighbours"]])
+def test_the_forecast_is_what_the_other_style_losses_take(loss):
+    found = measured(384, network="builtin", levels=2, style_loss=loss)
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
+
+
+@on_linux
+@pytest.mark.weights
+@pytest.mark.parametrize("loss", ["wasserstein", "neighbours"])
+@pytest.mark.parametrize("size", [128, 256])
+def test_the_forecast_is_what_the_other_style_losses_take_with_vgg19(size, loss, real_weights):
+    found = measured(size, weights=str(real_weights), style_loss=loss)
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
+
+
+@on_linux
 @pytest.mark.weights
 @pytest.mark.parametrize("optimizer", ["lbfgs", "scipy", "adam"])
 @pytest.mark.parametrize("size", [128, 256])

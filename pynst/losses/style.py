@@ -20,10 +20,10 @@ from pynst.errors import ImageError
 from pynst.images import resize, size_to_long_side
 from pynst.inputs import Inputs, StylePicture, style_long_side
 from pynst.networks.layers import LayerChoice, deepest
-from pynst.networks.network import Network, read_features, upload_scale
+from pynst.networks.network import Features, Network, read_features, upload_scale
 from pynst.options.formulas import Formula
 
-__all__ = ["GramTargets", "GramTerm"]
+__all__ = ["GramTargets", "GramTerm", "style_features"]
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,16 @@ class GramTerm:
         return GramTargets(network.backend, targets)
 
 
-def _grams(
+def style_features(
     network: Network, style: StylePicture, long_side: int, layers: Collection[str]
-) -> dict[str, NDArray[np.float64]]:
-    """Gram matrices (N, N) of one painting at its size for this level."""
+) -> Features:
+    """Compute the features of one painting at its size for this level.
+
+    Raises
+    ------
+    ImageError
+        The painting is too small for one of the layers.
+    """
     H, W = size_to_long_side(*style.size, long_side)
     least = network.smallest_side(layers)
     if min(H, W) < least:
@@ -80,7 +86,14 @@ def _grams(
             f" which needs {least} on the short side; increase image_size or style_scale, or crop"
             " the picture"
         )
-    features = read_features(network, resize(style.pixels, H, W), layers)
+    return read_features(network, resize(style.pixels, H, W), layers)
+
+
+def _grams(
+    network: Network, style: StylePicture, long_side: int, layers: Collection[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Gram matrices (N, N) of one painting at its size for this level."""
+    features = style_features(network, style, long_side, layers)
     return {layer: features.gram(layer) for layer in layers}
 
 

@@ -20,10 +20,13 @@ from pynst.backends.device import DeviceImages
 from pynst.inputs import Inputs
 from pynst.networks.network import Network
 
-__all__ = ["IMAGE", "InPlace", "LossTerms", "Targets", "Term"]
+__all__ = ["IMAGE", "STYLE", "InPlace", "LossTerms", "Targets", "Term"]
 
 IMAGE = "x"
 """The network's input, as a term names it that reads the image itself."""
+
+STYLE = ("style", "wasserstein", "neighbours")
+"""Names of the terms that compare with the paintings; their values add up to `LossTerms.style`."""
 
 
 @dataclass(frozen=True)

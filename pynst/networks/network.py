@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
 from pynst.networks.plan import Plan, Workspace
 
-__all__ = ["Features", "Network", "read_features", "upload_image", "upload_scale"]
+__all__ = [
+    "Features",
+    "Network",
+    "read_features",
+    "upload_features",
+    "upload_image",
+    "upload_scale",
+]
 
 
 class Network(Protocol):
@@ -104,6 +111,14 @@ def upload_scale(network: Network, layer: str) -> Array | None:
     return None if scale is None else network.backend.upload_scale(scale)
 
 
+def upload_features(backend: Backend, values: NDArray[np.floating[Any]]) -> Array:
+    """Features (N, h, w) from NumPy, in memory of their own."""
+    block = backend.allocate(backend.nbytes("features", values.shape))
+    features = backend.view(block, 0, "features", values.shape)
+    backend.upload(values, "features", features)
+    return features
+
+
 class Features:
     """The features of one image, in memory of their own, without what a way back would need."""
 
@@ -111,17 +126,17 @@ class Features:
         self._backend = network.backend
         self._workspace = workspace
 
+    def __getitem__(self, layer: str) -> Array:
+        """Features of one layer where they lie."""
+        return self._workspace[layer]
+
     def download(self, layer: str) -> NDArray[np.floating[Any]]:
         """Features (N, h, w) of one layer to NumPy."""
         return self._backend.download(self._workspace[layer], "features", self._shape(layer))
 
     def copy(self, layer: str) -> Array:
         """Features of one layer in memory of their own, which outlives these features."""
-        backend, shape = self._backend, self._shape(layer)
-        block = backend.allocate(backend.nbytes("features", shape))
-        copied = backend.view(block, 0, "features", shape)
-        backend.upload(self.download(layer), "features", copied)
-        return copied
+        return upload_features(self._backend, self.download(layer))
 
     def gram(self, layer: str) -> NDArray[np.float64]:
         """Gram matrix (N, N) of one layer to NumPy."""

@@ -26,12 +26,16 @@ __all__ = [
     "Pooling",
     "Precision",
     "Quality",
+    "StyleLoss",
     "TransferChanges",
     "Variables",
 ]
 
 NetworkName = Literal["auto", "vgg19", "builtin"]
-FormulaName = Literal["balanced", "paper", "gatys-normalised", "gatys", "johnson"]
+FormulaName = Literal[
+    "balanced", "gentle", "strong", "paper", "gatys-normalised", "gatys", "johnson"
+]
+StyleLoss = Literal["gram", "wasserstein", "neighbours"]
 Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
 Variables = Literal["pyramid", "pixels"]
@@ -60,6 +64,7 @@ class ObjectiveChanges(TypedDict, total=False):
     style_weight: float | None
     tv_weight: float | None
     formula: FormulaName
+    style_loss: Layers | None
     style_layers: Layers | None
     content_layers: Layers | None
     pooling: Pooling | None

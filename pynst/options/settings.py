@@ -13,7 +13,19 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from pynst.errors import OptionError
-from pynst.options.checks import Check, choice, flag, layers, number, optional, path, several, start
+from pynst.options.checks import (
+    Check,
+    choice,
+    flag,
+    layers,
+    number,
+    optional,
+    path,
+    several,
+    shares,
+    start,
+)
+from pynst.options.formulas import FORMULAS
 from pynst.options.keywords import (
     BackendName,
     FormulaName,
@@ -24,6 +36,7 @@ from pynst.options.keywords import (
     Pooling,
     Precision,
     Quality,
+    StyleLoss,
     TransferChanges,
     Variables,
 )
@@ -118,7 +131,11 @@ class TransferOptions:
         LOSS, None, "weight of total variation; default: the formula's", optional(number(0)), "X"
     )
     formula: FormulaName = setting(
-        LOSS, "balanced", "form of the loss", choice(*get_args(FormulaName))
+        LOSS,
+        "balanced",
+        "form of the loss: gentle, balanced or strong (how much of the painting), or a published"
+        " one",
+        choice(*get_args(FormulaName)),
     )
     # A str here, as records name the network that was used; `TransferChanges` has the words.
     network: str = setting(
@@ -126,6 +143,15 @@ class TransferOptions:
         "auto",
         "vgg19, builtin (no download), or auto: vgg19 if it is at hand or can be downloaded",
         choice(*get_args(NetworkName)),
+    )
+    style_loss: tuple[tuple[str, float], ...] | None = setting(
+        LOSS,
+        None,
+        "what the style term compares, LOSS or LOSS=WEIGHT: gram (Gram matrices), wasserstein (mean"
+        " and covariance of the features), neighbours (each feature with the painting's nearest to"
+        " the content's); default: the formula's",
+        optional(shares(*get_args(StyleLoss))),
+        "LOSS",
     )
     style_layers: tuple[tuple[str, float], ...] | None = setting(
         LOSS,
@@ -274,6 +300,14 @@ class TransferOptions:
         if self.style_blend is not None and not any(self.style_blend):
             raise OptionError("style_blend must have at least one positive weight, got only zeros")
 
+        only_gram = all(loss == "gram" for loss, _ in self.style_loss or ())
+        if not only_gram and not FORMULAS[self.formula].relative:
+            relative = [name for name, formula in FORMULAS.items() if formula.relative]
+            raise OptionError(
+                f"style_loss={self.style_loss!r} needs a formula whose terms are relative to the"
+                f" pictures ({', '.join(relative)}), got formula={self.formula!r}"
+            )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TransferOptions):
             return NotImplemented
@@ -304,6 +338,10 @@ class TransferOptions:
             ),
             changes,
         )
+
+    def style_shares(self) -> dict[str, float]:
+        """What the style term compares, by name, with shares that add up to 1."""
+        return dict(self.style_loss or FORMULAS[self.formula].style_loss)
 
     def schedule(self, levels: int, finest_share: float = 0.0) -> tuple[int, ...]:
         """Evaluations for each of so many levels, coarse to fine.
