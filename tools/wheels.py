@@ -41,11 +41,19 @@ def arguments() -> argparse.Namespace:
     add("--cuda", choices=("on", "off"), help="the CUDA core (default: on for x86_64, else off)")
     add("--out", type=Path, default=ROOT / "wheelhouse", help="folder of the wheels")
     given = parser.parse_args()
-    given.python = given.python or [sys.executable]
+    given.python = [found_python(parser, name) for name in given.python or [sys.executable]]
     given.cuda = given.cuda or ("on" if given.machine == "x86_64" else "off")
     if given.cuda == "on" and given.machine != "x86_64":
         parser.error("--cuda on: nvcc compiles for x86_64 only here")
     return given
+
+
+def found_python(parser: argparse.ArgumentParser, name: str) -> str:
+    """Return the path of a Python that was named as a command or as a path."""
+    path = shutil.which(name)
+    if path is None:
+        parser.error(f"--python: there is no {name}")
+    return path
 
 
 def compilers(machine: str, folder: Path) -> dict[str, str]:
@@ -107,7 +115,8 @@ def build(given: argparse.Namespace, python: str) -> Path:
     work = ROOT / "build" / "wheels" / f"{given.machine}-cuda-{given.cuda}"
     plain = work / "plain"
     shutil.rmtree(plain, ignore_errors=True)
-    command = [python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(plain)]
+    pip = [sys.executable, "-m", "pip", "--python", python]  # this pip: that one's may be old
+    command = [*pip, "wheel", "--no-deps", "--wheel-dir", str(plain)]
     subprocess.run(
         [*command, *settings(given, python, work), str(ROOT)],
         env=environment(given, work),
