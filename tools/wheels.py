@@ -5,6 +5,9 @@ In an environment with the dependency group `wheels` (pip install --group wheels
     python tools/wheels.py                            this Python, x86-64, both cores
     python tools/wheels.py --machine aarch64 --python python3.10 --python python3.13
 
+A Python needs no pip of its own, but its headers in one place: those of Debian's packages include
+others from /usr/include, which is not searched, since it belongs to another glibc.
+
 The compiler is Clang as the package `ziglang` ships it. It links libc++ statically, and of glibc it
 uses the symbols of version 2.17 alone, so that the wheel loads on every Linux since 2014. It also
 compiles for aarch64 on an x86-64 machine.
