@@ -93,7 +93,7 @@ def environment(given: argparse.Namespace, work: Path) -> dict[str, str]:
 
 
 def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
-    """Return the build's settings: the kernels are compiled once, the bindings for each Python."""
+    """Return the settings: one folder for all Pythons, so that the CPU ops are compiled once."""
     found = [
         f"build-dir={work / 'build'}",
         "install.strip=false",  # by the linker: the host's strip does not know other architectures
