@@ -28,6 +28,8 @@ from pynst.version import __version__
 
 __all__ = ["PictureUsed", "Record", "finished", "pixels_sha256", "record_of", "versions"]
 
+_PROGRAMS = ("pynst", "numpy", "scipy", "pillow")
+
 
 @dataclass(frozen=True)
 class PictureUsed:
@@ -132,12 +134,13 @@ class Record:
 
     def other_programs(self, other: Record) -> tuple[str, ...]:
         """What may make the bits of another run differ: backend and versions, in sentences."""
-        here = {"backend": _without_threads(self.backend), **self.versions}
-        there = {"backend": _without_threads(other.backend), **other.versions}
+        pairs = [("backend", _without_threads(self.backend), _without_threads(other.backend))]
+        for name in _PROGRAMS:  # whatever else a file may name
+            pairs.append((name, self.versions.get(name, "none"), other.versions.get(name, "none")))
         return tuple(
-            f"{name}: the record has {here[name]}, this run {there.get(name, 'none')}"
-            for name in here
-            if here[name] != there.get(name)
+            f"{name}: the record has {here}, this run {there}"
+            for name, here, there in pairs
+            if here != there
         )
 
     def choose_on(self, backend: Backend, *, measure: bool) -> None:
@@ -241,8 +244,8 @@ def pixels_sha256(pixels: NDArray[np.float64]) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of the programs on which the bits of a result may depend."""
-    others = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "pillow")}
-    return {"pynst": __version__, **others}
+    own, *others = _PROGRAMS
+    return {own: __version__, **{name: importlib.metadata.version(name) for name in others}}
 
 
 def _options_to_json(options: TransferOptions) -> dict[str, Any]:

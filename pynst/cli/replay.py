@@ -15,7 +15,6 @@ from pynst.cli.terminal import Display, cut, fail, say
 
 __all__ = ["add_arguments", "run"]
 
-_MOST_DIFFERENCES = 10
 _LONGEST_DIFFERENCE = 200
 _PICTURE_AT_FAULT = re.compile(r"(content|style|init)\b[^:]{0,20}: ")
 
@@ -83,8 +82,6 @@ def _which_option_helps(error: pynst.PyNSTError) -> str:
 
 
 def _say_differences(differences: Sequence[str]) -> None:
-    """Say each on a line; a record comes from anywhere, so that their length and number are cut."""
-    for difference in differences[:_MOST_DIFFERENCES]:
+    """Say each on a line; a record comes from anywhere, so that their length is cut."""
+    for difference in differences:
         say(cut(difference, _LONGEST_DIFFERENCE))
-    if len(differences) > _MOST_DIFFERENCES:
-        say(f"and {len(differences) - _MOST_DIFFERENCES} other differences")
