@@ -141,7 +141,11 @@ class Core:
 
     def __getattr__(self, name):
         found = getattr(self._module, name)
-        if name.endswith("_scratch") or not callable(found) or isinstance(found, type):
+        if (
+            name.endswith(("_scratch", "_coefficients"))
+            or not callable(found)
+            or isinstance(found, type)
+        ):
             return found
         return lambda *arguments: self._device._do(found, *arguments)
 
