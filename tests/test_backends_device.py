@@ -74,6 +74,7 @@ class FakeCupy:
         self.cuda = SimpleNamespace(
             runtime=runtime, alloc=self.alloc, Stream=self.stream, Device=self.device,
             alloc_pinned_memory=self.alloc_pinned, get_current_stream=self.get_current_stream,
+            Event=lambda: FakeEvent(self), get_elapsed_time=self.elapsed,
         )  # fmt: skip
 
     def called(self, name):
@@ -144,10 +145,28 @@ class FakeCupy:
                 "operation not permitted when stream is capturing",
             )
 
+    def elapsed(self, start, end):
+        self.called("eventElapsedTime")
+        assert start.recorded < end.recorded < end.awaited
+        return 8.0  # ms
+
     def stream(self, non_blocking=False):
         self.called("streamCreate")
         assert non_blocking, "a blocking stream waits for the default stream"
         return FakeStream(self)
+
+
+class FakeEvent:
+    def __init__(self, cupy):
+        self._cupy = cupy
+
+    def record(self):
+        self._cupy.called("eventRecord")
+        self.recorded = len(self._cupy.calls)
+
+    def synchronize(self):
+        self._cupy.called("eventSynchronize")
+        self.awaited = len(self._cupy.calls)
 
 
 class FakeStream:
@@ -280,13 +299,14 @@ def evaluate_thrice():
     for _ in range(3):
         evaluation(walk)
     assert backend.free_memory() > 0
+    assert backend.device.seconds(walk, repeats=4) == 2e-3
     return backend.download_losses(losses)
 
 
 CALLS = [
     "getDevice", "malloc", "memsetAsync", "getCurrentStream", "streamSynchronize", "memcpyAsync",
     "hostAlloc", "streamCreate", "streamBeginCapture", "streamEndCapture", "graphLaunch",
-    "memGetInfo",
+    "memGetInfo", "eventRecord", "eventSynchronize", "eventElapsedTime",
 ]  # fmt: skip
 
 
@@ -361,6 +381,16 @@ def test_a_backend_stays_on_its_device_whatever_device_a_thread_has(machine):
     np.testing.assert_array_equal(found[0], 1)
     assert found[1] == 0, "the thread has its own device again"
     assert cupy.devices_used == {1}
+
+
+def test_work_is_timed_as_a_graph_that_repeats_it(machine):
+    cupy = machine()
+    device = CupyDevice()
+    done = []
+    cupy.calls.clear()
+    device.seconds(lambda: device._cupy.do(device.stream, lambda: done.append(1)), repeats=5)
+    assert len(done) == 1 + 5 + 5, "once before, then the graph to warm up and to be timed"
+    assert cupy.calls.count("graphLaunch") == 2
 
 
 def test_out_of_memory_says_how_much_was_asked_for_and_is_free(machine):

@@ -300,7 +300,8 @@ class CupyDevice:
             for _ in range(repeats):
                 work()
 
-        replay = self.capture(repeated)  # the host would be slower than the device
+        work()  # so that nothing is loaded or allocated while it is captured
+        replay = self.capture(repeated)  # launched one by one, the host would be the slower one
         replay()
         start, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
         start.record()
