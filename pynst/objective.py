@@ -160,12 +160,17 @@ class TotalLoss:
     def _walk(self, losses: Array) -> None:
         """From ``"x"`` to all losses and ``"d x"``: the same ops on the same memory every time."""
 
+        def prepare(layer: str, F: Array) -> None:
+            for name, read in self._slots:
+                if read == layer:
+                    self._targets[name].prepare(layer, F)
+
         def add_losses(layer: str, F: Array, dF: Array) -> None:
             for slot, (name, read) in enumerate(self._slots):
                 if read == layer:
                     self._targets[name].add(layer, F, dF, losses[slot : slot + 1])
 
-        self.network.forward(self._workspace, self._layers)
+        self.network.forward(self._workspace, self._layers, prepare)
         dx = self.network.backward(self._workspace, self._layers, add_losses)
         add_losses(IMAGE, self._workspace["x"], dx)
 

@@ -67,8 +67,13 @@ class PyNST:
 
     def _walk(self) -> None:
         """Compute all losses, and the gradient in the workspace's ``"d x"``."""
-        self._network.forward(self._workspace, self._layers)
+        self._network.forward(self._workspace, self._layers, self._prepare)
         self._network.backward(self._workspace, self._layers, self._add_losses)
+
+    def _prepare(self, layer: str, F: Array) -> None:
+        for targets, read in self._slots:
+            if read == layer:
+                targets.prepare(layer, F)
 
     def _add_losses(self, layer: str, F: Array, dF: Array) -> None:
         for slot, (targets, read) in enumerate(self._slots):

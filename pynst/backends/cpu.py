@@ -15,7 +15,16 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, EagerEvaluation, Evaluation, Kind, Padding, Pooling, Shape
+from pynst.backends.base import (
+    Array,
+    EagerEvaluation,
+    Evaluation,
+    Kind,
+    Padding,
+    Pooling,
+    Shape,
+    Walk,
+)
 from pynst.backends.device import DeviceImages
 from pynst.errors import BackendError
 from pynst.machine import default_threads
@@ -178,6 +187,9 @@ class CpuBackend:
 
     def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
         return EagerEvaluation()
+
+    def beside(self, work: Walk) -> Walk:
+        return work
 
     def device_images(self, shape: Shape) -> DeviceImages | None:  # noqa: ARG002
         return None

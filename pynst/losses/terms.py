@@ -59,6 +59,12 @@ class Targets(Protocol):
 
     layers: tuple[str, ...]
 
+    def prepare(self, layer: str, F: Array) -> None:
+        """Begin what `add` will need of the features alone: called on the way forward.
+
+        A backend with a device does it beside the network's walk. Most targets have no need of it.
+        """
+
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
         """Set the loss of one layer, and add its gradient with respect to F to dF."""
 

@@ -21,6 +21,7 @@ from pynst.optimizers.vectors import PULL, Point, Vector
 
 __all__ = ["DeviceVectors", "sums_of"]
 
+_FLOAT32 = np.dtype(np.float32)
 _OWN = 3  # b.b, g.d, g.g: see csrc/cuda/lbfgs_arrive.cu
 
 
@@ -106,7 +107,7 @@ class DeviceVectors:
             )  # fmt: skip
 
         terms, sums = self._place.evaluate(arrive)
-        penalty, slope, g_g = (float(value) for value in sums[:_OWN])
+        penalty, slope, g_g = sums[:_OWN].tolist()
         with_g, with_s, with_y = sums[_OWN:].reshape(3, -1)
         finite = math.isfinite(terms.total) and math.isfinite(g_g)
         # Not a method: whoever keeps a preview must not keep all pairs with it.
@@ -114,8 +115,8 @@ class DeviceVectors:
         return Point(x, g, terms.total + pull * penalty, g_g, slope, with_g, with_s, with_y)
 
     def _empty(self, shape: tuple[int, ...]) -> DeviceArray:
-        block = self._device.allocate(4 * math.prod(shape))
-        return DeviceArray(block.owner, block.pointer, np.float32, shape)
+        block = self._device.allocate(_FLOAT32.itemsize * math.prod(shape))
+        return DeviceArray(block.owner, block.pointer, _FLOAT32, shape)
 
 
 def _fetch(device: Device, array: DeviceArray) -> NDArray[np.float32]:
