@@ -19,6 +19,7 @@ from pynst.backends import open_backend
 from pynst.backends.base import Array, Backend
 from pynst.inputs import read_inputs
 from pynst.losses.table import loss_terms
+from pynst.losses.terms import PreparedTargets
 from pynst.networks.vgg19 import VGG19
 
 __all__ = ["PyNST", "PyNSTObjective", "PyNSTOnDevice"]
@@ -72,7 +73,7 @@ class PyNST:
 
     def _prepare(self, layer: str, F: Array) -> None:
         for targets, read in self._slots:
-            if read == layer:
+            if read == layer and isinstance(targets, PreparedTargets):
                 targets.prepare(layer, F)
 
     def _add_losses(self, layer: str, F: Array, dF: Array) -> None:

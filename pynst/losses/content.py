@@ -75,9 +75,6 @@ class ContentTargets:
         self._targets = targets
         self.layers = tuple(targets)
 
-    def prepare(self, layer: str, F: Array) -> None:
-        """There is nothing to prepare."""
-
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
         """Set the loss of one layer, and add its gradient to dF (Eq. 1 and 2)."""
         target = self._targets[layer]

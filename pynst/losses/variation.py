@@ -48,9 +48,6 @@ class VariationTargets:
         self._backend = backend
         self._k = k
 
-    def prepare(self, layer: str, F: Array) -> None:
-        """There is nothing to prepare."""
-
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:  # noqa: ARG002
         """Set the loss, and add its gradient to dF."""
         self._backend.total_variation(F, self._k, dF, loss)
