@@ -20,7 +20,7 @@ from pynst.errors import ImageError
 from pynst.images import ImageLike
 from pynst.inputs import Inputs, read_inputs
 from pynst.losses.table import loss_terms
-from pynst.losses.terms import IMAGE, STYLE, InPlace, LossTerms, Targets, Term
+from pynst.losses.terms import IMAGE, STYLE, InPlace, LossTerms, PreparedTargets, Targets, Term
 from pynst.networks import Network, open_network
 from pynst.networks.network import upload_image
 from pynst.options import TransferOptions, with_changes
@@ -160,12 +160,17 @@ class TotalLoss:
     def _walk(self, losses: Array) -> None:
         """From ``"x"`` to all losses and ``"d x"``: the same ops on the same memory every time."""
 
+        def prepare(layer: str, F: Array) -> None:
+            for targets in self._targets.values():
+                if layer in targets.layers and isinstance(targets, PreparedTargets):
+                    targets.prepare(layer, F)
+
         def add_losses(layer: str, F: Array, dF: Array) -> None:
             for slot, (name, read) in enumerate(self._slots):
                 if read == layer:
                     self._targets[name].add(layer, F, dF, losses[slot : slot + 1])
 
-        self.network.forward(self._workspace, self._layers)
+        self.network.forward(self._workspace, self._layers, prepare)
         dx = self.network.backward(self._workspace, self._layers, add_losses)
         add_losses(IMAGE, self._workspace["x"], dx)
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, ReadFeatures, Shape
 from pynst.networks.plan import Plan, Workspace
 
 __all__ = [
@@ -86,8 +86,13 @@ class Network(Protocol):
     def forget_deeper(self, layers: Collection[str]) -> None:
         """Give up what no walk to these layers needs; no deeper one may follow."""
 
-    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
-        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
+    def forward(
+        self, workspace: Workspace, layers: Collection[str], read: ReadFeatures | None = None
+    ) -> None:
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs.
+
+        `read` is called at each of the layers, first to last.
+        """
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk back to the image after `forward`; returns ``workspace["d x"]``.
