@@ -9,7 +9,7 @@ from typing import Any
 
 import pynst
 from pynst.cli.parser import COMMANDS, Parser
-from pynst.cli.saving import checked_output, save
+from pynst.cli.saving import add_curves_option, check_curves, checked_output, save
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import Display, fail, say
 from pynst.errors import PyNSTError
@@ -51,6 +51,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
         bits=given.bits,
         side=side,
     )
+    check_curves(given.curves)
     content, styles, options = given.CONTENT, given.STYLE, None
     if given.resume is None:
         made = TransferOptions.paper if given.paper else TransferOptions
@@ -63,7 +64,9 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     report = Report(given, path)
     # A default name that another run has taken meanwhile is not overwritten.
     asked = bool(given.output or given.force or given.save_every)
-    settings = {"bits": given.bits, "record": given.record, "overwrite": asked}
+    settings = {
+        "bits": given.bits, "record": given.record, "overwrite": asked, "curves": given.curves,
+    }  # fmt: skip
     files = {"checkpoint": given.checkpoint, "resume": given.resume}
     try:
         result = stylize(content, styles, options, callback=report, **files, **changes)
@@ -192,6 +195,7 @@ def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
         "--record", group=files, action=argparse.BooleanOptionalAction, default=True,
         help="embed settings and paths in the result, for pynst replay",
     )  # fmt: skip
+    add_curves_option(parser, files)
     parser.option("--quiet", action="store_true", help="no progress line")
     parser.option("--version", action="version", version=f"pynst {pynst.__version__}")
     parser.option(
