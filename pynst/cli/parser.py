@@ -27,6 +27,7 @@ COMMANDS = {
     "texture": "an image of any size with the texture of a picture",
     "sweep": "settings against each other on a contact sheet",
     "figure": "a figure of the paper with your pictures",
+    "serve": "a page in the browser: drop pictures in, watch, compare",
     "demo": "draw two pictures, stylise one after the other, save all of them in one sheet",
     "weights": "list, fetch, import, verify and normalise VGG-19 weights",
     "replay": "make a picture again from what is recorded in it",
@@ -42,7 +43,7 @@ usage: pynst CONTENT STYLE [STYLE ...] [-o OUTPUT] [options]
   pynst demo
 
 The last one needs no file. All options: pynst --help. Other commands: reconstruct, texture, sweep,
-figure, weights, replay, info.
+figure, serve, weights, replay, info.
 """
 
 _NEGATIVE_NUMBER = re.compile(r"-\.?\d")
