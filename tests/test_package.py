@@ -19,6 +19,7 @@ MODULES = sorted(path for path in ROOT.rglob("*.py"))
 ROOMS = [
     {"__main__", "notebook"},
     {"cli"},
+    {"serve"},
     {"experiments"},
     {"replay", "info"},
     {"transfer"},
@@ -69,6 +70,10 @@ TESTED_WITH = {
     "demo.town": "test_demo",
     # What survives a level, and what is kept on the way, is seen in whole runs.
     "run": "test_transfer",
+    # The page's protocol is tested as a browser sees it: board, requests and visit behind it.
+    "serve.board": "test_serve_server",
+    "serve.request": "test_serve_server",
+    "serve.visit": "test_serve_server",
     # The first starts the command that is named; the second picks the reader that fits a file.
     "cli": "test_cli_parser",
     "formats": "test_formats_fuzz",

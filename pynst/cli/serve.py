@@ -1,16 +1,12 @@
-"""``pynst serve``: a page in the browser, for this machine alone; and the page of ``--live``."""
+"""``pynst serve``: a page in the browser, for this machine alone."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pynst.cli.live import open_browser, serve_in_background
 from pynst.cli.parser import Parser
 from pynst.cli.signals import Signals
 from pynst.cli.single import add_settings, given_settings
@@ -19,10 +15,7 @@ from pynst.errors import PyNSTError
 from pynst.files import shown
 from pynst.options import TransferOptions
 
-if TYPE_CHECKING:
-    from pynst.serve import Server
-
-__all__ = ["add_arguments", "open_browser", "run", "served"]
+__all__ = ["add_arguments", "run"]
 
 _FOLDER = "pynst-pictures"
 
@@ -56,42 +49,20 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     options = TransferOptions(**given_settings(given))
     visit = Visit(options, folder)
     server = Server(visit, given.port)
-    with served(server):
-        say("the page is at the address below, for this machine alone; Ctrl-C ends it")
-        path_line(server.address)
-        if given.open:
-            open_browser(server.address)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            signals.ignore()
-            say("the page ends; what was under way is written")
-            visit.close()
+    serve_in_background(server)
+    say("the page is at the address below, for this machine alone; Ctrl-C ends it")
+    path_line(server.address)
+    if given.open:
+        open_browser(server.address)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        signals.ignore()
+        say("the page ends; what was under way is written")
+        visit.close()
+    server.shutdown()
+    server.server_close()
     for job in visit.jobs.values():
         if job.saved is not None:
             path_line(job.saved)
     return 0
-
-
-@contextmanager
-def served(server: Server) -> Iterator[None]:
-    """Answer pages in other threads while the block runs."""
-    thread = threading.Thread(target=server.serve_forever, name="pynst-page", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def open_browser(address: str) -> None:
-    """Open the page, where there is a screen: a browser of the terminal would take that over."""
-    import webbrowser
-
-    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, _SCREENS))
-    if not screen or not webbrowser.open(address):
-        say("no browser could be opened: open the address yourself")
-
-
-_SCREENS: Sequence[str] = ("DISPLAY", "WAYLAND_DISPLAY")

@@ -37,6 +37,7 @@ def add_run_options(parser: Parser, default: str) -> None:
         help="also write the current image to OUTPUT every N iterations",
     )  # fmt: skip
     add_curves_option(parser)
+    parser.option("--live", action="store_true", help="show the run on a page in the browser")
     parser.option("--quiet", action="store_true", help="no progress line")
     parser.set_defaults(resume=None)
 
@@ -81,10 +82,13 @@ def run_single(
     except (pynst.Interrupted, Exception) as error:
         report.display.close()
         code = save_early(error, path, signals, given, settings)
+        report.finish(error)
         if not isinstance(error, (pynst.Interrupted, PyNSTError, OSError)):
             raise  # a defect: its traceback is wanted
         return code
     report.display.close()
     for note in () if given.quiet else result.notes:
         say(note)
-    return save(result, path, given.quiet, **settings)
+    code = save(result, path, given.quiet, **settings)
+    report.finish(result)
+    return code

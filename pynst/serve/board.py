@@ -60,8 +60,8 @@ class Job:
         Total, content and style of every evaluation; None where one is not finite.
     borders : list of int
         The evaluations, from 0, with which the levels after the first begin.
-    frame : int
-        Grows when there is a new picture.
+    frame, fetched : int
+        Grows when there is a new picture; the last one that a page has got.
     image : ndarray (H, W, 3), uint8, or None
         The best image so far, while the run goes on.
     jpeg : bytes
@@ -87,6 +87,7 @@ class Job:
     losses: list[tuple[float | None, ...]] = field(default_factory=list)
     borders: list[int] = field(default_factory=list)
     frame: int = 0
+    fetched: int = 0
     image: NDArray[np.uint8] | None = None
     jpeg: bytes = b""
     png: bytes = b""
@@ -164,6 +165,8 @@ class Board:
         By number, oldest first.
     ended : bool
         Whether nothing will change any more.
+    watchers : int
+        How many pages listen.
     lock : threading.Condition
         Held while anything here is read or changed.
     """
@@ -173,6 +176,7 @@ class Board:
     def __init__(self) -> None:
         self.jobs: dict[int, Job] = {}
         self.ended = False
+        self.watchers = 0
         self.lock = threading.Condition(threading.RLock())
         self._version = 0
 

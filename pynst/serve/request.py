@@ -23,6 +23,7 @@ MASKS = "style_masks"
 """The setting that holds one mask for each painting, where this version has it."""
 
 _STARTS = ("content", "style", "noise")
+_WITHOUT_CONTENT = ("aspect",)  # settings of a run without a photograph, which no page asks for
 _LAYERS = ("content_layers", "style_layers")
 _LONGEST_LIST = 64
 
@@ -71,7 +72,11 @@ def describe_form(base: TransferOptions) -> dict[str, Any]:
 
 def _for_pages() -> list[Field[Any]]:
     """The settings that a page may have; those that are paths or pictures it may not."""
-    return [each for each in fields(TransferOptions) if _kind(each) is not None]
+    return [
+        each
+        for each in fields(TransferOptions)
+        if _kind(each) is not None and each.name not in _WITHOUT_CONTENT
+    ]
 
 
 def _kind(setting: Field[Any]) -> str | None:

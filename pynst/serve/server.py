@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self, most: int) -> bytes:
         """The body of a request, if it says its length and that is not too much."""
         length = self.headers.get("Content-Length", "")
-        if not re.fullmatch(r"\d{1,12}", length, re.ASCII):
+        if not re.fullmatch(r"\d{1,18}", length, re.ASCII):
             raise _Refused(HTTPStatus.LENGTH_REQUIRED, "a request must say its length")
         if int(length) > most:
             limit = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} kB"
@@ -222,11 +222,22 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(self.server.files[name], _TYPES[name.rpartition(".")[2]])
 
     def _events(self) -> None:
-        """Tell a page how things stand, now and whenever something has changed."""
+        """Tell a page how things stand, as long as it listens."""
+        board = self.server.board
         self.send_response(HTTPStatus.OK)
         self._end_headers("text/event-stream", None, {"Connection": "close"})
         self.close_connection = True
-        board, seen = self.server.board, -1
+        with board.lock:
+            board.watchers += 1
+        try:
+            self._tell(board)
+        finally:
+            with board.lock:
+                board.watchers -= 1
+
+    def _tell(self, board: Board) -> None:
+        """Tell how things stand now, and whenever something has changed."""
+        seen = -1
         while True:
             version = board.wait(seen, _SILENCE)
             if version == seen:
@@ -244,10 +255,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _frame(self, number: str) -> None:
         with self.server.board.lock:
             job = self.server.board.jobs.get(int(number))
+            frame = 0 if job is None else job.frame
         picture = b"" if job is None else job.picture()
-        if not picture:
+        if job is None or not picture:
             raise _Refused(HTTPStatus.NOT_FOUND, "there is no picture yet")
         self._send(picture, "image/jpeg")
+        with self.server.board.lock:
+            job.fetched = frame
+            self.server.board.lock.notify_all()
 
     def _losses(self, number: str, first: str) -> None:
         with self.server.board.lock:

@@ -36,7 +36,7 @@ export function makeStage({ useSettings }) {
     if (shape) $("frame").style.setProperty("--ratio", shape.width / shape.height);
     const most = Math.max(420, 1.5 * (run?.settings.image_size ?? 512)) * Math.min(1, shape ? shape.width / shape.height : 1);
     $("frame").style.setProperty("--most", `${most}px`);
-    set($("picture"), "alt", run ? `${run.content} in the manner of ${run.styles.join(" and ")}` : "");
+    set($("picture"), "alt", run ? [run.content, run.styles.join(" and ")].filter(Boolean).join(" in the manner of ") : "");
     if (masking) swap($("picture"), `picture/${masking.id}`);
     else if (run?.frame) swap($("picture"), `job/${run.number}/frame?${run.frame}`);
     else if (picture) swap($("picture"), `picture/${picture.id}`);
@@ -193,7 +193,7 @@ export function makeStage({ useSettings }) {
       set(card.remove, "hidden", !ENDED.includes(run.state));
       set(card.remove, "ariaLabel", `Remove run ${run.number}`);
       set(card.text, "textContent", ENDED.includes(run.state) ? `${run.state === "done" ? "" : `${run.state} · `}${run.seconds ? clock(run.seconds) : ""}` : run.state);
-      if (run.frame) swap(card.image, `job/${run.number}/frame?${run.frame}`);
+      swap(card.image, run.frame ? `job/${run.number}/frame?${run.frame}` : `picture/${run.asked.content}`);
       const rows = names.map((name) => `${name.replaceAll("_", " ")}\n${run.settings[name] ?? "default"}`);
       if (card.list.dataset.of !== rows.join()) {
         card.list.dataset.of = rows.join();
