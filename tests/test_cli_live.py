@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import threading
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,20 +28,22 @@ def opened(monkeypatch):
 
 
 def states_of(address, first_heard):
-    """Everything that a page hears, to the end."""
+    """Everything that a page hears, to the end; and the last picture, if there is one."""
     parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
-    connection.request("GET", f"{parts.path}events")
-    answer, states = connection.getresponse(), []
-    while line := answer.readline():
-        if line.startswith(b"data: "):
-            states.append(json.loads(line[6:]))
-            first_heard.set()
-            if states[-1]["ended"]:
-                break
-    frame = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
-    frame.request("GET", f"{parts.path}job/1/frame")
-    return states, frame.getresponse().read()
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)) as page:
+        page.request("GET", f"{parts.path}events")
+        answer, states = page.getresponse(), []
+        while not states or not states[-1]["ended"]:
+            line = answer.readline()
+            if line.startswith(b"data: "):
+                states.append(json.loads(line[6:]))
+                first_heard.set()
+        answer.close()
+    if not states[-1]["jobs"][0]["frame"]:
+        return states, b""
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)) as page:
+        page.request("GET", f"{parts.path}job/1/frame")
+        return states, page.getresponse().read()
 
 
 def watch(address):
@@ -53,7 +56,7 @@ def watch(address):
 
 
 def test_a_page_sees_the_run_and_gets_the_last_picture(opened, monkeypatch):
-    page = live.LivePage("out.png", TransferOptions(**{"image_size": 72}))
+    page = live.LivePage("out.png", TransferOptions(image_size=72))
     thread, found = watch(opened[0])
     result = pynst.stylize(
         picture(0, 60, 80), picture(1, 60, 80), network="builtin", image_size=72, iterations=5,

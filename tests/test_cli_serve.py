@@ -7,6 +7,7 @@ import io
 import json
 import signal
 import time
+from contextlib import closing
 from urllib.parse import urlsplit
 
 from cli_runs import start
@@ -21,12 +22,12 @@ from pynst.replay import read_record
 def ask(address, method, path, body=None):
     """The JSON that the server answers."""
     parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
     kind = {} if isinstance(body, bytes) else {"Content-Type": "application/json"}
     body = body if isinstance(body, bytes | None) else json.dumps(body)
-    connection.request(method, f"{parts.path}{path}", body, kind)
-    answer = connection.getresponse()
-    data = answer.read()
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)) as connection:
+        connection.request(method, f"{parts.path}{path}", body, kind)
+        answer = connection.getresponse()
+        data = answer.read()
     assert answer.status == 200, data
     return json.loads(data)
 

@@ -234,6 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             with board.lock:
                 board.watchers -= 1
+                board.lock.notify_all()
 
     def _tell(self, board: Board) -> None:
         """Tell how things stand now, and whenever something has changed."""
