@@ -153,6 +153,7 @@ export async function makeForm({ onStart, onBrush }) {
     }
     set($("start"), "disabled", !(one(draft.content) && draft.styles.some(one)));
     set($("try"), "hidden", !$("start").disabled);
+    set($("ready"), "hidden", $("start").disabled);
     if (!$("start").disabled) set($("welcome-text"), "textContent", "Ready to paint");
     if ($("start").disabled && !$("forecast").textContent) say("A photograph and a painting are needed.");
     set($("brush-box"), "hidden", !(known.masks && one(draft.content)));

@@ -168,7 +168,7 @@ export function makeStage({ useSettings }) {
     const show = make("button", { type: "button", className: "show" }, image);
     const remove = make("button", { type: "button", className: "plain" }, "remove");
     const [title, list, text] = [make("span"), make("dl"), make("p")];
-    const card = make("article", { className: "card" }, show, make("h3", {}, title, remove), text, list);
+    const card = make("article", { className: "card" }, show, make("h3", {}, title), text, list, remove);
     show.onclick = () => { chosen = number; masking = null; render(state); $("stage").scrollIntoView({ block: "start" }); };
     remove.onclick = async () => { try { await ask(`job/${number}/remove`, {}); } catch (error) { set(text, "textContent", error.message); } };
     return { card, image, show, remove, title, list, text };
@@ -177,7 +177,7 @@ export function makeStage({ useSettings }) {
   function showCards() {
     set($("visit"), "hidden", !state.interactive || !state.jobs.length);
     set($("folder"), "textContent", `Every result is written to ${state.folder}, with its record.`);
-    const names = differing();
+    const differ = differing();
     for (const [number, card] of cards) {
       if (!state.jobs.some((each) => each.number === number)) { card.card.remove(); cards.delete(number); losses.delete(number); }
     }
@@ -188,13 +188,14 @@ export function makeStage({ useSettings }) {
       }
       const card = cards.get(run.number);
       card.card.classList.toggle("shown", run === job());
-      set(card.title, "textContent", `${run.number} · ${run.content} × ${run.styles.join(" + ")}`);
+      const names = [run.content, run.styles.join(" + ")].map((name) => name.replace(/\.\w+$/, ""));
+      set(card.title, "textContent", `${run.number} · ${names.join(" × ")}`);
       set(card.show, "ariaLabel", `Show run ${run.number}, ${run.state}`);
       set(card.remove, "hidden", !ENDED.includes(run.state));
       set(card.remove, "ariaLabel", `Remove run ${run.number}`);
       set(card.text, "textContent", ENDED.includes(run.state) ? `${run.state === "done" ? "" : `${run.state} · `}${run.seconds ? clock(run.seconds) : ""}` : run.state);
       swap(card.image, run.frame ? `job/${run.number}/frame?${run.frame}` : `picture/${run.asked.content}`);
-      const rows = names.map((name) => `${name.replaceAll("_", " ")}\n${run.settings[name] ?? "default"}`);
+      const rows = differ.map((name) => `${name.replaceAll("_", " ")}\n${run.settings[name] ?? "default"}`);
       if (card.list.dataset.of !== rows.join()) {
         card.list.dataset.of = rows.join();
         card.list.replaceChildren(...rows.flatMap((row) => { const [dt, dd] = row.split("\n"); return [make("dt", {}, dt), make("dd", {}, dd)]; }));
