@@ -16,6 +16,7 @@ from PIL import Image
 from pynst import TransferOptions, stylize
 from pynst.images import to_png
 from pynst.serve import Board, Job, Server, Visit
+from pynst.serve.request import takes_masks
 
 BASE = TransferOptions(network="builtin", image_size=72, iterations=4, threads=1)
 LONG = TransferOptions(network="builtin", image_size=72, iterations=200_000, threads=1)
@@ -214,3 +215,24 @@ def test_a_page_of_the_command_line_only_shows(browser):
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.skipif(not takes_masks(), reason="this version of PyNST has no style masks")
+def test_a_mask_that_is_brushed_changes_its_own_part_alone(page, files):
+    tab = page(TransferOptions(network="builtin", image_size=96, iterations=6, threads=1))
+    tab.run("document.getElementById('brush-box').open = true")
+    tab.wait("!document.getElementById('brush').hidden && document.getElementById('brush').width")
+    box = tab.run("(({x, y, width, height}) => [x, y, width, height])"
+                  "(document.getElementById('brush').getBoundingClientRect())")  # fmt: skip
+    x, y, width, height = box
+    tab.drag([(x + width * 0.2, y + height * part / 8) for part in range(1, 8)])
+    tab.wait("JSON.parse(sessionStorage.draft).mask")
+    tab.run("document.getElementById('brush-box').open = false")
+    click(tab, "start")
+    tab.wait(f"/^Finished/.test({STATUS})")
+    with urllib.request.urlopen(tab.run("document.getElementById('download').href")) as answer:
+        image = np.asarray(Image.open(io.BytesIO(answer.read())), float)
+    content = np.asarray(Image.open(files[0]).resize((96, 72)), float)
+    change = np.abs(image - content).mean(axis=2)
+    assert change[:, :30].mean() > 4 * change[:, 60:].mean()
+    assert "--style-masks mask.png" in tab.run("document.getElementById('command').textContent")

@@ -17,12 +17,11 @@ from pynst.options import TransferOptions, with_changes
 from pynst.options.formulas import FORMULAS
 from pynst.options.words import command_words, value_words
 
-__all__ = ["MASKS", "command_line", "describe_form", "options_asked", "takes_masks"]
+__all__ = ["MASKS", "command_line", "describe_form", "masks_for", "options_asked", "takes_masks"]
 
 MASKS = "style_masks"
 """The setting that holds one mask for each painting, where this version has it."""
 
-_STARTS = ("content", "style", "noise")
 _WITHOUT_CONTENT = ("aspect",)  # settings of a run without a photograph, which no page asks for
 _LAYERS = ("content_layers", "style_layers")
 _LONGEST_LIST = 64
@@ -49,11 +48,17 @@ def options_asked(base: TransferOptions, settings: Any) -> TransferOptions:
     for name, value in settings.items():
         if name not in allowed:
             raise OptionError(f"{str(name)[:60]!r} cannot be set from the page")
-        if name == "init" and value not in _STARTS:
-            raise OptionError(f"init must be one of {', '.join(_STARTS)}, got {str(value)[:60]!r}")
+        words = _words(allowed[name])
+        if words and value is not None and value not in words:
+            raise OptionError(f"{name} must be one of {', '.join(words)}, got {str(value)[:60]!r}")
         if isinstance(value, list) and len(value) > _LONGEST_LIST:
             raise OptionError(f"{name} must have at most {_LONGEST_LIST} values, got {len(value)}")
     return with_changes(base, settings)
+
+
+def masks_for(styles: Sequence[Any], mask: Any) -> list[Any]:
+    """One mask for each painting: the first goes where the mask is white, others to the rest."""
+    return [mask, *["rest"] * (len(styles) - 1)]
 
 
 def takes_masks() -> bool:
@@ -82,7 +87,7 @@ def _for_pages() -> list[Field[Any]]:
 def _kind(setting: Field[Any]) -> str | None:
     """How a page asks for a setting; None where it must not."""
     check = setting.metadata["check"]
-    if setting.name == "init" or check.choices:
+    if _words(setting):
         return "choice"
     if check.boolean:
         return "switch"
@@ -91,6 +96,12 @@ def _kind(setting: Field[Any]) -> str | None:
     if check.kind.startswith(("int", "float")):
         return "numbers" if check.many else "number"
     return None
+
+
+def _words(setting: Field[Any]) -> list[str]:
+    """The words that a setting takes, which its kind has in braces; a path beside them is none."""
+    kind = setting.metadata["check"].kind
+    return re.findall(r"'([^']+)'", kind.partition("}")[0]) if kind.startswith("{") else []
 
 
 def _describe(setting: Field[Any], base: TransferOptions) -> dict[str, Any]:
@@ -104,7 +115,7 @@ def _describe(setting: Field[Any], base: TransferOptions) -> dict[str, Any]:
         "default": value if isinstance(value, bool) else " ".join(value_words(value)),
     }
     if described["kind"] == "choice":
-        described["choices"] = list(_STARTS if setting.name == "init" else check.choices)
+        described["choices"] = _words(setting)
     if described["kind"] == "number":
         described["whole"] = check.parse is int
         limits = re.findall(r"\d[\d.]*(?:e[+-]?\d+)?", check.kind.partition(", ")[2])
@@ -113,11 +124,11 @@ def _describe(setting: Field[Any], base: TransferOptions) -> dict[str, Any]:
 
 
 def command_line(
-    content: str, styles: Sequence[str], options: TransferOptions, *, mask: bool = False
+    content: str, styles: Sequence[str], options: TransferOptions, masks: Sequence[str] = ()
 ) -> str:
     """What the page does, as a line for a shell; the names are those of the uploaded files."""
     words = ["pynst", *map(_as_file, (content, *styles)), "-o", "result.png"]
-    words += ["--style-mask", "mask.png"] if mask else []
+    words += [f"--{MASKS.replace('_', '-')}", *masks] if masks else []
     return shlex.join([*words, *command_words(options)])
 
 

@@ -32,7 +32,7 @@ from pynst.networks import Network, open_network
 from pynst.options import TransferOptions, with_changes
 from pynst.result import Progress, TransferResult
 from pynst.serve.board import Board, Job
-from pynst.serve.request import MASKS, command_line, options_asked, takes_masks
+from pynst.serve.request import MASKS, command_line, masks_for, options_asked, takes_masks
 from pynst.transfer import stylize
 from pynst.weights import find_weights
 
@@ -198,7 +198,7 @@ class Visit(Board):
                     asked.content.name,
                     [style.name for style in asked.styles],
                     asked.options,
-                    mask=asked.mask is not None,
+                    [] if asked.mask is None else masks_for(asked.styles, "mask.png"),
                 ),
                 asked=dict(request),
             )
@@ -345,6 +345,7 @@ class Visit(Board):
         asked = self._asked[job.number]
         path, content = self._checkpoint(job.number), io.BytesIO(asked.content.data)
         styles = [io.BytesIO(style.data) for style in asked.styles]
+        masks = _masks(asked)
 
         def report(progress: Progress) -> None:
             with self.changing():
@@ -354,10 +355,11 @@ class Visit(Board):
 
         try:
             if job.png:  # it was stopped before
-                result = stylize(content, styles, callback=report, resume=path)
+                result = stylize(content, styles, callback=report, resume=path, **masks)
             else:
-                options = _with_mask(asked)
-                result = stylize(content, styles, options, callback=report, checkpoint=path)
+                result = stylize(
+                    content, styles, asked.options, callback=report, checkpoint=path, **masks
+                )
         except KeyboardInterrupt as stopped:
             return getattr(stopped, "result", None), "stopped", ""
         path.unlink(missing_ok=True)
@@ -381,12 +383,12 @@ class Visit(Board):
                 job.finish(result, png, saved)
 
 
-def _with_mask(asked: _Asked) -> TransferOptions:
-    """The settings, with the painted mask as that of the first painting."""
+def _masks(asked: _Asked) -> Any:
+    """The painted mask as a setting, if there is one; a run that goes on wants it again."""
     if asked.mask is None:
-        return asked.options
+        return {}
     pixels = read_picture(io.BytesIO(asked.mask.data), "mask").pixels[:, :, 0]
-    return with_changes(asked.options, {MASKS: [pixels]})
+    return {MASKS: masks_for(asked.styles, pixels)}
 
 
 def _write(png: bytes, folder: Path, number: int) -> Path:

@@ -2,6 +2,7 @@
 import { $, make, set } from "./dom.js";
 
 const LONG_SIDE = 768;
+const INK = [242, 193, 78]; // a gold that is seen on a bright sky and on dark trees
 
 export function makeBrush({ upload, onBrush, onChange }) {
   const canvas = $("brush");
@@ -27,7 +28,7 @@ export function makeBrush({ upload, onBrush, onChange }) {
     const pixels = mask.getImageData(0, 0, canvas.width, canvas.height);
     for (let i = 0; i < pixels.data.length; i += 4) {
       pixels.data[i + 3] = pixels.data[i]; // white becomes opaque, black transparent
-      pixels.data.fill(255, i, i + 3);
+      pixels.data.set(INK, i);
     }
     mask.putImageData(pixels, 0, 0);
   }
@@ -38,8 +39,8 @@ export function makeBrush({ upload, onBrush, onChange }) {
   function dab(x, y) {
     const r = radius();
     const ink = mask.createRadialGradient(x, y, r * 0.4, x, y, r);
-    ink.addColorStop(0, "#fff");
-    ink.addColorStop(1, "#fff0");
+    ink.addColorStop(0, `rgb(${INK})`);
+    ink.addColorStop(1, `rgba(${INK}, 0)`);
     mask.globalCompositeOperation = erasing ? "destination-out" : "source-over";
     mask.fillStyle = ink;
     mask.fillRect(x - r, y - r, 2 * r, 2 * r);
@@ -69,8 +70,12 @@ export function makeBrush({ upload, onBrush, onChange }) {
     if (!data.some((value, i) => i % 4 === 3 && value)) return onChange(null);
     const flat = make("canvas", { width: canvas.width, height: canvas.height });
     const context = flat.getContext("2d");
-    context.fillRect(0, 0, flat.width, flat.height); // black
     context.drawImage(canvas, 0, 0);
+    for (const [how, colour] of [["source-in", "#fff"], ["destination-over", "#000"]]) {
+      context.globalCompositeOperation = how;
+      context.fillStyle = colour;
+      context.fillRect(0, 0, flat.width, flat.height);
+    }
     const blob = await new Promise((done) => flat.toBlob(done, "image/png"));
     onChange((await upload(new File([blob], "mask.png"))).id);
   }
@@ -83,6 +88,14 @@ export function makeBrush({ upload, onBrush, onChange }) {
   canvas.onpointermove = (event) => { if (event.buttons) stroke(...place(event)); };
   canvas.onpointerup = canvas.onpointercancel = touched;
 
+  /** Where the brush is that the keyboard moves. */
+  function showCursor() {
+    canvas.style.setProperty("--x", `${100 * cursor.x}%`);
+    canvas.style.setProperty("--y", `${100 * cursor.y}%`);
+    canvas.style.setProperty("--r", `${radius() * canvas.clientWidth / canvas.width}px`);
+  }
+  canvas.onfocus = showCursor;
+
   canvas.onkeydown = (event) => {
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (event.key !== " " && !moves[event.key]) return;
@@ -91,8 +104,7 @@ export function makeBrush({ upload, onBrush, onChange }) {
     const within = (value) => Math.min(1, Math.max(0, value));
     cursor.x = within(cursor.x + dx * radius() / 2 / canvas.width);
     cursor.y = within(cursor.y + dy * radius() / 2 / canvas.height);
-    canvas.style.setProperty("--x", cursor.x);
-    canvas.style.setProperty("--y", cursor.y);
+    showCursor();
     if (event.key !== " ") return;
     dab(cursor.x * canvas.width, cursor.y * canvas.height);
     touched();
@@ -105,7 +117,7 @@ export function makeBrush({ upload, onBrush, onChange }) {
   $("brush-clear").onclick = () => { mask.clearRect(0, 0, canvas.width, canvas.height); touched(); };
   $("brush-invert").onclick = () => {
     mask.globalCompositeOperation = "source-out";
-    mask.fillStyle = "#fff";
+    mask.fillStyle = `rgb(${INK})`;
     mask.fillRect(0, 0, canvas.width, canvas.height);
     mask.globalCompositeOperation = "source-over";
     touched();
@@ -113,6 +125,7 @@ export function makeBrush({ upload, onBrush, onChange }) {
   $("brush-box").ontoggle = () => {
     set(canvas, "hidden", !$("brush-box").open);
     onBrush($("brush-box").open ? picture : null);
+    if ($("brush-box").open) $("brush-box").scrollIntoView({ block: "center" });
   };
   return brush;
 }

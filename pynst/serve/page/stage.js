@@ -127,7 +127,7 @@ export function makeStage({ useSettings }) {
     const values = points.flat().filter((value) => value > 0);
     set($("curve-box"), "hidden", points.length < 2 || !values.length);
     if ($("curve-box").hidden) return;
-    const [width, height, left, right] = [$("curve").clientWidth, 150, 44, 104];
+    const [width, height, left, right] = [$("curve").clientWidth, 150, 52, 104];
     const high = Math.ceil(Math.log10(Math.max(...values)));
     const low = Math.max(Math.min(Math.floor(Math.log10(Math.min(...values))), high - 1), high - 4);
     const x = (i) => left + (width - left - right) * i / (points.length - 1);
