@@ -72,7 +72,6 @@ TESTED_WITH = {
     "run": "test_transfer",
     # The page's protocol is tested as a browser sees it: board, requests and visit behind it.
     "serve.board": "test_serve_server",
-    "serve.request": "test_serve_server",
     "serve.visit": "test_serve_server",
     # The first starts the command that is named; the second picks the reader that fits a file.
     "cli": "test_cli_parser",

@@ -49,6 +49,7 @@ _MOST_STYLES = 8
 _SHOWN_SIDE = 1024  # pixels: long side of a picture as the page gets it
 _DEMO_SIZE = (512, 384)  # width and height of the demo's pictures, pixels
 _LONGEST_NAME = 80
+_KEYS = ("content", "styles", "mask", "settings")  # of a request
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +201,7 @@ class Visit(Board):
                     asked.options,
                     [] if asked.mask is None else masks_for(asked.styles, "mask.png"),
                 ),
-                asked=dict(request),
+                asked={key: request[key] for key in _KEYS if key in request},
             )
             self.jobs[job.number], self._asked[job.number] = job, asked
             self._drop_old_jobs()
