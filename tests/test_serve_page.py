@@ -236,3 +236,24 @@ def test_a_mask_that_is_brushed_changes_its_own_part_alone(page, files):
     change = np.abs(image - content).mean(axis=2)
     assert change[:, :30].mean() > 4 * change[:, 60:].mean()
     assert "--style-masks mask.png" in tab.run("document.getElementById('command').textContent")
+
+
+def test_every_setting_of_the_form_reaches_the_run(page):
+    tab = page(TransferOptions(network="builtin", image_size=72, preserve_color=True, threads=1))
+    assert tab.run("document.getElementById('colours').value") == "the photograph's"
+    typed = {"tv_weight": "0.5", "style_layers": "level1 level2=0.5", "iterations": "3",
+             "init": "noise", "keep_alpha": "false", "seed": "7"}  # fmt: skip
+    for name, value in typed.items():
+        tab.run(f"document.querySelector('[name={name}]').value = {json.dumps(value)}")
+    tab.run("document.getElementById('colours').selectedIndex = 0")
+    tab.run("document.getElementById('form').dispatchEvent(new Event('input'))")
+    click(tab, "start")
+    tab.wait(f"/^Finished after 3 /.test({STATUS})")
+    command = tab.run("document.getElementById('command').textContent")
+    for words in ("--tv-weight 0.5", "--style-layers level1 level2=0.5", "--iterations 3",
+                  "--init noise", "--no-keep-alpha", "--seed 7"):  # fmt: skip
+        assert words in command
+    assert "--preserve-color" not in command
+    tab.run("document.querySelector('[name=seed]').value = ''")
+    click(tab, "reuse")
+    assert tab.run("document.querySelector('[name=seed]').value") == "7"

@@ -5,9 +5,9 @@ import { makeBrush } from "./brush.js";
 const SIZES = [256, 384, 512, 768, 1024, 1536, 2048];
 const BIGGEST = 64 * 2 ** 20;
 const COLOURS = {
-  "the painting's": {},
-  "the photograph's": { preserve_color: true },
-  "painting recoloured": { match_color: "symmetric" },
+  "the painting's": { preserve_color: false, match_color: "none" },
+  "the photograph's": { preserve_color: true, match_color: "none" },
+  "the painting's, matched to the photograph": { preserve_color: false, match_color: "symmetric" },
 };
 // Settings that have a place of their own above; all others are listed under "All other settings".
 const OWN = ["content_weight", "style_scale", "quality", "image_size", "preserve_color", "match_color"];
@@ -29,27 +29,22 @@ export async function makeForm({ onStart, onBrush }) {
 
   /** One setting as a label with its control; read() gives undefined where nothing is asked for. */
   function control({ name, kind, choices, help, min, max, whole, default: preset }) {
-    const hint = `default: ${preset === "" ? "by the formula" : preset}`;
+    const [isNumber, isList] = [kind.startsWith("number"), kind.endsWith("s")];
     let input;
     if (kind === "choice" || kind === "switch") {
       const values = kind === "switch" ? ["true", "false"] : choices;
-      input = make("select", {}, new Option(`${preset === "" ? "automatic" : preset}`, ""));
+      input = make("select", {}, new Option(preset === "" ? "automatic" : preset, ""));
       input.append(...values.filter((v) => v !== String(preset)).map((v) => new Option(v, v)));
-    } else if (kind === "number") {
-      input = make("input", { type: "number", step: whole ? 1 : "any", placeholder: preset || "automatic" });
-      if (min !== undefined) input.min = min;
-      if (max !== undefined) input.max = max;
     } else {
-      input = make("input", { type: "text", placeholder: preset || "automatic" });
+      input = make("input", { type: isNumber && !isList ? "number" : "text", placeholder: preset || "automatic" });
+      Object.assign(input, { min: min ?? "", max: max ?? "", step: whole ? 1 : "any" });
     }
     input.name = name;
-    input.title = `${help} (${hint})`;
-    const parse = {
-      choice: String, switch: (v) => v === "true", number: Number, words: (v) => v.trim().split(/[\s,]+/),
-      numbers: (v) => v.trim().split(/[\s,]+/).map(Number),
-    }[kind];
+    input.title = help;
+    const one = (text) => (isNumber ? Number(text) : kind === "switch" ? text === "true" : text);
+    const parse = (text) => (isList ? text.split(/[\s,]+/).map(one) : one(text));
     controls[name] = {
-      read: () => (input.value.trim() === "" ? undefined : parse(input.value)),
+      read: () => (input.value.trim() === "" ? undefined : parse(input.value.trim())),
       write: (value) => {
         input.value = value === undefined ? "" : Array.isArray(value) ? value.join(" ") : String(value);
       },
@@ -60,12 +55,10 @@ export async function makeForm({ onStart, onBrush }) {
   const settings = Object.fromEntries(known.settings.map((each) => [each.name, each]));
   const plain = (name) => { const label = control(settings[name]); label.querySelector("small").remove(); return label; };
   $("method").append(...METHOD.filter((name) => settings[name]).map(plain));
-  const groups = Object.groupBy
-    ? Object.groupBy(known.settings, (each) => each.group)
-    : known.settings.reduce((found, each) => ((found[each.group] ??= []).push(each), found), {});
-  for (const [group, members] of Object.entries(groups)) {
-    const others = members.filter(({ name }) => !OWN.includes(name) && !METHOD.includes(name));
-    if (others.length) $("more").append(make("h3", {}, group), ...others.map(control));
+  let group = "";
+  for (const each of known.settings.filter(({ name }) => ![...OWN, ...METHOD].includes(name))) {
+    if (each.group !== group) $("more").append(make("h3", {}, group = each.group));
+    $("more").append(control(each));
   }
 
   for (const choice of settings.quality.choices) {
@@ -102,15 +95,15 @@ export async function makeForm({ onStart, onBrush }) {
       for (const radio of $("quality").querySelectorAll("input")) radio.checked = radio.value === (value ?? settings.quality.default);
     },
   };
-  const colours = ["preserve_color", "match_color"];
   const setColours = (given) => {
+    const asked = ([name, value]) => (given[name] ?? settings[name].default) === value;
     const texts = Object.keys(COLOURS);
-    const found = texts.findLast((text) => Object.entries(COLOURS[text]).every(([name, value]) => given[name] === value));
-    $("colours").value = found ?? texts[0];
+    $("colours").value = texts.find((text) => Object.entries(COLOURS[text]).every(asked)) ?? texts[0];
   };
 
   function read() {
-    const found = { ...COLOURS[$("colours").value] };
+    const colours = Object.entries(COLOURS[$("colours").value]);
+    const found = Object.fromEntries(colours.filter(([name, value]) => value !== settings[name].default));
     for (const [name, each] of Object.entries(controls)) {
       const value = each.read();
       if (value !== undefined) found[name] = value;
