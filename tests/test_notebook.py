@@ -55,7 +55,8 @@ def test_one_picture_is_updated_and_the_last_evaluation_is_shown(displayed, monk
 
 def test_pictures_come_at_most_twice_a_second(displayed, monkeypatch):
     clock = iter(range(1000))
-    monkeypatch.setattr(notebook.time, "monotonic", lambda: next(clock) / 10)
+    tenths = types.SimpleNamespace(monotonic=lambda: next(clock) / 10)
+    monkeypatch.setattr(notebook, "time", tenths)
     show = notebook.preview()
     for iteration in range(1, 41):
         show(progress(iteration, 1000))
