@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pynst import TransferOptions
 from pynst.cli.parser import parse
-from pynst.options.words import changed, command_words
+from pynst.options.words import changed, command_words, value_words
 
 NAMES = {each.name for each in fields(TransferOptions)}
 POSITIVE = st.floats(1e-9, 1e9)
@@ -60,3 +60,9 @@ def test_a_start_is_said_if_it_has_a_path():
     start = TransferOptions(init=np.zeros((4, 4, 3)))
     assert command_words(start) == []
     assert changed(start) == {"init": ""}
+
+
+def test_a_list_with_a_picture_in_it_has_no_words():
+    assert value_words((Path("a.png"), "rest")) == ["a.png", "rest"]
+    assert value_words((np.zeros((2, 2)), "rest")) == []
+    assert value_words(None) == []

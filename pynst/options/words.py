@@ -41,13 +41,9 @@ def command_words(options: TransferOptions) -> list[str]:
 
 def value_words(value: Any) -> list[str]:
     """One value of a setting in words; none for a picture that has no path."""
-    if isinstance(value, str | bool | int | float):
-        return [str(value)]
-    if isinstance(value, os.PathLike):
-        return [os.fsdecode(value)]
-    if isinstance(value, tuple | list):
-        return [_part(part) for part in value]
-    return []
+    parts = value if isinstance(value, tuple | list) else (value,)
+    words = [_word(part) for part in parts]
+    return [] if None in words else [word for word in words if word is not None]
 
 
 def _is_default(options: TransferOptions, name: str) -> bool:
@@ -55,9 +51,11 @@ def _is_default(options: TransferOptions, name: str) -> bool:
     return value is default or (type(value) is type(default) and bool(value == default))
 
 
-def _part(part: Any) -> str:
-    """One of several values: a number, or a layer with its weight where that is not 1."""
+def _word(part: Any) -> str | None:
+    """A number, a word, a path, or a name with its weight where that is not 1; else None."""
     if isinstance(part, tuple):
-        layer, weight = part
-        return str(layer) if weight == 1 else f"{layer}={weight!r}"
-    return str(part)
+        name, weight = part
+        return str(name) if weight == 1 else f"{name}={weight!r}"
+    if isinstance(part, os.PathLike):
+        return os.fsdecode(part)
+    return str(part) if isinstance(part, str | bool | int | float) else None
