@@ -37,7 +37,7 @@ def running(board):
     try:
         yield server
     finally:
-        if isinstance(board, Visit):
+        if isinstance(board, Visit) and not board.ended:
             board.close()
         server.shutdown()
         server.server_close()
@@ -337,6 +337,10 @@ def test_the_end_of_the_program_writes_what_is_under_way(tmp_path):
         wait(server, 1, "running")
         while not visit.jobs[1].losses:
             time.sleep(0.01)
+        messages = heard(server)
+        assert not next(messages)["ended"]
+        visit.close()
+        assert list(messages)[-1]["ended"]
     (saved,) = (tmp_path / "results").iterdir()
     assert read_record(saved).stopped_early == "interrupted"
     assert visit.to_json()["ended"]

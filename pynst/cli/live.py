@@ -57,13 +57,11 @@ class LivePage:
             self._job.message = "" if error is None or stopped else str(error)
             if result is not None:
                 self._job.finish(result)
-        board, job = self._board, self._job
-        watched = board.watchers > 0
-        board.end()
-        with board.lock:
-            board.lock.wait_for(
-                lambda: not watched or (board.watchers == 0 and job.fetched == job.frame), _GRACE
-            )
+        watched = self._board.watchers > 0
+        self._board.end()
+        if watched:
+            with self._board.lock:
+                self._board.lock.wait_for(lambda: self._job.fetched == self._job.frame, _GRACE)
         self._server.shutdown()
         self._server.server_close()
 

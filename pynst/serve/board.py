@@ -28,6 +28,7 @@ __all__ = ["Board", "Job"]
 
 _SECONDS_PER_FRAME = 0.5  # a page shows two pictures a second at most
 _SHARE_OF_FRAMES = 0.05  # of the time of a run, at most, goes into pictures on its way
+_GRACE = 3.0  # seconds that pages get at the end to hear of it
 _PREVIEW_QUALITY = 85  # of a picture on its way, as a JPEG
 
 
@@ -197,9 +198,11 @@ class Board:
             return self._version
 
     def end(self) -> None:
-        """Say that nothing will change any more."""
+        """Say that nothing will change any more, and wait a moment until all pages know."""
         with self.changing():
             self.ended = True
+        with self.lock:
+            self.lock.wait_for(lambda: self.watchers == 0, _GRACE)
 
     def to_json(self) -> dict[str, Any]:
         """Everything that a page is told."""
