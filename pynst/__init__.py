@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pynst.experiments.sweeps import sweep
     from pynst.experiments.textures import texture
     from pynst.images import load_image, save_image
+    from pynst.jobs.batches import BatchJob, BatchProgress, batch
     from pynst.losses.terms import LossTerms
     from pynst.objective import Objective
     from pynst.options import TransferOptions
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "BatchJob",
+    "BatchProgress",
     "DivergedError",
     "ImageError",
     "Interrupted",
@@ -53,6 +56,7 @@ __all__ = [
     "TransferResult",
     "WeightsError",
     "available_backends",
+    "batch",
     "figure",
     "load_image",
     "load_weights",
@@ -65,6 +69,9 @@ __all__ = [
 
 _HOME = {
     "available_backends": "backends",
+    "batch": "jobs.batches",
+    "BatchJob": "jobs.batches",
+    "BatchProgress": "jobs.batches",
     "figure": "experiments.figures",
     "load_image": "images",
     "save_image": "images",

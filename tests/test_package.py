@@ -20,6 +20,7 @@ ROOMS = [
     {"__main__"},
     {"cli"},
     {"experiments"},
+    {"jobs"},
     {"replay", "info"},
     {"transfer"},
     {"run"},
@@ -41,6 +42,7 @@ ONE_HOME = {
     "scipy": {"optimizers", "formats"},
     "cupy": {"backends"},
     "pooch": {"weights"},
+    "distributed": {"jobs"},
 }
 COMPILED = {"_cpu", "_cuda"}
 

@@ -27,6 +27,7 @@ __all__ = [
     "Display",
     "Log",
     "Streams",
+    "clock",
     "cut",
     "fail",
     "line",
@@ -241,7 +242,7 @@ class Display:
             return
         self._last = time.monotonic()
         terms = progress.terms
-        left = "" if progress.left is None else f"  left {_clock(progress.left)}"
+        left = "" if progress.left is None else f"  left {clock(progress.left)}"
         self.update(
             f"level {progress.level}/{progress.levels}"
             f"  iter {progress.iteration}/{progress.iterations}"
@@ -258,6 +259,11 @@ class Display:
         else:
             tell(text)
 
+    @property
+    def updates(self) -> bool:
+        """Whether a line takes the place of the one before."""
+        return self._terminal
+
     def close(self) -> None:
         """End the updating line."""
         if self._width:
@@ -265,7 +271,8 @@ class Display:
             self._width = 0
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Spell a time for people: ``"1:05"``, ``"2:00:05"``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
