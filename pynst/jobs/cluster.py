@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterCrew", "run_remotely"]
 
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = 5
 _GRACE_SECONDS = 60.0  # for the checkpoints of running jobs
 _LOOK_SECONDS = 2.0  # between two looks whether the batch still goes on
 _HERE = threading.local()

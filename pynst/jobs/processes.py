@@ -91,13 +91,13 @@ class JobProcess:
     ) -> Step | Note | Outcome | None:
         """Wait for what the process tells next; None if it has ended."""
         while True:
-            with suppress(Empty):
-                return self._answers.get(timeout=_POLL_SECONDS)
             if self._end is None and stopped():
                 self._end = time.monotonic() + _GRACE_SECONDS
                 _close(process.stdin)
             elif self._end is not None and time.monotonic() > self._end:
                 process.kill()
+            with suppress(Empty):
+                return self._answers.get(timeout=_POLL_SECONDS)
 
     def close(self) -> None:
         """End the process; a job that runs in it writes its checkpoint before."""
