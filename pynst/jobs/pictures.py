@@ -71,6 +71,8 @@ def find_pictures(
 def _named(word: str, what: str, folder: Path, recursive: bool) -> Iterator[Found]:
     """The pictures that one word names."""
     path = Path(word)
+    if not word:  # what a script has left empty; as a path it would be the folder of the program
+        raise ImageError(f"{what}: no such file or folder: ''")
     if path.is_dir():
         if os.path.realpath(path) == os.path.realpath(folder):
             raise ImageError(
