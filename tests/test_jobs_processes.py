@@ -62,14 +62,14 @@ def test_a_process_that_is_stopped_writes_a_checkpoint_and_is_started_anew(job, 
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(signal.SIGKILL, "its process was killed by SIGKILL, as a system does that runs out of memory"),
-     (signal.SIGSEGV, "its process was killed by SIGSEGV"),
-     (signal.SIGTERM, "its process was told to end")],
+    [(signal.SIGKILL, "was killed by SIGKILL, as a system does that runs out of memory"),
+     (signal.SIGSEGV, "was killed by SIGSEGV"),
+     (signal.SIGTERM, "was told to end")],
 )  # fmt: skip
 def test_a_process_that_is_killed_is_a_failure_that_may_be_tried_again(number, words, job, process):
     outcome = process.run(job, when_it_runs(lambda: os.kill(pid(process), number)), lambda: False)
     assert (outcome.state, outcome.again) == ("failed", True)
-    assert outcome.error.startswith(words)
+    assert outcome.error.startswith(f"its process {words}")
 
 
 def test_a_job_is_tried_twice_and_what_went_wrong_is_logged(job, process, caplog):

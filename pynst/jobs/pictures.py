@@ -84,10 +84,9 @@ def _named(word: str, what: str, folder: Path, recursive: bool) -> Iterator[Foun
     elif path.exists():
         yield Found(word, path.stem)
     elif glob.has_magic(word):
-        for match in sorted(glob.glob(word, recursive=True)):  # noqa: PTH207 - of any folder
-            file = Path(match)
-            if _is_picture(file) and not _is_below(file, folder):
-                yield Found(match, file.stem)
+        matches = map(Path, sorted(glob.glob(word, recursive=True)))  # noqa: PTH207 - of any folder
+        sound = (file for file in matches if _is_picture(file) and not _is_below(file, folder))
+        yield from (Found(str(file), file.stem) for file in sound)
     else:
         raise ImageError(f"{what}: no such file or folder: {shown(word)}")
 
