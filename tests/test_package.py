@@ -79,6 +79,9 @@ TESTED_WITH = {
     "cli.single": "test_cli_experiments",
     "cli.sweep": "test_cli_experiments",
     "cli.texture": "test_cli_experiments",
+    # Seen in whole batches, and in the sheets that keep their cells; and what is only data.
+    "jobs.kept": "test_jobs_batches",
+    "jobs.messages": "test_jobs_work",
 }
 
 

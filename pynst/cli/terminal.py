@@ -35,6 +35,7 @@ __all__ = [
     "printable",
     "say",
     "tell",
+    "write_out",
 ]
 
 _LONGEST_LINE = 2000
@@ -59,9 +60,20 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
-def line(text: str, indent: str = "") -> None:
-    """One line on standard output."""
-    print(indent + cut(printable(text), _LONGEST_LINE))
+def line(text: str, indent: str = "", longest: int | None = _LONGEST_LINE) -> None:
+    """One line on standard output, of so many characters at most."""
+    text = printable(text)
+    print(indent + (text if longest is None else cut(text, longest)))
+
+
+def write_out(data: bytes) -> bool:
+    """Write bytes to standard output; returns whether it has taken them."""
+    stream = sys.stdout
+    if not isinstance(stream, Stream):
+        return False
+    stream.write_bytes(data)
+    stream.flush()
+    return stream.is_open and stream.error is None
 
 
 def path_line(path: str | os.PathLike[str]) -> None:
@@ -150,6 +162,11 @@ class Stream(io.TextIOBase):
                 self._inner.flush()
             except (OSError, ValueError) as error:
                 self._give_up(error)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a stream below."""
+        return self._inner is not None
 
     def fileno(self) -> int:
         """The descriptor of the stream below; `io.UnsupportedOperation` if there is none."""

@@ -20,7 +20,7 @@ from pynst.images import pillow
 from pynst.images.arrays import from_array
 from pynst.images.bands import Stored, assembled, reading_size
 from pynst.images.decode import decode_file, decode_image
-from pynst.images.files import is_readable, label, only_image_errors
+from pynst.images.files import BinarySource, is_readable, label, only_image_errors
 from pynst.images.memory import check_room
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def read_picture(
     return Picture(pixels, alpha, tuple(notes), _origin(source), whole)
 
 
-def picture_size(source: str | os.PathLike[str], name: str) -> tuple[int, int]:
+def picture_size(source: BinarySource, name: str) -> tuple[int, int]:
     """Read height and width of a picture file as stored, before any rotation; decodes nothing.
 
     Raises

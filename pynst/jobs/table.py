@@ -120,12 +120,10 @@ def _lines(rows: list[list[str]], columns: list[str], folder: Path, label: str) 
             settings = {
                 name: from_text(name, cell)
                 for name, cell in cells.items()
-                if name not in _OWN_COLUMNS and (name, cell) != ("image_size", "content")
+                if name not in _OWN_COLUMNS
             }
         except OptionError as error:
             raise OptionError(f"{where}: {error}") from None
-        if cells.get("image_size") == "content":
-            settings["image_size"] = "content"
         styles = tuple(str(folder / part) for part in cells["style"].split("|"))
         yield Line(
             number, str(folder / cells["content"]), styles, cells.get("output", ""), settings

@@ -11,7 +11,18 @@ from typing import Any
 
 from pynst.errors import OptionError
 
-__all__ = ["Check", "choice", "flag", "layers", "number", "optional", "path", "several", "start"]
+__all__ = [
+    "Check",
+    "choice",
+    "flag",
+    "layers",
+    "number",
+    "optional",
+    "path",
+    "several",
+    "size",
+    "start",
+]
 
 # A word of the command line that can only mean a layer: conv4_2, relu4_2=0.5, level3.
 _LAYER = re.compile(r"(?:conv|relu|pool|level)\d+(?:_\d+)?(?:=.*)?")
@@ -79,6 +90,19 @@ def number(low: float, high: float = math.inf, *, whole: bool = False) -> Check:
         parse=int if whole else float,
         continues=_is_number,
     )
+
+
+def size(low: int, high: int) -> Check:
+    """A whole number of pixels; in a text also the word ``content``.
+
+    The word is for those who read texts, the command line and tables of jobs: they replace it by
+    the size of the content picture. As a setting it is refused.
+    """
+
+    def size(word: str) -> Any:
+        return word if word == "content" else int(word)
+
+    return replace(number(low, high, whole=True), parse=size)
 
 
 def optional(inner: Check) -> Check:

@@ -13,7 +13,18 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from pynst.errors import OptionError
-from pynst.options.checks import Check, choice, flag, layers, number, optional, path, several, start
+from pynst.options.checks import (
+    Check,
+    choice,
+    flag,
+    layers,
+    number,
+    optional,
+    path,
+    several,
+    size,
+    start,
+)
 from pynst.options.keywords import (
     BackendName,
     FormulaName,
@@ -76,7 +87,11 @@ class TransferOptions:
 
     # ---- pictures --------------------------------------------------------------------------------
     image_size: int = setting(
-        PICTURES, 512, "long side of the result, pixels", number(16, 32768, whole=True), "N"
+        PICTURES,
+        512,
+        "long side of the result, pixels; on the command line also content: as large as that",
+        size(16, 32768),
+        "N",
     )
     aspect: tuple[int, int] | None = setting(
         PICTURES,
