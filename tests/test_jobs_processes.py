@@ -14,14 +14,16 @@ from batches import SMALL, make_pictures
 import pynst
 from pynst.jobs import processes
 from pynst.jobs.plan import Plan
-from pynst.jobs.processes import JobProcess, gpu_names, run_job, shares
+from pynst.jobs.processes import JobProcess, gpu_names, run_job, shares, workers_that_fit
+
+EVALUATIONS = 100000
 
 
 @pytest.fixture
 def job(tmp_path):
     make_pictures(tmp_path, 1, 1)
     (tmp_path / "out" / ".pynst").mkdir(parents=True)
-    options = pynst.TransferOptions(**SMALL | {"iterations": 100000})
+    options = pynst.TransferOptions(**SMALL | {"iterations": EVALUATIONS})
     return Plan(tmp_path / "photos", tmp_path / "art", tmp_path / "out", options=options).jobs()[0]
 
 
@@ -33,11 +35,11 @@ def process():
 
 
 def when_it_runs(act):
-    """A listener that acts once, at the first step."""
+    """A listener that acts once, at the tenth evaluation or soon after."""
     done = []
 
     def tell(step):
-        if not done:
+        if not done and step.fraction >= 10 / EVALUATIONS:
             done.append(step)
             act()
 
@@ -157,3 +159,27 @@ def test_a_job_that_does_not_fit_into_its_share_fails_with_the_reason(job, monke
     poor.close()
     assert outcome.state == "failed"
     assert "memory" in outcome.error
+
+
+def test_as_many_workers_are_started_as_fit_into_memory(job, monkeypatch, caplog):
+    small = replace(job, options=pynst.TransferOptions(**SMALL))
+    large = replace(job, options=pynst.TransferOptions(**SMALL | {"image_size": 2048}))
+    assert workers_that_fit([], 8, []) == 8
+    assert workers_that_fit([small, large], 2, []) == 2
+    monkeypatch.setattr(processes, "available_memory", lambda: 1_500_000_000)
+    with caplog.at_level(logging.WARNING, "pynst"):
+        fitting = workers_that_fit([small, large], 64, [])
+    assert 1 <= fitting < 64
+    assert f"{fitting} workers instead of 64: each needs about" in caplog.text
+    assert workers_that_fit([small], 2, []) == 2
+    assert workers_that_fit([large], 64, ["0"]) == 64, "memory of GPUs is not shared"
+    monkeypatch.setattr(processes, "available_memory", lambda: 0)
+    assert workers_that_fit([large], 64, []) == 1, "it says itself that it does not fit"
+
+
+def test_without_weights_no_job_is_begun(job):
+    options = pynst.TransferOptions(network="vgg19", weights="/none.npz")
+    with pytest.raises(pynst.WeightsError, match=r"none\.npz"):
+        workers_that_fit([replace(job, options=options)], 1, [])
+    wrong = pynst.TransferOptions(network="builtin", pooling="max")
+    assert workers_that_fit([replace(job, options=wrong)], 3, []) == 3

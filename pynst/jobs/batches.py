@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from pynst.jobs.cluster import ClusterCrew
 from pynst.jobs.manifest import Manifest, read_manifest
 from pynst.jobs.messages import Outcome, Step
 from pynst.jobs.plan import DEFAULT_NAME, Job, Plan, Words
-from pynst.jobs.processes import LocalCrew, gpu_names, shares
+from pynst.jobs.processes import LocalCrew, gpu_names, shares, workers_that_fit
 from pynst.options import TransferOptions, with_changes
 
 __all__ = ["BatchJob", "BatchProgress", "batch", "is_done", "make_plan"]
@@ -152,8 +152,9 @@ def batch(
         A setting or name is wrong, or an output would take the place of another or of an input.
     ImageError
         No picture is found where there should be one.
-    BackendError
-        The scheduler does not answer, or is lost.
+    WeightsError, BackendError
+        There are no weights, or the backend is not available; the scheduler does not answer, or is
+        lost.
     PyNSTError
         Another batch is at work in the folder, or it cannot be written to.
 
@@ -173,7 +174,7 @@ def batch(
         raise OptionError("workers and scheduler must not both be given: a cluster has its own")
     jobs = _first_jobs(plan, watch)
     run = _Batch(plan, callback, retry_failed=retry_failed, watch=watch)
-    return run.ended_jobs(jobs, lambda: _crew(run, workers, scheduler))
+    return run.ended_jobs(jobs, lambda: _crew(run, jobs, workers, scheduler))
 
 
 def make_plan(
@@ -222,12 +223,13 @@ class _Crew(Protocol):
     def stop(self) -> None: ...
 
 
-def _crew(run: _Batch, workers: int | None, scheduler: str | None) -> _Crew:
+def _crew(run: _Batch, jobs: Sequence[Job], workers: int | None, scheduler: str | None) -> _Crew:
     if scheduler is not None:
         return ClusterCrew(scheduler, run.plan.folder)
     on_device = run.plan.options.backend in ("auto", "cuda")
     gpus = gpu_names() if on_device else []
-    return LocalCrew(shares(workers or max(1, len(gpus)), gpus), run.tell)
+    fitting = workers_that_fit(jobs, workers or max(1, len(gpus)), gpus)
+    return LocalCrew(shares(fitting, gpus), run.tell)
 
 
 @dataclass

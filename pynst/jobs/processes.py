@@ -18,12 +18,15 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import IO
 
-from pynst.errors import BackendError
+from pynst.errors import BackendError, ImageError, OptionError
+from pynst.forecast import forecast_memory, in_bytes
+from pynst.images import picture_size
 from pynst.jobs.messages import Note, Outcome, Step
 from pynst.jobs.plan import Job
-from pynst.machine import available_memory, default_threads, query_gpus
+from pynst.machine import available_memory, default_threads, query_gpus, resident_memory
+from pynst.networks import open_network
 
-__all__ = ["JobProcess", "LocalCrew", "gpu_names", "run_job", "shares"]
+__all__ = ["JobProcess", "LocalCrew", "gpu_names", "run_job", "shares", "workers_that_fit"]
 
 _LOG = logging.getLogger("pynst")
 _ATTEMPTS = 2
@@ -241,6 +244,38 @@ def shares(workers: int, gpus: Sequence[str]) -> list[dict[str, str]]:
         {**shared, **({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})}
         for i in range(workers)
     ]
+
+
+def workers_that_fit(jobs: Sequence[Job], workers: int, gpus: Sequence[str]) -> int:
+    """Look before the start whether the largest job can be done; returns how many fit at once.
+
+    Memory is forecast for the CPU alone: workers with a GPU each share no memory that is scarce.
+
+    Raises
+    ------
+    WeightsError, BackendError
+        No job could be done: there are no weights, or the backend is not available.
+    """
+    if not jobs:
+        return workers
+    job = max(jobs, key=lambda job: job.options.image_size)
+    try:
+        network = open_network(replace(job.options, backend="cpu") if gpus else job.options)
+        content, *styles = (picture_size(path, "picture") for path in (job.content, *job.styles))
+        forecast = forecast_memory(network, job.options, content, styles).total
+    except (ImageError, OptionError):
+        return workers  # of this job alone, which says so itself
+    room = available_memory()
+    if gpus or room is None:
+        return workers
+    needs = forecast + resident_memory()  # a worker holds about what this process holds
+    fitting = max(1, min(workers, (room + resident_memory()) // needs))
+    if fitting < workers:
+        _LOG.warning(
+            "%d workers instead of %d: each needs about %s, and %s are available",
+            fitting, workers, in_bytes(needs), in_bytes(max(0, room)),
+        )  # fmt: skip
+    return fitting
 
 
 def gpu_names() -> list[str]:
