@@ -113,6 +113,21 @@ def test_without_the_package_the_error_says_how_to_get_it(tmp_path, monkeypatch)
         next(jobs)
 
 
+def test_jobs_leave_with_absolute_paths(tmp_path, monkeypatch):
+    make_pictures(tmp_path, 1, 1)
+    monkeypatch.chdir(tmp_path)
+    options = pynst.TransferOptions(weights="w.npz", init="art/a0.png")
+    (job,) = Plan("photos", "art", "out", options=options).jobs()
+    sent = cluster.with_absolute_paths(job)
+    assert sent.content == str(tmp_path / "photos" / "p0.png")
+    assert sent.styles == (str(tmp_path / "art" / "a0.png"),)
+    assert sent.output == tmp_path / "out" / "p0--a0.png"
+    assert sent.options.weights == str(tmp_path / "w.npz")
+    assert sent.options.init == str(tmp_path / "art" / "a0.png")
+    (job,) = Plan("photos", "art", "out", options=pynst.TransferOptions(init="noise")).jobs()
+    assert cluster.with_absolute_paths(job).options == job.options
+
+
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
     make_pictures(tmp_path, 1, 1)
     (job,) = Plan(tmp_path / "photos", tmp_path / "art", tmp_path / "elsewhere").jobs()

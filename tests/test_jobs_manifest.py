@@ -71,6 +71,12 @@ def test_the_second_batch_in_a_folder_refuses_until_the_first_has_left(job):
         pass
 
 
+def test_a_disk_without_locks_is_said(job, monkeypatch, caplog):
+    monkeypatch.setattr("pynst.jobs.manifest.try_lock", lambda file: None)
+    with Manifest(job.folder):
+        assert "knows no locks: start no second batch" in caplog.text
+
+
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PyNSTError, match=r"output: cannot write to .*: Not a directory"):

@@ -48,6 +48,7 @@ def test_subfolders_become_part_of_the_name(tmp_path):
         ("/{content}.png", "must be a path inside the output folder"),
         (".pynst/{content}.png", "must be a path inside the output folder"),
         ("{content}", "output: must end in .png"),
+        ("{content}" + "x" * 300 + ".png", "cannot be: File name too long"),
         ("{content}.bmp", "holds no record"),
         ("same.png", "would both be written to .*same.png: tell them apart by name"),
         ("./{style}.png", "would both be written to"),

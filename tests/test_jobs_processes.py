@@ -140,6 +140,10 @@ def test_each_gpu_has_a_worker_of_its_own(monkeypatch):
     given = [share["CUDA_VISIBLE_DEVICES"] for share in shares(3, ["0", "2"])]
     assert given == ["0", "2", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,1")
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "find_spec", lambda name: None)
+        assert gpu_names() == [], "neither CuPy nor the CUDA core is here"
+    monkeypatch.setattr(processes, "find_spec", lambda name: name)
     assert gpu_names() == ["GPU-a", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu_names() == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,14 @@ def test_a_line_is_a_job_with_the_settings_of_its_columns(tmp_path):
     }  # fmt: skip
     assert (second.number, second.styles, second.output) == (4, ("/e.jpg",), "")
     assert second.settings == {"image_size": 64}
+
+
+def test_the_table_of_the_documentation_is_one(tmp_path):
+    page = Path(__file__).parents[1] / "docs" / "batch.md"
+    text = next(part for part in page.read_text().split("```\n") if part.startswith("content,"))
+    first, second = read_table(table(tmp_path, text))
+    assert first.settings == {"image_size": "content"}
+    assert (len(second.styles), second.settings["style_weight"]) == (2, 0.5)
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])

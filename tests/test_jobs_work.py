@@ -109,6 +109,14 @@ def test_whatever_goes_wrong_is_the_outcome_of_the_job_alone(error, again, jobs,
     assert workplace.do(jobs[0], ignore).state == "done"
 
 
+def test_an_output_that_cannot_be_written_is_said_before_the_work(jobs):
+    seen = []
+    jobs[0].output.mkdir()
+    outcome = Workplace().do(jobs[0], seen.append)
+    assert (outcome.state, outcome.again, seen) == ("failed", False, [])
+    assert "output: is a directory" in outcome.error
+
+
 def test_a_job_that_another_process_does_is_waited_for(jobs, monkeypatch):
     from pynst.locks import try_lock
 

@@ -124,13 +124,14 @@ class _Report:
         self._quiet = quiet
         self._jobs = 0
         self._last = ""
+        self._left = ""
 
     def show(self, progress: BatchProgress) -> None:
         """Show where the batch stands."""
         self._jobs = progress.jobs
         running = ", ".join(f"{name} {share:.0%}" for name, share in progress.running.items())
-        left = "" if progress.left is None else f"  left {clock(progress.left)}"
-        text = f"{progress.ended}/{progress.jobs}  {running}{left}"
+        self._left = "" if progress.left is None else f"  left {clock(progress.left)}"
+        text = f"{progress.ended}/{progress.jobs}  {running}{self._left}"
         if not self._quiet and self.display.updates and text != self._last:
             self.display.update(text)
             self._last = text
@@ -145,7 +146,7 @@ class _Report:
             return
         if not self._quiet:
             how = "kept" if job.state == "kept" else f"{job.seconds:.1f} s"
-            tell(f"{number}/{max(number, self._jobs)}  {job.output}  {how}")
+            tell(f"{number}/{max(number, self._jobs)}  {job.output}  {how}{self._left}")
         path_line(job.output)
 
     def summary(self) -> str:

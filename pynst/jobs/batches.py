@@ -19,6 +19,7 @@ from pynst.jobs.manifest import Manifest, read_manifest
 from pynst.jobs.messages import Outcome, Step
 from pynst.jobs.plan import DEFAULT_NAME, Job, Plan, Words
 from pynst.jobs.processes import LocalCrew, gpu_names, shares, workers_that_fit
+from pynst.machine import give_back_memory
 from pynst.options import TransferOptions, with_changes
 
 __all__ = ["BatchJob", "BatchProgress", "batch", "is_done", "make_plan"]
@@ -287,6 +288,7 @@ class _Batch:
                 yield _ended(job, Outcome("failed", error=error))
             else:
                 sound.append(job)
+        give_back_memory()  # what reading has left would count against the workers
         for job in sound:
             self.pending[crew.submit(job)] = job
 

@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING
 
 from pynst.errors import BackendError
 from pynst.files import shown, write_whole
+from pynst.inputs import named_start
 from pynst.jobs.messages import Outcome
 from pynst.jobs.plan import Job
 from pynst.jobs.processes import JobProcess, run_job
+from pynst.options import with_changes
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ClusterCrew", "run_remotely"]
+__all__ = ["ClusterCrew", "run_remotely", "with_absolute_paths"]
 
 _CONNECT_SECONDS = 5
 _GRACE_SECONDS = 60.0  # for the checkpoints of running jobs
@@ -60,13 +62,9 @@ class ClusterCrew:
 
     def submit(self, job: Job) -> Future[Outcome]:
         """Have a job done as soon as a worker is free."""
-        job = replace(
-            job,
-            content=str(Path(job.content).absolute()),
-            styles=tuple(str(Path(style).absolute()) for style in job.styles),
-            folder=str(self._folder),
+        future: Future[Outcome] = self._executor.submit(
+            run_remotely, with_absolute_paths(job), self._token
         )
-        future: Future[Outcome] = self._executor.submit(run_remotely, job, self._token)
         self._futures.add(future)
         return future
 
@@ -96,6 +94,25 @@ def _client(address: str) -> Client:
 
 def _token_file(folder: Path) -> Path:
     return folder / ".pynst" / "token"
+
+
+def with_absolute_paths(job: Job) -> Job:
+    """The same job for a process that starts in another folder."""
+    options = job.options
+    paths = {"weights": options.weights, "calibration": options.calibration}
+    paths["init"] = options.init if named_start(options) is None else None
+    changes = {
+        name: str(Path(path).absolute())
+        for name, path in paths.items()
+        if isinstance(path, str | os.PathLike)
+    }
+    return replace(
+        job,
+        content=str(Path(job.content).absolute()),
+        styles=tuple(str(Path(style).absolute()) for style in job.styles),
+        folder=str(Path(job.folder).absolute()),
+        options=with_changes(options, changes),
+    )
 
 
 def run_remotely(job: Job, token: str) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from pynst.locks import try_lock
 
 __all__ = ["Manifest", "read_manifest"]
 
+_LOG = logging.getLogger("pynst")
 _LONGEST_LINE = 1 << 16  # bytes
 
 
@@ -43,18 +45,28 @@ class Manifest:
         try:
             (self._folder / ".pynst").mkdir(parents=True, exist_ok=True)
             self._lock = (self._folder / ".pynst" / "batch.lock").open("a+b")
-            if try_lock(self._lock) is False:
-                self._lock.close()
-                raise PyNSTError(
-                    f"another batch is at work in {shown(self._folder)}: wait for it, or name"
-                    " another folder"
-                )
+            self._refuse_a_second(self._lock)
             self._file = (self._folder / "manifest.jsonl").open("a+b")
             self._last = _last_lines(self._file)
         except OSError as error:
             where = f"output: cannot write to {shown(self._folder)}"
             raise PyNSTError(f"{where}: {error.strerror}") from error
         return self
+
+    def _refuse_a_second(self, lock: BinaryIO) -> None:
+        """Hold the lock as long as this is open."""
+        locked = try_lock(lock)
+        if locked is None:
+            _LOG.warning(
+                "%s knows no locks: start no second batch there at the same time",
+                shown(self._folder),
+            )
+        elif not locked:
+            lock.close()
+            raise PyNSTError(
+                f"another batch is at work in {shown(self._folder)}: wait for it, or name another"
+                " folder"
+            )
 
     def __exit__(
         self,

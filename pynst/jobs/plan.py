@@ -236,7 +236,12 @@ def _check_places(jobs: Sequence[Job]) -> None:
             )
     inputs = {os.path.realpath(path) for job in jobs for path in (job.content, *job.styles)}
     for job in jobs:
-        if os.path.realpath(job.output) in inputs:
+        try:
+            there = job.output.exists()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OptionError(f"the output {shown(job.output)} cannot be: {reason}") from None
+        if there and os.path.realpath(job.output) in inputs:
             raise OptionError(f"the output {shown(job.output)} would overwrite an input")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import IO
 
@@ -279,7 +280,9 @@ def workers_that_fit(jobs: Sequence[Job], workers: int, gpus: Sequence[str]) -> 
 
 
 def gpu_names() -> list[str]:
-    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them; empty where there is none."""
+    """The GPUs that jobs can use, as CUDA_VISIBLE_DEVICES names them; empty where there is none."""
+    if not all(map(find_spec, ("cupy", "pynst._cuda"))):
+        return []
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name for name in given.split(",") if name.strip()]

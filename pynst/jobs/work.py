@@ -25,6 +25,7 @@ from typing import IO, Any
 from pynst.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from pynst.errors import ImageError, OptionError, PyNSTError, RecordError
 from pynst.files import shown
+from pynst.images import check_output
 from pynst.inputs import Inputs, read_inputs
 from pynst.jobs.kept import COMPLETE, is_record_of
 from pynst.jobs.messages import Note, Outcome, Step
@@ -104,12 +105,13 @@ class Workplace:
         network = self._network_of(options)
         if finished := _finished(job, inputs, network):
             return Outcome("kept", evaluations=sum(finished.evaluations))
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        check_output(job.output, bits=job.bits)
         levels = plan_levels(options, network, inputs)
         run = Run(options, inputs, network, levels, callback, Checkpoints(checkpoint_of(job)))
         resumed_at = _go_on(run, job, inputs)
         result = minimise_levels(run)
         self.interruptible = False  # the picture is made: it is saved, whatever comes
-        job.output.parent.mkdir(parents=True, exist_ok=True)
         result.save(job.output, bits=job.bits)
         checkpoint_of(job).unlink(missing_ok=True)
         return Outcome("done", evaluations=_evaluations(result), resumed_at=resumed_at)
