@@ -56,6 +56,7 @@ def test_subfolders_become_part_of_the_name(tmp_path):
 )
 def test_names_that_cannot_be_are_refused(name, message, tmp_path):
     make_pictures(tmp_path, 2, 1)
+    (tmp_path / "out").mkdir()
     with pytest.raises((OptionError, ImageError), match=message):
         names(tmp_path, name=name)
 
