@@ -21,7 +21,7 @@ from pynst.jobs.plan import Plan
 
 @pytest.fixture
 def dask(tmp_path):
-    """Start a scheduler and two workers; gives its address, the workers, and a counter."""
+    """A scheduler and two workers; gives its address, the three processes, and a counter."""
     pytest.importorskip("distributed", reason="the package distributed (extra batch) is missing")
     processes, file = [], tmp_path / "scheduler.json"
     counter = Counter(tmp_path, sleep=0.02)
@@ -47,7 +47,7 @@ def dask(tmp_path):
                      "--local-directory", str(tmp_path / f"worker{number}"))
         for number in range(2)
     ]  # fmt: skip
-    yield address, workers, counter
+    yield address, [processes[0], *workers], counter
     for process in processes:
         process.kill()
         process.wait()
@@ -59,11 +59,11 @@ def words(tmp_path, address):
 
 
 def test_a_killed_dask_worker_costs_no_picture_and_no_bit(dask, tmp_path):
-    address, workers, counter = dask
+    address, programs, counter = dask
     make_pictures(tmp_path)
     master = start(*words(tmp_path, address))
     counter.wait_for(60, lambda: master.poll() is not None)
-    workers[1].kill()
+    programs[2].kill()
     out, error = master.communicate(timeout=120)
     assert master.returncode == 0, error
     assert len(out.splitlines()) == 9
@@ -91,6 +91,22 @@ def test_ctrl_c_stops_the_jobs_on_the_cluster(dask, tmp_path):
     before = counter.count
     time.sleep(1)
     assert counter.count == before
+
+
+def test_a_scheduler_that_is_lost_is_one_line_and_its_workers_keep_checkpoints(dask, tmp_path):
+    address, programs, counter = dask
+    make_pictures(tmp_path)
+    master = start(*words(tmp_path, address), "--iterations", "100000")
+    counter.wait_for(60, lambda: master.poll() is not None)
+    programs[0].kill()
+    _, error = master.communicate(timeout=60)
+    assert master.returncode == 1
+    assert "pynst: error: the scheduler is lost; the same batch goes on" in error
+    assert "Traceback" not in error
+    end = time.monotonic() + 30
+    while len(list((tmp_path / "out" / ".pynst").glob("*.npz"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_scheduler_that_is_not_there_is_an_error(tmp_path, monkeypatch):

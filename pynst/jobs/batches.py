@@ -378,12 +378,12 @@ class _Reader:
 
 def _outcome(future: Future[Outcome]) -> Outcome:
     """How a job has ended; what a cluster raises is a failure of the job."""
+    if future.cancelled():
+        raise BackendError("the scheduler is lost; the same batch goes on when it is there again")
     error = future.exception()
-    if error is None:
-        return future.result()
-    if type(error).__name__ in ("CancelledError", "FutureCancelledError"):
-        raise BackendError("the scheduler is lost") from error
-    return Outcome("failed", error=f"{type(error).__name__}: {str(error)[:500]}")
+    if error is not None:
+        return Outcome("failed", error=f"{type(error).__name__}: {str(error)[:500]}")
+    return future.result()
 
 
 def _ended(job: Job, outcome: Outcome) -> BatchJob:

@@ -7,6 +7,7 @@ goes on with a job that was broken off on another one.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterCrew", "run_remotely", "with_absolute_paths"]
 
+_LOG = logging.getLogger("distributed.client")
 _CONNECT_SECONDS = 5
 _GRACE_SECONDS = 60.0  # for the checkpoints of running jobs
 _LOOK_SECONDS = 2.0  # between two looks whether the batch still goes on
@@ -55,6 +57,9 @@ class ClusterCrew:
     def __init__(self, address: str, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder).absolute()
         self._client = _client(address)
+        # A scheduler that is lost is told as an error of this package, not as a traceback.
+        self._level = _LOG.level
+        _LOG.setLevel(logging.CRITICAL)
         self._executor = self._client.get_executor(pure=False)
         self._token = os.urandom(8).hex()
         write_whole(self._token.encode(), _token_file(self._folder))
@@ -75,6 +80,7 @@ class ClusterCrew:
         wait(self._futures, _GRACE_SECONDS)
         self._executor.shutdown(wait=False)
         self._client.close()
+        _LOG.setLevel(self._level)
 
 
 def _client(address: str) -> Client:
