@@ -96,7 +96,7 @@ def test_settings_of_the_network_are_not_among_those_that_may_differ():
      (pynst.BackendError("x"), True), (ZeroDivisionError("x"), True)],
 )  # fmt: skip
 def test_whatever_goes_wrong_is_the_outcome_of_the_job_alone(error, again, jobs, monkeypatch):
-    def fail(run):
+    def fail(run, terms):
         raise error
 
     workplace = Workplace()

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from pynst.errors import BackendError, ImageError, OptionError, PyNSTError
 from pynst.images import read_picture
-from pynst.inputs import style_long_side
 from pynst.jobs.cluster import ClusterCrew
 from pynst.jobs.manifest import Manifest, read_manifest
 from pynst.jobs.messages import Outcome, Step
@@ -360,10 +359,8 @@ class _Reader:
 
     def error(self, job: Job) -> str:
         """What is wrong with the pictures of a job; empty if nothing is."""
-        side = job.options.image_size
-        style_side = style_long_side(side, job.options.style_scale)
-        looked = [("content", job.content, side), *(("style", s, style_side) for s in job.styles)]
-        errors = (self._error(name, path, long_side) for name, path, long_side in looked)
+        named = [("content", job.content), *(("style", path) for path in job.styles)]
+        errors = (self._error(name, path, job.options.image_size) for name, path in named)
         return next((error for error in errors if error), "")
 
     def _error(self, name: str, path: str, long_side: int) -> str:

@@ -30,6 +30,7 @@ from pynst.inputs import Inputs, read_inputs
 from pynst.jobs.kept import COMPLETE, is_record_of
 from pynst.jobs.messages import Note, Outcome, Step
 from pynst.jobs.plan import Job
+from pynst.jobs.targets import TargetMemory
 from pynst.levels import plan_levels
 from pynst.locks import one_at_a_time
 from pynst.networks import Network, open_network
@@ -54,7 +55,7 @@ here makes another network, which is always right and at worst slower."""
 
 
 class Workplace:
-    """Does jobs, and keeps from one to the next what both need: the network.
+    """Does jobs, and keeps from one to the next what both need: the network and its targets.
 
     Attributes
     ----------
@@ -65,6 +66,7 @@ class Workplace:
     def __init__(self) -> None:
         self.interruptible = False
         self._network: tuple[TransferOptions, Network] | None = None
+        self._targets = TargetMemory()
 
     def do(self, job: Job, callback: Callable[[Progress], None]) -> Outcome:
         """Do one job, unless its picture is there already; raises nothing."""
@@ -110,7 +112,7 @@ class Workplace:
         levels = plan_levels(options, network, inputs)
         run = Run(options, inputs, network, levels, callback, Checkpoints(checkpoint_of(job)))
         resumed_at = _go_on(run, job, inputs)
-        result = minimise_levels(run)
+        result = minimise_levels(run, self._targets.terms(run))
         self.interruptible = False  # the picture is made: it is saved, whatever comes
         result.save(job.output, bits=job.bits)
         checkpoint_of(job).unlink(missing_ok=True)
@@ -121,7 +123,7 @@ class Workplace:
         neutral = {name: getattr(_DEFAULTS, name) for name in _NOT_OF_THE_NETWORK}
         wanted = replace(options, **neutral)
         if self._network is None or self._network[0] != wanted:
-            self._network = None  # its memory goes before the next one is made
+            self._network, self._targets = None, TargetMemory()  # their memory goes first
             self._network = wanted, open_network(options)
         return self._network[1]
 
