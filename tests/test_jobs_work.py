@@ -41,6 +41,14 @@ def test_a_job_is_done_and_then_kept(jobs):
     assert Workplace().do(jobs[0], ignore).state == "kept"
 
 
+def test_a_picture_of_other_bits_is_not_kept(jobs):
+    assert Workplace().do(jobs[0], ignore).state == "done"
+    deep = replace(jobs[0], bits=16)
+    assert Workplace().do(deep, ignore).state == "done"
+    assert Workplace().do(deep, ignore).state == "kept"
+    assert Workplace().do(jobs[0], ignore).state == "done"
+
+
 def test_an_interrupted_job_goes_on_to_the_same_bits(jobs):
     whole = pynst.stylize(jobs[0].content, jobs[0].styles[0], **SMALL)
     outcome = Workplace().do(jobs[0], interrupt_at(3))

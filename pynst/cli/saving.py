@@ -28,7 +28,7 @@ __all__ = [
 
 STANDARD_INPUT = "-"
 STANDARD_OUTPUT = Path("-")
-"""What stands for a stream instead of a path; ``./-`` is the file of that name."""
+"""What stands for a stream instead of a path."""
 
 _LONGEST_INPUT = 1 << 29  # bytes
 

@@ -60,6 +60,8 @@ class ClusterCrew:
         # A scheduler that is lost is told as an error of this package, not as a traceback.
         self._level = _LOG.level
         _LOG.setLevel(logging.CRITICAL)
+        if not self._client.nthreads():
+            logging.getLogger("pynst").warning("%s has no workers yet", shown(address))
         self._executor = self._client.get_executor(pure=False)
         self._token = os.urandom(8).hex()
         write_whole(self._token.encode(), _token_file(self._folder))

@@ -22,10 +22,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
+import numpy as np
+
 from pynst.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from pynst.errors import ImageError, OptionError, PyNSTError, RecordError
 from pynst.files import shown
-from pynst.images import check_output
+from pynst.images import check_output, load_image
+from pynst.images.files import file_format
 from pynst.inputs import Inputs, read_inputs
 from pynst.jobs.kept import COMPLETE, is_record_of
 from pynst.jobs.messages import Note, Outcome, Step
@@ -142,10 +145,20 @@ def _finished(job: Job, inputs: Inputs, network: Network) -> Record | None:
         return None
     try:
         record = read_record(job.output)
+        bits = _bits(job.output)
     except PyNSTError:
         return None
     complete = record.stopped_early in COMPLETE
-    return record if complete and _is_of(record, job, inputs, network) else None
+    same = complete and _is_of(record, job, inputs, network) and bits in (0, job.bits)
+    return record if same else None
+
+
+def _bits(path: Path) -> int:
+    """Bits per channel of a picture that PyNST has made; 0 where its format has no choice."""
+    if not file_format(path).sixteen_bits:
+        return 0
+    levels = 255 * load_image(path)
+    return 8 if np.allclose(levels, np.rint(levels), rtol=0, atol=1e-6) else 16
 
 
 def _is_of(record: Record, job: Job, inputs: Inputs, network: Network) -> bool:
