@@ -9,7 +9,7 @@ import pytest
 from batches import SMALL_WORDS, make_pictures
 
 import pynst
-from pynst.cli import main
+from pynst.cli import batch, main
 from pynst.replay import read_record
 
 
@@ -118,3 +118,14 @@ def test_the_paper_setting_is_a_start_for_all_jobs(words, tmp_path, capsys):
     assert main([*words, "--paper", "--dry-run"]) == 0
     assert main([*words, "--paper"]) == 1, "the built-in filters are not the paper's network"
     assert "formula='paper' belongs to VGG-19" in capsys.readouterr().err
+
+
+def test_the_progress_line_of_a_terminal_names_what_is_in_work(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    report = batch._Report(quiet=False)
+    running = {f"p{number}.png": number / 10 for number in range(1, 6)}
+    report.show(pynst.BatchProgress(9, 4, running, 60.0, 75.0))
+    shown = capsys.readouterr().err
+    assert shown.strip() == "4/9  p1.png 10%, p2.png 20%, p3.png 30%, ...  left 1:15"
+    report.show(pynst.BatchProgress(9, 4, running, 60.5, 75.0))
+    assert capsys.readouterr().err == "", "nothing new"

@@ -18,6 +18,8 @@ __all__ = ["add_arguments", "run"]
 
 _DEFAULT_NAME = "{content}--{style}.png"
 
+_MOST_SHOWN = 3  # pictures in work that the progress line names
+
 _EPILOG = """\
 examples:
   pynst batch photos/ art/*.jpg -o out/
@@ -129,7 +131,8 @@ class _Report:
     def show(self, progress: BatchProgress) -> None:
         """Show where the batch stands."""
         self._jobs = progress.jobs
-        running = ", ".join(f"{name} {share:.0%}" for name, share in progress.running.items())
+        shares = [f"{name} {share:.0%}" for name, share in progress.running.items()]
+        running = ", ".join(shares[:_MOST_SHOWN]) + ("" if len(shares) <= _MOST_SHOWN else ", ...")
         self._left = "" if progress.left is None else f"  left {clock(progress.left)}"
         text = f"{progress.ended}/{progress.jobs}  {running}{self._left}"
         if not self._quiet and self.display.updates and text != self._last:
