@@ -130,9 +130,13 @@ def stylize(
     return minimise_levels(run)
 
 
-def minimise_levels(run: Run) -> TransferResult:
-    """Minimise level by level; whatever ends it, the best image so far is not lost."""
-    terms = loss_terms(run.options, run.network, run.inputs)
+def minimise_levels(run: Run, terms: Sequence[Term] | None = None) -> TransferResult:
+    """Minimise level by level; whatever ends it, the best image so far is not lost.
+
+    The terms are those that the options of the run name, unless others are given.
+    """
+    if terms is None:
+        terms = loss_terms(run.options, run.network, run.inputs)
     give_back_memory()
     check_memory(run.network, run.options, run.inputs)
     with run.keeping_the_best():

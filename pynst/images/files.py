@@ -15,6 +15,7 @@ from pynst.files import shown
 
 __all__ = [
     "FORMATS",
+    "READ_SUFFIXES",
     "BinarySource",
     "FileFormat",
     "binary_input",
@@ -56,6 +57,25 @@ FORMATS = {
     ".bmp": FileFormat("BMP", sixteen_bits=False, alpha=False, longest_side=2**31 - 1),
 }
 """By extension, in lower case."""
+
+READ_SUFFIXES = frozenset(FORMATS) | frozenset(
+    [
+        ".jfif",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".tga",
+        ".heic",
+        ".heif",
+    ]
+)
+"""Extensions, in lower case, of the files in a folder that are taken for pictures."""
 
 
 @contextmanager

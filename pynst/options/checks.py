@@ -21,6 +21,7 @@ __all__ = [
     "path",
     "several",
     "shares",
+    "size",
     "start",
 ]
 
@@ -90,6 +91,19 @@ def number(low: float, high: float = math.inf, *, whole: bool = False) -> Check:
         parse=int if whole else float,
         continues=_is_number,
     )
+
+
+def size(low: int, high: int) -> Check:
+    """A whole number of pixels; in a text also the word ``content``.
+
+    The word is for those who read texts, the command line and tables of jobs: they replace it by
+    the size of the content picture. As a setting it is refused.
+    """
+
+    def size(word: str) -> Any:
+        return word if word == "content" else int(word)
+
+    return replace(number(low, high, whole=True), parse=size)
 
 
 def optional(inner: Check) -> Check:
