@@ -66,12 +66,15 @@ class Plan:
 
 
 class Workspace:
-    """The memory of a plan on a backend: ``workspace["relu1_1"]`` is an array."""
+    """The memory of a plan on a backend: ``workspace["relu1_1"]`` is an array.
 
-    def __init__(self, plan: Plan, backend: Backend) -> None:
+    It is a block of its own, or one that is given and is at least as large.
+    """
+
+    def __init__(self, plan: Plan, backend: Backend, block: Array | None = None) -> None:
         self.plan = plan
-        self._block = backend.allocate(plan.nbytes)
-        self._arrays = {
+        self._block = backend.allocate(plan.nbytes) if block is None else block
+        self._arrays: dict[str, Array] = {
             name: backend.view(self._block, plan.offsets[name], buffer.kind, buffer.shape)
             for name, buffer in plan.buffers.items()
         }

@@ -1,0 +1,346 @@
+"""Tiles: a network that walks a large image in windows, to the same loss and gradient.
+
+The image is cut into cores, which cover it once. A window is a core and a halo around it, as wide
+as what the core depends on. The features in a core are those of the whole image where the halo is
+as wide as their receptive field; the gradient in a core is the whole image's where the halo is
+wider than twice that: it needs the gradients of all features that see the core, and with them the
+pixels that those features see. The Gram matrices are those of the whole image, so that every
+evaluation walks the windows twice (`pynst.backends.windows`). Hence no seam and no approximation,
+at the price of computing the halos anew for each window.
+
+Windows begin on the grid of the deepest layer's cells (16 pixels for relu5_1), so that each pooling
+meets the same squares as in the whole image, and the last window has what is left of an odd size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+from pynst.backends.base import AddLoss, Array, Backend, OpSize
+from pynst.backends.windows import Area, Part, WindowsBackend
+from pynst.errors import BackendError, OptionError
+from pynst.networks.network import Network
+from pynst.networks.plan import Buffer, Plan, Workspace
+
+__all__ = ["TiledNetwork", "TiledWorkspace", "Window", "halo", "tiled", "windows"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of an image, in pixels.
+
+    Attributes
+    ----------
+    core : Area
+        Rows and columns of the image that belong to this window alone.
+    area : Area
+        Rows and columns of the core and its halo, as far as the image reaches.
+    """
+
+    core: Area
+    area: Area
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, halo included."""
+        rows, columns = self.area
+        return rows.stop - rows.start, columns.stop - columns.start
+
+
+def tiled(network: Network, tile: int) -> Network:
+    """The same network, which walks images larger than a tile in windows.
+
+    Parameters
+    ----------
+    network : Network
+        On a backend whose arrays are NumPy's: the reference or the CPU.
+    tile : int
+        Longest side of a core, pixels; it is rounded up to the cells of the deepest layer.
+
+    Raises
+    ------
+    BackendError
+        The arrays are a device's.
+    OptionError
+        The network joins the borders of the image, which a window does not have.
+    """
+    if network.backend.free_memory() is not None:
+        raise BackendError(
+            f"tile={tile} needs memory of the host: ask for backend='cpu', or for no tile"
+        )
+    if getattr(network, "padding", "") == "circular":
+        raise OptionError(f"tile={tile} and padding='circular' exclude each other")
+    return cast("Network", TiledNetwork(network, tile))
+
+
+def halo(network: Network, layers: Collection[str], *, gradient: bool) -> tuple[int, int]:
+    """Width of the halo, pixels, and the grid on which the windows begin.
+
+    Parameters
+    ----------
+    network : Network
+    layers : collection of str
+        The layers that are read.
+    gradient : bool
+        Whether the gradient in the core is wanted, or only its features.
+    """
+    reaches = [network.reach(layer) for layer in layers]
+    grid = max(scale for scale, _ in reaches)
+    width = max(
+        (_up(pixels, scale) if gradient else 0) + pixels for scale, pixels in reaches
+    )
+    return _up(width, grid), grid
+
+
+def windows(H: int, W: int, tile: int, grid: int, width: int) -> list[Window]:
+    """Cut an image of H x W pixels into windows with a halo of a width, row by row."""
+    return [
+        Window((rows, columns), (_widened(rows, H, width), _widened(columns, W, width)))
+        for rows in _cores(H, tile, grid)
+        for columns in _cores(W, tile, grid)
+    ]
+
+
+class TiledNetwork:
+    """A network in front of another one; what sees no image is the other one's.
+
+    Parameters
+    ----------
+    network : Network
+    tile : int
+        Longest side of a core, pixels.
+
+    Attributes
+    ----------
+    tile : int
+    backend : Backend
+        Knows the parts and the whole of what is walked in windows.
+    """
+
+    def __init__(self, network: Network, tile: int) -> None:
+        self._network = network
+        self.tile = tile
+        self.backend = cast("Backend", WindowsBackend(network.backend, _Features))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def windows(
+        self, H: int, W: int, layers: Collection[str], *, gradient: bool
+    ) -> list[Window]:
+        """The windows of an image, for its features or for its gradient."""
+        width, grid = halo(self._network, layers, gradient=gradient)
+        return windows(H, W, self.tile, grid, width)
+
+    def walks_windows(self, H: int, W: int, layers: Collection[str]) -> bool:
+        """Whether an image is larger than a tile; a smaller one is walked as ever."""
+        return len(self.windows(H, W, layers, gradient=False)) > 1
+
+    def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
+        """The image, its gradient, and the memory of the largest window."""
+        if not self.walks_windows(H, W, layers):
+            return self._network.plan(H, W, layers, gradient=gradient)
+        planes = [Buffer(name, "image", (3, H, W), 0, 1) for name in ("x", "d x")]
+        features = {
+            layer: Buffer(layer, "features", self._network.shape(layer, H, W), 0, 1)
+            for layer in layers
+        }
+        own = Plan.of(planes if gradient else planes[:1], self._network.backend)
+        window = self._window_nbytes(H, W, layers, gradient=gradient)
+        return Plan({**own.buffers, **features}, own.offsets, own.nbytes + window)
+
+    def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
+        """Memory for images of H x W pixels."""
+        if not self.walks_windows(H, W, layers):
+            return self._network.workspace(H, W, layers, gradient=gradient)
+        plan = self.plan(H, W, layers, gradient=gradient)
+        nbytes = self._window_nbytes(H, W, layers, gradient=gradient)
+        return TiledWorkspace(plan, self, nbytes, layers)
+
+    def ops(self, H: int, W: int, layers: Collection[str]) -> list[OpSize]:
+        """The ops of a walk over the largest window, with their sizes."""
+        return self._network.ops(*self.largest(H, W, layers), layers)
+
+    def largest(self, H: int, W: int, layers: Collection[str]) -> tuple[int, int]:
+        """Height and width of the largest window."""
+        sizes = [window.size for window in self.windows(H, W, layers, gradient=True)]
+        return max(h for h, _ in sizes), max(w for _, w in sizes)
+
+    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
+        """Walk an image that is no larger than a tile; any other is walked when it is read."""
+        if not isinstance(workspace, TiledWorkspace):
+            self._network.forward(workspace, layers)
+
+    def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
+        """Walk all windows twice; `add_loss` is called with the parts of both passes."""
+        if not isinstance(workspace, TiledWorkspace):
+            return self._network.backward(workspace, layers, add_loss)
+        for part_of, _ in self.walk(workspace, layers, gradient=False):
+            for layer in layers:
+                add_loss(layer, part_of(layer), None)
+        dx = workspace["d x"]
+        for part_of, window in self.walk(workspace, layers, gradient=True):
+            self._gradient(workspace, layers, add_loss, part_of, window, dx)
+        return dx
+
+    def walk(
+        self, workspace: TiledWorkspace, layers: Collection[str], *, gradient: bool
+    ) -> Iterator[tuple[Any, Window]]:
+        """Go forward in each window; yields what gives the part of a layer, and the window."""
+        H, W = workspace.plan.buffers["x"].shape[1:]
+        for index, window in enumerate(self.windows(H, W, layers, gradient=gradient)):
+            memory = workspace.of(window.size, gradient=gradient)
+            memory["x"][...] = workspace["x"][(slice(None), *window.area)]
+            self._network.forward(memory, layers)
+
+            def part_of(layer: str, window: Window = window, index: int = index) -> Part:
+                array = workspace.of(window.size, gradient=gradient)[layer]
+                return self._part(layer, array, window, (H, W), index == 0, not gradient)
+
+            yield part_of, window
+
+    def _gradient(
+        self,
+        workspace: TiledWorkspace,
+        layers: Collection[str],
+        add_loss: AddLoss,
+        part_of: Any,
+        window: Window,
+        dx: Array,
+    ) -> None:
+        """Go back in one window, and keep the gradient of its core."""
+
+        def add(layer: str, F: Array, dF: Array) -> None:  # noqa: ARG001
+            add_loss(layer, part_of(layer), dF)
+
+        memory = workspace.of(window.size, gradient=True)
+        part = self._network.backward(memory, layers, add)
+        dx[(slice(None), *window.core)] = part[(slice(None), *_inside(window.core, window.area))]
+
+    def _part(
+        self,
+        layer: str,
+        array: Array,
+        window: Window,
+        size: tuple[int, int],
+        first: bool,
+        values: bool,
+    ) -> Part:
+        """A layer's features in one window."""
+        scale, _ = self._network.reach(layer)
+        _, h, w = self._network.shape(layer, *size)
+        place = (
+            _scaled(window.area[0], scale, size[0], h), _scaled(window.area[1], scale, size[1], w)
+        )  # fmt: skip
+        core = (
+            _scaled(window.core[0], scale, size[0], h), _scaled(window.core[1], scale, size[1], w)
+        )  # fmt: skip
+        return Part(array, _inside(core, place), place, h * w, first, values)
+
+    def _window_nbytes(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> int:
+        """Bytes of the workspace that every window fits into, in either pass."""
+        passes = (False, True) if gradient else (False,)
+        return max(
+            self._network.plan(*size, layers, gradient=each).nbytes
+            for each in passes
+            for size in {window.size for window in self.windows(H, W, layers, gradient=each)}
+        )
+
+
+class TiledWorkspace(Workspace):
+    """The memory for an image that is walked in windows: ``"x"``, ``"d x"``, and one window's.
+
+    The features of a layer, ``workspace["relu1_1"]``, are computed when they are asked for.
+    """
+
+    def __init__(
+        self, plan: Plan, network: TiledNetwork, nbytes: int, layers: Collection[str]
+    ) -> None:
+        backend = network.backend
+        own = Plan(
+            {name: plan.buffers[name] for name in plan.offsets}, plan.offsets, plan.nbytes - nbytes
+        )
+        super().__init__(own, backend)
+        self.plan = plan
+        self.layers = tuple(layers)
+        self._network = network
+        self._window_block = backend.allocate(nbytes)
+        self._windows: dict[tuple[int, int, bool], Workspace] = {}
+        self._arrays |= {layer: _Features(self, layer) for layer in layers}
+
+    def of(self, size: tuple[int, int], *, gradient: bool) -> Workspace:
+        """The workspace of a window of a size; all of them lie in the same memory."""
+        key = (*size, gradient)
+        if key not in self._windows:
+            inner = self._network._network
+            plan = inner.plan(*size, self.layers, gradient=gradient)
+            self._windows[key] = Workspace(plan, inner.backend, self._window_block)
+        return self._windows[key]
+
+    @cached_property
+    def grams(self) -> dict[str, Array]:
+        """The Gram matrices of all layers, from one walk."""
+        backend, shapes = self._network.backend, self.plan.buffers
+        grams = {layer: backend.empty_gram(shapes[layer].shape[0]) for layer in self.layers}
+        for part_of, _ in self._network.walk(self, self.layers, gradient=False):
+            for layer, G in grams.items():
+                backend.gram(part_of(layer), G)
+        return grams
+
+    def assembled(self, layer: str) -> Array:
+        """The features of a layer of the whole image."""
+        backend, shape = self._network.backend, self.plan.buffers[layer].shape
+        nbytes = backend.nbytes("features", shape)
+        whole = backend.view(backend.allocate(nbytes), 0, "features", shape)
+        for part_of, _ in self._network.walk(self, self.layers, gradient=False):
+            part = part_of(layer)
+            whole[(slice(None), *part.place)][(slice(None), *part.core)] = part.array[
+                (slice(None), *part.core)
+            ]
+        return whole
+
+
+class _Features:
+    """The features of one layer, see `pynst.backends.windows.Whole`."""
+
+    def __init__(self, workspace: TiledWorkspace, layer: str) -> None:
+        self._workspace = workspace
+        self._layer = layer
+
+    def gram(self, G: Array) -> None:
+        G[...] = self._workspace.grams[self._layer]
+
+    def assembled(self) -> Array:
+        return self._workspace.assembled(self._layer)
+
+
+def _up(number: int, step: int) -> int:
+    """A number rounded up to a multiple of a step."""
+    return -(-number // step) * step
+
+
+def _cores(length: int, tile: int, grid: int) -> list[slice]:
+    """Cut [0, length) into equal parts that are not longer than a tile; the last has the rest."""
+    tile = _up(tile, grid)
+    step = _up(-(-length // -(-length // tile)), grid)
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def _widened(core: slice, length: int, width: int) -> slice:
+    return slice(max(0, core.start - width), min(length, core.stop + width))
+
+
+def _scaled(span: slice, scale: int, length: int, cells: int) -> slice:
+    """Cells of a layer that belong to a span of pixels; the last span has the rest of them."""
+    return slice(span.start // scale, cells if span.stop == length else span.stop // scale)
+
+
+def _inside(area: Sequence[slice], of: Sequence[slice]) -> Area:
+    """An area as counted from the corner of another one that holds it."""
+    rows, columns = (
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(area, of, strict=True)
+    )
+    return rows, columns
