@@ -7,8 +7,9 @@ instead of being killed by the system when it is nearly done.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pynst.backends.base import OpSize
@@ -17,10 +18,13 @@ from pynst.images import size_to_long_side
 from pynst.inputs import Inputs, style_long_side
 from pynst.machine import available_memory
 from pynst.networks import Network
-from pynst.networks.layers import LayerChoice, content_choice, style_choice
+from pynst.networks.layers import LayerChoice, content_choice, layers_read, style_choice
+from pynst.networks.tiling import can_be_tiled, largest_window, overhead, tiled
 from pynst.options import TransferOptions
 
-__all__ = ["TimeForecast", "check_memory", "forecast_memory", "in_bytes"]
+__all__ = ["TimeForecast", "fit_memory", "forecast_memory", "in_bytes"]
+
+_LOG = logging.getLogger("pynst")
 
 _PROGRAM = {"lbfgs": 7_000_000, "scipy": 43_000_000, "adam": 6_000_000}
 """Bytes of the program itself that are loaded during a run, by optimiser: SciPy's modules."""
@@ -28,6 +32,14 @@ _PROGRAM = {"lbfgs": 7_000_000, "scipy": 43_000_000, "adam": 6_000_000}
 _BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
 """Memory of the optimiser and the closure per value of the image: the kept pairs (20 vectors of
 float32; in SciPy 25 of float64), and about ten vectors of float64 at the same time."""
+
+_NARROW_BYTES_PER_VALUE = {"lbfgs": 116, "scipy": 290, "adam": 44}
+"""The same where the image is walked in tiles: all vectors are of float32, but SciPy's."""
+
+_TILES = (2048, 1536, 1024)
+_SMALL_TILES = (768, 512)
+"""Tiles that are tried where a run does not fit, in pixels; the halos of the small ones cost more
+time than fewer pairs do."""
 
 Size = tuple[int, int]
 
@@ -76,6 +88,8 @@ def forecast_memory(
     """
     aspect = None if options.aspect is None else (options.aspect[1], options.aspect[0])
     H, W = size_to_long_side(*(content or aspect or styles[0]), options.image_size)
+    if isinstance(options.tile, int):
+        network = tiled(network, options.tile)
     backend = network.backend
     content_layers = _fitting(content_choice(options, network), network, H, W) if content else []
     style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []
@@ -90,52 +104,115 @@ def forecast_memory(
     targets += sum(2 * 8 * shapes[layer][0] ** 2 for layer in style_layers)  # A and G, float64
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
-    for N, h, w in shapes.values():
+    window = largest_window(network, H, W, layers)
+    narrow = window != (H, W)
+    for layer in layers:
+        N, h, w = network.shape(layer, *window)
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
+        if narrow and layer in content_layers:
+            targets += backend.nbytes("features", (N, h, w))  # the part of a window
     return Forecast(
         workspace=max(plans),
         targets=targets,
         weights=network.weights_nbytes(layers),
         scratch=max(backend.scratch_nbytes(*op) for op in ops),
-        optimizer=3 * H * W * _BYTES_PER_VALUE[options.optimizer] + program,
+        optimizer=3 * H * W * _bytes_per_value(options, narrow) + program,
     )
 
 
-def check_memory(network: Network, options: TransferOptions, inputs: Inputs) -> None:
-    """Refuse a run over these pictures that would not fit into memory.
+def _bytes_per_value(options: TransferOptions, narrow: bool) -> int:
+    """Memory of the optimiser per value of the image."""
+    table = _NARROW_BYTES_PER_VALUE if narrow else _BYTES_PER_VALUE
+    fewer = 10 - options.pairs if options.pairs and options.optimizer == "lbfgs" else 0
+    return table[options.optimizer] - 8 * fewer  # a pair is two vectors of float32
+
+
+def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> TransferOptions:
+    """Make a run over these pictures fit into memory, or refuse it.
+
+    Where the run as it is would not fit, ``tile="auto"`` takes tiles, the largest that fit; where
+    they do not suffice, L-BFGS keeps fewer pairs; then tiles become as small as is sensible. What
+    was chosen is logged as one warning.
+
+    Returns
+    -------
+    TransferOptions
+        With the ``tile`` and the ``pairs`` that were chosen; as given where the run fits.
 
     Raises
     ------
     BackendError
-        It would not; names the largest ``image_size`` that would.
+        It does not fit; names the largest ``image_size`` that would.
     OptionError
-        PYNST_MEMORY is not a number of bytes.
+        PYNST_MEMORY is not a number of bytes, or the tile cannot be had.
     """
     on_device = network.backend.free_memory()
-    room = available_memory() if on_device is None else on_device
+    room = available_memory(options.memory) if on_device is None else on_device
+    if isinstance(options.tile, int):
+        tiled(network, options.tile)  # whether it can be had at all
     if room is None:
-        return
+        return options
     content = None if inputs.content is None else inputs.content.size
     styles = [style.size for style in inputs.styles]
 
-    def needed(image_size: int) -> int:
-        smaller = replace(options, image_size=image_size)
-        return forecast_memory(network, smaller, content, styles).total
+    def needed(options: TransferOptions) -> int:
+        return forecast_memory(network, options, content, styles).total
 
-    needs = needed(options.image_size)
-    if needs <= room:
-        return
+    def fitting(image_size: int) -> TransferOptions | None:
+        at_size = replace(options, image_size=image_size)
+        ways = _ways(at_size, network, inputs.size(image_size))
+        return next((way for way in ways if needed(way) <= room), None)
+
+    way = fitting(options.image_size)
+    if way is not None:
+        if way != options:
+            _LOG.warning("%s", _told(way, network, inputs.size(way.image_size), needed(way), room))
+        return way
     low, high = 15, options.image_size  # low fits, or is below the smallest size there is
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if needed(middle) <= room else (low, middle)
+        low, high = (low, middle) if fitting(middle) is None else (middle, high)
     advice = f"image_size={low} would fit" if low > 15 else "no image_size would fit"
-    hint = " (the variable PYNST_MEMORY sets the limit of the whole process)"
+    limit = "memory" if options.memory is not None else "the variable PYNST_MEMORY"
+    hint = f" ({limit} sets the limit of the whole process)"
     where = "available" if on_device is None else f"free on {network.backend.name}"
+    least = min(map(needed, _ways(options, network, inputs.size(options.image_size))))
     raise BackendError(
-        f"image_size={options.image_size} needs about {in_bytes(needs)} more memory,"
+        f"image_size={options.image_size} needs about {in_bytes(least)} more memory,"
         f" and {in_bytes(max(0, room))} are {where}; {advice}{hint if on_device is None else ''}"
     )
+
+
+def _ways(options: TransferOptions, network: Network, size: Size) -> Iterator[TransferOptions]:
+    """The run as given, then with less and less memory, in the order in which they slow it."""
+    yield options
+    tiles: list[int | str | None] = [options.tile]
+    if options.tile == "auto" and can_be_tiled(network):
+        tiles = [tile for tile in (*_TILES, *_SMALL_TILES) if tile < max(size)] or tiles
+    fewer = options.optimizer == "lbfgs" and options.pairs is None
+    pairs: list[int | None] = [None, *range(9, 2, -1)] if fewer else [options.pairs]
+    large = [tile for tile in tiles if tile not in _SMALL_TILES]
+    for count in pairs:
+        for tile in large:
+            yield replace(options, tile=tile, pairs=count)
+    for tile in tiles:
+        yield replace(options, tile=tile, pairs=pairs[-1])
+
+
+def _told(options: TransferOptions, network: Network, size: Size, needs: int, room: int) -> str:
+    """What was chosen, in one line."""
+    text = f"image_size={options.image_size} as a whole would not fit into {in_bytes(room)}:"
+    if isinstance(options.tile, int):
+        walked = tiled(network, options.tile)
+        layers = layers_read(options, network)
+        rows, columns, share = overhead(walked, *size, layers)
+        text += (
+            f" tiles of {options.tile} pixels, {columns} x {rows}, give the same picture in"
+            f" {share:.1f} times the time;"
+        )
+    if options.pairs is not None:
+        text += f" L-BFGS keeps {options.pairs} pairs;"
+    return f"{text} about {in_bytes(needs)}"
 
 
 def _fitting(choice: LayerChoice, network: Network, H: int, W: int) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pynst.checkpoint import Checkpoints, read_checkpoint
-from pynst.forecast import check_memory
+from pynst.forecast import fit_memory
 from pynst.images import ImageLike, resize
 from pynst.inputs import named_start, read_inputs
 from pynst.levels import Level, plan_levels
@@ -130,7 +130,7 @@ def minimise_levels(run: Run) -> TransferResult:
     """Minimise level by level; whatever ends it, the best image so far is not lost."""
     terms = loss_terms(run.options, run.network, run.inputs)
     give_back_memory()
-    check_memory(run.network, run.options, run.inputs)
+    run.fit(fit_memory(run.network, run.options, run.inputs))
     with run.keeping_the_best():
         for level in run.levels_left():
             _minimise(run, level, terms)
@@ -144,7 +144,7 @@ def _minimise(run: Run, level: Level, terms: Sequence[Term]) -> None:
     snapshot = run.take_snapshot()
     with run.descent(loss, level, snapshot) as descent:
         if snapshot is None:
-            minimise(descent, _first_image(run, level))
+            minimise(descent, _first_image(run, level).astype(loss.dtype, copy=False))
         else:
             minimise(descent, snapshot.state["x"], snapshot.state)
 

@@ -32,7 +32,8 @@ def spy(network, options, inputs):
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak begins anew
     seen["before"] = m.resident_memory()
-pynst.transfer.check_memory = spy
+    return options
+pynst.transfer.fit_memory = spy
 rng = np.random.default_rng(0)
 content, style = (rng.integers(0, 256, (480, 640, 3), dtype=np.uint8) for _ in range(2))
 peaks = []

@@ -25,7 +25,17 @@ from pynst.errors import BackendError, OptionError
 from pynst.networks.network import Network
 from pynst.networks.plan import Buffer, Plan, Workspace
 
-__all__ = ["TiledNetwork", "TiledWorkspace", "Window", "halo", "tiled", "windows"]
+__all__ = [
+    "TiledNetwork",
+    "TiledWorkspace",
+    "Window",
+    "can_be_tiled",
+    "halo",
+    "largest_window",
+    "overhead",
+    "tiled",
+    "windows",
+]
 
 
 @dataclass(frozen=True)
@@ -67,13 +77,43 @@ def tiled(network: Network, tile: int) -> Network:
     OptionError
         The network joins the borders of the image, which a window does not have.
     """
+    if isinstance(network, TiledNetwork):
+        network = network.plain
     if network.backend.free_memory() is not None:
         raise BackendError(
             f"tile={tile} needs memory of the host: ask for backend='cpu', or for no tile"
         )
-    if getattr(network, "padding", "") == "circular":
+    if not can_be_tiled(network):
         raise OptionError(f"tile={tile} and padding='circular' exclude each other")
     return cast("Network", TiledNetwork(network, tile))
+
+
+def can_be_tiled(network: Network) -> bool:
+    """Whether a network can walk windows: on the host, and over an image that has borders."""
+    circular = getattr(network, "padding", "") == "circular"
+    return network.backend.free_memory() is None and not circular
+
+
+def largest_window(network: Network, H: int, W: int, layers: Collection[str]) -> tuple[int, int]:
+    """Height and width of the largest piece in which an image of H x W pixels is walked."""
+    if not isinstance(network, TiledNetwork):
+        return H, W
+    sizes = [window.size for window in network.windows(H, W, layers, gradient=True)]
+    return max(h for h, _ in sizes), max(w for _, w in sizes)
+
+
+def overhead(network: Network, H: int, W: int, layers: Collection[str]) -> tuple[int, int, float]:
+    """Rows and columns of tiles, and how many times the pixels of the plain walk are walked.
+
+    The way back takes as long as the way forward, so that the first pass, which only goes forward,
+    counts half.
+    """
+    assert isinstance(network, TiledNetwork)
+    passes = [network.windows(H, W, layers, gradient=gradient) for gradient in (False, True)]
+    forward, both = (sum(h * w for h, w in (each.size for each in found)) for found in passes)
+    rows = len({window.core[0].start for window in passes[0]})
+    share = 1.0 if len(passes[0]) == 1 else (forward / 2 + both) / (H * W)
+    return rows, len(passes[0]) // rows, share
 
 
 def halo(network: Network, layers: Collection[str], *, gradient: bool) -> tuple[int, int]:
@@ -89,9 +129,7 @@ def halo(network: Network, layers: Collection[str], *, gradient: bool) -> tuple[
     """
     reaches = [network.reach(layer) for layer in layers]
     grid = max(scale for scale, _ in reaches)
-    width = max(
-        (_up(pixels, scale) if gradient else 0) + pixels for scale, pixels in reaches
-    )
+    width = max((_up(pixels, scale) if gradient else 0) + pixels for scale, pixels in reaches)
     return _up(width, grid), grid
 
 
@@ -115,24 +153,24 @@ class TiledNetwork:
 
     Attributes
     ----------
+    plain : Network
+        The network that is given.
     tile : int
     backend : Backend
         Knows the parts and the whole of what is walked in windows.
     """
 
     def __init__(self, network: Network, tile: int) -> None:
-        self._network = network
+        self.plain = network
         self.tile = tile
         self.backend = cast("Backend", WindowsBackend(network.backend, _Features))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._network, name)
+        return getattr(self.plain, name)
 
-    def windows(
-        self, H: int, W: int, layers: Collection[str], *, gradient: bool
-    ) -> list[Window]:
+    def windows(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> list[Window]:
         """The windows of an image, for its features or for its gradient."""
-        width, grid = halo(self._network, layers, gradient=gradient)
+        width, grid = halo(self.plain, layers, gradient=gradient)
         return windows(H, W, self.tile, grid, width)
 
     def walks_windows(self, H: int, W: int, layers: Collection[str]) -> bool:
@@ -142,42 +180,38 @@ class TiledNetwork:
     def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
         """The image, its gradient, and the memory of the largest window."""
         if not self.walks_windows(H, W, layers):
-            return self._network.plan(H, W, layers, gradient=gradient)
+            return self.plain.plan(H, W, layers, gradient=gradient)
         planes = [Buffer(name, "image", (3, H, W), 0, 1) for name in ("x", "d x")]
         features = {
-            layer: Buffer(layer, "features", self._network.shape(layer, H, W), 0, 1)
+            layer: Buffer(layer, "features", self.plain.shape(layer, H, W), 0, 1)
             for layer in layers
         }
-        own = Plan.of(planes if gradient else planes[:1], self._network.backend)
+        own = Plan.of(planes if gradient else planes[:1], self.plain.backend)
         window = self._window_nbytes(H, W, layers, gradient=gradient)
         return Plan({**own.buffers, **features}, own.offsets, own.nbytes + window)
 
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
         """Memory for images of H x W pixels."""
         if not self.walks_windows(H, W, layers):
-            return self._network.workspace(H, W, layers, gradient=gradient)
+            return self.plain.workspace(H, W, layers, gradient=gradient)
         plan = self.plan(H, W, layers, gradient=gradient)
         nbytes = self._window_nbytes(H, W, layers, gradient=gradient)
         return TiledWorkspace(plan, self, nbytes, layers)
 
     def ops(self, H: int, W: int, layers: Collection[str]) -> list[OpSize]:
         """The ops of a walk over the largest window, with their sizes."""
-        return self._network.ops(*self.largest(H, W, layers), layers)
-
-    def largest(self, H: int, W: int, layers: Collection[str]) -> tuple[int, int]:
-        """Height and width of the largest window."""
-        sizes = [window.size for window in self.windows(H, W, layers, gradient=True)]
-        return max(h for h, _ in sizes), max(w for _, w in sizes)
+        whole = cast("Network", self)
+        return self.plain.ops(*largest_window(whole, H, W, layers), layers)
 
     def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
         """Walk an image that is no larger than a tile; any other is walked when it is read."""
         if not isinstance(workspace, TiledWorkspace):
-            self._network.forward(workspace, layers)
+            self.plain.forward(workspace, layers)
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk all windows twice; `add_loss` is called with the parts of both passes."""
         if not isinstance(workspace, TiledWorkspace):
-            return self._network.backward(workspace, layers, add_loss)
+            return self.plain.backward(workspace, layers, add_loss)
         for part_of, _ in self.walk(workspace, layers, gradient=False):
             for layer in layers:
                 add_loss(layer, part_of(layer), None)
@@ -194,7 +228,7 @@ class TiledNetwork:
         for index, window in enumerate(self.windows(H, W, layers, gradient=gradient)):
             memory = workspace.of(window.size, gradient=gradient)
             memory["x"][...] = workspace["x"][(slice(None), *window.area)]
-            self._network.forward(memory, layers)
+            self.plain.forward(memory, layers)
 
             def part_of(layer: str, window: Window = window, index: int = index) -> Part:
                 array = workspace.of(window.size, gradient=gradient)[layer]
@@ -217,7 +251,7 @@ class TiledNetwork:
             add_loss(layer, part_of(layer), dF)
 
         memory = workspace.of(window.size, gradient=True)
-        part = self._network.backward(memory, layers, add)
+        part = self.plain.backward(memory, layers, add)
         dx[(slice(None), *window.core)] = part[(slice(None), *_inside(window.core, window.area))]
 
     def _part(
@@ -230,8 +264,8 @@ class TiledNetwork:
         values: bool,
     ) -> Part:
         """A layer's features in one window."""
-        scale, _ = self._network.reach(layer)
-        _, h, w = self._network.shape(layer, *size)
+        scale, _ = self.plain.reach(layer)
+        _, h, w = self.plain.shape(layer, *size)
         place = (
             _scaled(window.area[0], scale, size[0], h), _scaled(window.area[1], scale, size[1], w)
         )  # fmt: skip
@@ -244,7 +278,7 @@ class TiledNetwork:
         """Bytes of the workspace that every window fits into, in either pass."""
         passes = (False, True) if gradient else (False,)
         return max(
-            self._network.plan(*size, layers, gradient=each).nbytes
+            self.plain.plan(*size, layers, gradient=each).nbytes
             for each in passes
             for size in {window.size for window in self.windows(H, W, layers, gradient=each)}
         )
@@ -275,7 +309,7 @@ class TiledWorkspace(Workspace):
         """The workspace of a window of a size; all of them lie in the same memory."""
         key = (*size, gradient)
         if key not in self._windows:
-            inner = self._network._network
+            inner = self._network.plain
             plan = inner.plan(*size, self.layers, gradient=gradient)
             self._windows[key] = Workspace(plan, inner.backend, self._window_block)
         return self._windows[key]

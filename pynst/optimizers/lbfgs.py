@@ -10,6 +10,7 @@ import numpy as np
 from pynst.optimizers.descent import Descent, Image, State, Stop, StopReason
 from pynst.optimizers.device_vectors import DeviceVectors, sums_of
 from pynst.optimizers.linesearch import search
+from pynst.optimizers.narrow_vectors import NarrowVectors
 from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.vectors import HostVectors, Point, Vector, Vectors
 
@@ -48,14 +49,15 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
     comes to the host. The iterates agree until rounding has grown.
     """
     unit = FIRST_STEP * math.sqrt(x.size) / 255
-    pairs = Pairs(PAIRS)
+    pairs = Pairs(PAIRS if descent.pairs is None else descent.pairs)
     vectors = _vectors(descent, x, pairs.rows)
     if state is not None and "g" in state:
         here = _restored(vectors, pairs, state)
     else:
-        start = np.clip(x, 0, 1)
-        descent.between_steps(lambda: {"x": start})
-        here = vectors.start(descent, vectors.upload(start))
+        x = np.clip(x, 0, 1)
+        descent.between_steps(partial(dict, x=x))
+        here = vectors.start(descent, vectors.upload(x))
+    del x, state  # at print sizes each of them is as large as all of a small run
     while here.g_g > 0:
         descent.between_steps(partial(_state, vectors, here, pairs.arrays()))
         c, c_g, slope = pairs.direction(here.with_g, here.g_g)
@@ -76,7 +78,9 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
 def _vectors(descent: Descent, x: Image, rows: int) -> Vectors:
     """Vectors on the device, where the loss can be evaluated in place there; else on the host."""
     place = descent.closure.in_place(sums_of(rows))
-    return HostVectors(x.shape, rows) if place is None else DeviceVectors(place, rows)
+    if place is not None:
+        return DeviceVectors(place, rows)
+    return (NarrowVectors if x.dtype == np.float32 else HostVectors)(x.shape, rows)
 
 
 class _Ahead:
@@ -91,6 +95,7 @@ class _Ahead:
 
     def __call__(self, t: float) -> tuple[float, float]:
         """Value and slope at a step t."""
+        self.point = self._origin  # the trial before this one makes room
         self.point = self._vectors.evaluate(self._descent, self._origin, self._d, t, self._spare)
         return self.point.value, self.point.slope
 
