@@ -50,6 +50,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
         force=given.force,
         bits=given.bits,
         side=side,
+        dpi=given.dpi,
     )
     content, styles, options = given.CONTENT, given.STYLE, None
     if given.resume is None:
@@ -63,7 +64,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     report = Report(given, path)
     # A default name that another run has taken meanwhile is not overwritten.
     asked = bool(given.output or given.force or given.save_every)
-    settings = {"bits": given.bits, "record": given.record, "overwrite": asked}
+    settings = {"bits": given.bits, "dpi": given.dpi, "record": given.record, "overwrite": asked}
     files = {"checkpoint": given.checkpoint, "resume": given.resume}
     try:
         result = stylize(content, styles, options, callback=report, **files, **changes)
@@ -187,6 +188,10 @@ def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
     parser.option(
         "--bits", group=files, type=int, choices=(8, 16), default=8,
         help="bits per channel; 16 for .png and .tif",
+    )  # fmt: skip
+    parser.option(
+        "--dpi", group=files, type=float, metavar="X",
+        help="pixels per inch when printed, 1 to 10000; not for .webp",
     )  # fmt: skip
     parser.option(
         "--record", group=files, action=argparse.BooleanOptionalAction, default=True,
