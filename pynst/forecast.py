@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pynst.backends.base import OpSize
 from pynst.errors import BackendError
@@ -158,45 +159,52 @@ def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> Tr
     def needed(options: TransferOptions) -> int:
         return forecast_memory(network, options, content, styles).total
 
-    def fitting(image_size: int) -> TransferOptions | None:
-        at_size = replace(options, image_size=image_size)
-        ways = _ways(at_size, network, inputs.size(image_size))
-        return next((way for way in ways if needed(way) <= room), None)
+    size = inputs.size(options.image_size)
+    for way in _ways(options, network, size):
+        needs = needed(way)
+        if needs <= room:
+            if way != options:
+                _LOG.warning("%s", _told(way, network, size, needs, room))
+            return way
 
-    way = fitting(options.image_size)
-    if way is not None:
-        if way != options:
-            _LOG.warning("%s", _told(way, network, inputs.size(way.image_size), needed(way), room))
-        return way
-    low, high = 15, options.image_size  # low fits, or is below the smallest size there is
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fitting(middle) is None else (middle, high)
-    advice = f"image_size={low} would fit" if low > 15 else "no image_size would fit"
-    limit = "memory" if options.memory is not None else "the variable PYNST_MEMORY"
-    hint = f" ({limit} sets the limit of the whole process)"
-    where = "available" if on_device is None else f"free on {network.backend.name}"
-    least = min(map(needed, _ways(options, network, inputs.size(options.image_size))))
+    def fits(image_size: int) -> bool:
+        at_size = replace(options, image_size=image_size)
+        return needed(_ways(at_size, network, inputs.size(image_size))[-1]) <= room
+
     raise BackendError(
-        f"image_size={options.image_size} needs about {in_bytes(least)} more memory,"
-        f" and {in_bytes(max(0, room))} are {where}; {advice}{hint if on_device is None else ''}"
+        f"image_size={options.image_size} needs about {in_bytes(needs)} more memory, and"
+        f" {in_bytes(max(0, room))} are {_where(network, options)[0]};"
+        f" {_advice(fits, options.image_size)}{_where(network, options)[1]}"
     )
 
 
-def _ways(options: TransferOptions, network: Network, size: Size) -> Iterator[TransferOptions]:
-    """The run as given, then with less and less memory, in the order in which they slow it."""
-    yield options
-    tiles: list[int | str | None] = [options.tile]
+def _where(network: Network, options: TransferOptions) -> tuple[str, str]:
+    """How the room is called, and what else sets it."""
+    if network.backend.free_memory() is not None:
+        return f"free on {network.backend.name}", ""
+    limit = "memory" if options.memory is not None else "the variable PYNST_MEMORY"
+    return "available", f" ({limit} sets the limit of the whole process)"
+
+
+def _advice(fits: Callable[[int], bool], image_size: int) -> str:
+    """The largest size that would fit."""
+    low, high = 15, image_size  # low fits, or is below the smallest size there is
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return f"image_size={low} would fit" if low > 15 else "no image_size would fit"
+
+
+def _ways(options: TransferOptions, network: Network, size: Size) -> list[TransferOptions]:
+    """The run as given, and with less and less memory, in the order in which they slow it."""
+    large, small = list[Any]([options.tile]), list[Any]()
     if options.tile == "auto" and can_be_tiled(network):
-        tiles = [tile for tile in (*_TILES, *_SMALL_TILES) if tile < max(size)] or tiles
+        large, small = ([n for n in tiles if n < max(size)] for tiles in (_TILES, _SMALL_TILES))
     fewer = options.optimizer == "lbfgs" and options.pairs is None
     pairs: list[int | None] = [None, *range(9, 2, -1)] if fewer else [options.pairs]
-    large = [tile for tile in tiles if tile not in _SMALL_TILES]
-    for count in pairs:
-        for tile in large:
-            yield replace(options, tile=tile, pairs=count)
-    for tile in tiles:
-        yield replace(options, tile=tile, pairs=pairs[-1])
+    tried = [(tile, count) for count in pairs for tile in large or small[:1] or [options.tile]]
+    tried += [(tile, pairs[-1]) for tile in small]
+    return [options, *(replace(options, tile=tile, pairs=count) for tile, count in tried)]
 
 
 def _told(options: TransferOptions, network: Network, size: Size, needs: int, room: int) -> str:

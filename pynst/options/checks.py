@@ -187,10 +187,8 @@ def _clean_memory(name: str, value: Any) -> int:
 
 def _clean_tile(name: str, value: Any) -> Any:
     """``"auto"``, a number of pixels, or None, which the command line spells "none"."""
-    if value is None or value == "none":
-        return None
-    if isinstance(value, str) and value == "auto":
-        return value
+    if value is None or (isinstance(value, str) and value in ("auto", "none")):
+        return None if value == "none" else value
     found = _finite(value, whole=True)
     if found is None or not 64 <= found <= 32768:
         raise OptionError(
