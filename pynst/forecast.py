@@ -8,6 +8,7 @@ instead of being killed by the system when it is nearly done.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -102,6 +103,9 @@ def forecast_memory(
         plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
+    # Before there are any vectors, the content's features are weighed, beside the picture.
+    before = max((4 * math.prod(shapes[layer]) for layer in content_layers), default=0)
+    before += 8 * 3 * H * W if content_layers else 0
     targets += sum(2 * 8 * shapes[layer][0] ** 2 for layer in style_layers)  # A and G, float64
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
@@ -117,7 +121,7 @@ def forecast_memory(
         targets=targets,
         weights=network.weights_nbytes(layers),
         scratch=max(backend.scratch_nbytes(*op) for op in ops),
-        optimizer=3 * H * W * _bytes_per_value(options, narrow) + program,
+        optimizer=max(before, 3 * H * W * _bytes_per_value(options, narrow)) + program,
     )
 
 

@@ -65,6 +65,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, optimizer, where):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "scipy"])
 def test_a_run_in_tiles_with_few_pairs_resumes_to_the_same_bits(tmp_path, optimizer):
     options = {**FAST, "optimizer": optimizer, "tile": 64, "pairs": 4}
+    options |= {"style_layers": ["level1", "level2"], "content_layers": ["level2"]}
     whole = stylize(CONTENT, STYLE, **options)
     broken_off(tmp_path / "run.npz", 2, 5, **options)
     kept = read_checkpoint(tmp_path / "run.npz")

@@ -23,7 +23,7 @@ from pynst.options.formulas import Formula
 
 __all__ = ["ContentTargets", "ContentTerm"]
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # numbers that are weighed at a time
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,27 @@ def _energy_and_variance(
     those of NumPy's own pairwise summation, so that the bits are those of ``np.mean``.
     """
     N, M = P.shape
-    flat = P.reshape(-1)
     means = np.array([np.mean(s[i] * P[i].astype(np.float64)) for i in range(N)])
+    return _squares(P, s, np.zeros(N), 0, N * M) / (N * M), _squares(P, s, means, 0, N * M) / (
+        N * M
+    )
 
-    def total(first: int, end: int, minus: NDArray[np.float64]) -> float:
-        n = end - first
-        if n <= _BLOCK:
-            channels = np.arange(first, end) // M
-            scaled = s[channels] * flat[first:end].astype(np.float64)
-            return float(np.sum((scaled - minus[channels]) ** 2))
-        half = n // 2 - n // 2 % 8
-        return total(first, first + half, minus) + total(first + half, end, minus)
 
-    return total(0, N * M, np.zeros(N)) / (N * M), total(0, N * M, means) / (N * M)
+def _squares(
+    P: NDArray[np.floating[Any]],
+    s: NDArray[np.float64],
+    minus: NDArray[np.float64],
+    first: int,
+    end: int,
+) -> float:
+    """Sum of (s P - minus)^2 over the values from `first` to `end` of the flattened P."""
+    n = end - first
+    if n <= _BLOCK:
+        channels = np.arange(first, end) // P.shape[1]
+        scaled = s[channels] * P.reshape(-1)[first:end].astype(np.float64)
+        return float(np.sum((scaled - minus[channels]) ** 2))
+    middle = first + n // 2 - n // 2 % 8
+    return _squares(P, s, minus, first, middle) + _squares(P, s, minus, middle, end)
 
 
 @dataclass(frozen=True)

@@ -117,11 +117,7 @@ class Features:
 
     def copy(self, layer: str) -> Array:
         """Features of one layer in memory of their own, which outlives these features."""
-        backend, shape = self._backend, self._shape(layer)
-        block = backend.allocate(backend.nbytes("features", shape))
-        copied = backend.view(block, 0, "features", shape)
-        backend.upload(self.download(layer), "features", copied)
-        return copied
+        return self._workspace.copied(layer)
 
     def gram(self, layer: str) -> NDArray[np.float64]:
         """Gram matrix (N, N) of one layer to NumPy."""

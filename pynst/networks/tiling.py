@@ -303,7 +303,11 @@ class TiledWorkspace(Workspace):
         self._network = network
         self._window_block = backend.allocate(nbytes)
         self._windows: dict[tuple[int, int, bool], Workspace] = {}
-        self._arrays |= {layer: _Features(self, layer) for layer in layers}
+
+    def __getitem__(self, name: str) -> Array:
+        # Made anew, since it refers to this workspace, whose memory shall not wait for the cycle
+        # collector.
+        return _Features(self, name) if name in self.layers else super().__getitem__(name)
 
     def of(self, size: tuple[int, int], *, gradient: bool) -> Workspace:
         """The workspace of a window of a size; all of them lie in the same memory."""
@@ -324,13 +328,13 @@ class TiledWorkspace(Workspace):
                 backend.gram(part_of(layer), G)
         return grams
 
-    def assembled(self, layer: str) -> Array:
-        """The features of a layer of the whole image."""
-        backend, shape = self._network.backend, self.plan.buffers[layer].shape
+    def copied(self, name: str) -> Array:
+        """The features of a layer of the whole image, in memory of their own."""
+        backend, shape = self._network.backend, self.plan.buffers[name].shape
         nbytes = backend.nbytes("features", shape)
         whole = backend.view(backend.allocate(nbytes), 0, "features", shape)
         for part_of, _ in self._network.walk(self, self.layers, gradient=False):
-            part = part_of(layer)
+            part = part_of(name)
             whole[(slice(None), *part.place)][(slice(None), *part.core)] = part.array[
                 (slice(None), *part.core)
             ]
@@ -348,7 +352,7 @@ class _Features:
         G[...] = self._workspace.grams[self._layer]
 
     def assembled(self) -> Array:
-        return self._workspace.assembled(self._layer)
+        return self._workspace.copied(self._layer)
 
 
 def _up(number: int, step: int) -> int:

@@ -37,6 +37,7 @@ def lbfgs_scipy(
     """
     from scipy.optimize import fmin_l_bfgs_b
 
+    x = x.astype(np.float64, copy=False)  # in which SciPy computes
     if state is None:
         start = x.copy()
         descent.between_steps(lambda: {"x": start})
