@@ -35,7 +35,7 @@ _BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
 """Memory of the optimiser and the closure per value of the image: the kept pairs (20 vectors of
 float32; in SciPy 25 of float64), and about ten vectors of float64 at the same time."""
 
-_NARROW_BYTES_PER_VALUE = {"lbfgs": 116, "scipy": 290, "adam": 44}
+_NARROW_BYTES_PER_VALUE = {"lbfgs": 116, "scipy": 290, "adam": 52}
 """The same where the image is walked in tiles: all vectors are of float32, but SciPy's."""
 
 _TILES = (2048, 1536, 1024)

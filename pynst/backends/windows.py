@@ -87,7 +87,6 @@ class WindowsBackend:
     def __init__(self, inner: Backend, whole: type) -> None:
         self._inner = inner
         self._whole = whole
-        self._unused = inner.empty_losses(1)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -141,17 +140,18 @@ class WindowsBackend:
             self._inner.content_loss(F, P, k, scale, dF, loss)
         elif not F.values:
             target = self._copied(P[(slice(None), *F.place)])
-            self._inner.content_loss(F.array, target, k, scale, dF, self._unused)
+            self._inner.content_loss(F.array, target, k, scale, dF, self._inner.empty_losses(1))
         else:
             if F.first:
                 self._inner.zero(loss)
             target = P[(slice(None), *F.place)][(slice(None), *F.core)]
+            share = self._inner.empty_losses(1)
             for strip, rows in zip(self._core(F), self._rows(F), strict=True):
                 ignored = self._empty(strip.shape, strip.dtype)
                 self._inner.zero(ignored)
                 against = self._copied(target[:, rows])
-                self._inner.content_loss(strip, against, k, scale, ignored, self._unused)
-                loss += self._unused
+                self._inner.content_loss(strip, against, k, scale, ignored, share)
+                loss += share
 
     def style_loss(
         self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array

@@ -14,7 +14,7 @@ meets the same squares as in the whole image, and the last window has what is le
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -212,67 +212,26 @@ class TiledNetwork:
         """Walk all windows twice; `add_loss` is called with the parts of both passes."""
         if not isinstance(workspace, TiledWorkspace):
             return self.plain.backward(workspace, layers, add_loss)
-        for part_of, _ in self.walk(workspace, layers, gradient=False):
+        for visit in self.walk(workspace, layers, gradient=False):
             for layer in layers:
-                add_loss(layer, part_of(layer), None)
+                add_loss(layer, visit.part(layer), None)
         dx = workspace["d x"]
-        for part_of, window in self.walk(workspace, layers, gradient=True):
-            self._gradient(workspace, layers, add_loss, part_of, window, dx)
+        for visit in self.walk(workspace, layers, gradient=True):
+            core, area = visit.window.core, visit.window.area
+            part = self.plain.backward(visit.memory, layers, visit.adding(add_loss))
+            dx[(slice(None), *core)] = part[(slice(None), *_inside(core, area))]
         return dx
 
     def walk(
         self, workspace: TiledWorkspace, layers: Collection[str], *, gradient: bool
-    ) -> Iterator[tuple[Any, Window]]:
-        """Go forward in each window; yields what gives the part of a layer, and the window."""
-        H, W = workspace.plan.buffers["x"].shape[1:]
+    ) -> Iterator[_Visit]:
+        """Go forward in each window, in order."""
+        _, H, W = workspace.plan.buffers["x"].shape
         for index, window in enumerate(self.windows(H, W, layers, gradient=gradient)):
             memory = workspace.of(window.size, gradient=gradient)
             memory["x"][...] = workspace["x"][(slice(None), *window.area)]
             self.plain.forward(memory, layers)
-
-            def part_of(layer: str, window: Window = window, index: int = index) -> Part:
-                array = workspace.of(window.size, gradient=gradient)[layer]
-                return self._part(layer, array, window, (H, W), index == 0, not gradient)
-
-            yield part_of, window
-
-    def _gradient(
-        self,
-        workspace: TiledWorkspace,
-        layers: Collection[str],
-        add_loss: AddLoss,
-        part_of: Any,
-        window: Window,
-        dx: Array,
-    ) -> None:
-        """Go back in one window, and keep the gradient of its core."""
-
-        def add(layer: str, F: Array, dF: Array) -> None:  # noqa: ARG001
-            add_loss(layer, part_of(layer), dF)
-
-        memory = workspace.of(window.size, gradient=True)
-        part = self.plain.backward(memory, layers, add)
-        dx[(slice(None), *window.core)] = part[(slice(None), *_inside(window.core, window.area))]
-
-    def _part(
-        self,
-        layer: str,
-        array: Array,
-        window: Window,
-        size: tuple[int, int],
-        first: bool,
-        values: bool,
-    ) -> Part:
-        """A layer's features in one window."""
-        scale, _ = self.plain.reach(layer)
-        _, h, w = self.plain.shape(layer, *size)
-        place = (
-            _scaled(window.area[0], scale, size[0], h), _scaled(window.area[1], scale, size[1], w)
-        )  # fmt: skip
-        core = (
-            _scaled(window.core[0], scale, size[0], h), _scaled(window.core[1], scale, size[1], w)
-        )  # fmt: skip
-        return Part(array, _inside(core, place), place, h * w, first, values)
+            yield _Visit(self.plain, (H, W), window, memory, index == 0, not gradient)
 
     def _window_nbytes(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> int:
         """Bytes of the workspace that every window fits into, in either pass."""
@@ -282,6 +241,47 @@ class TiledNetwork:
             for each in passes
             for size in {window.size for window in self.windows(H, W, layers, gradient=each)}
         )
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """A window whose features have just been computed.
+
+    Attributes
+    ----------
+    network : Network
+    size : tuple of int
+        Height and width of the whole image.
+    window : Window
+    memory : Workspace
+        The window's.
+    first, values : bool
+        As for `pynst.backends.windows.Part`.
+    """
+
+    network: Network
+    size: tuple[int, int]
+    window: Window
+    memory: Workspace
+    first: bool
+    values: bool
+
+    def part(self, layer: str) -> Part:
+        """The features of a layer in this window."""
+        scale, _ = self.network.reach(layer)
+        _, h, w = self.network.shape(layer, *self.size)
+
+        def cells(area: Area) -> Area:
+            (H, W), (rows, columns) = self.size, area
+            return _scaled(rows, scale, H, h), _scaled(columns, scale, W, w)
+
+        place = cells(self.window.area)
+        core = _inside(cells(self.window.core), place)
+        return Part(self.memory[layer], core, place, h * w, self.first, self.values)
+
+    def adding(self, add_loss: AddLoss) -> AddLoss:
+        """What adds the gradient at a layer of this window, on its way back."""
+        return lambda layer, _, dF: add_loss(layer, self.part(layer), dF)
 
 
 class TiledWorkspace(Workspace):
@@ -323,9 +323,9 @@ class TiledWorkspace(Workspace):
         """The Gram matrices of all layers, from one walk."""
         backend, shapes = self._network.backend, self.plan.buffers
         grams = {layer: backend.empty_gram(shapes[layer].shape[0]) for layer in self.layers}
-        for part_of, _ in self._network.walk(self, self.layers, gradient=False):
+        for visit in self._network.walk(self, self.layers, gradient=False):
             for layer, G in grams.items():
-                backend.gram(part_of(layer), G)
+                backend.gram(visit.part(layer), G)
         return grams
 
     def copied(self, name: str) -> Array:
@@ -333,8 +333,8 @@ class TiledWorkspace(Workspace):
         backend, shape = self._network.backend, self.plan.buffers[name].shape
         nbytes = backend.nbytes("features", shape)
         whole = backend.view(backend.allocate(nbytes), 0, "features", shape)
-        for part_of, _ in self._network.walk(self, self.layers, gradient=False):
-            part = part_of(name)
+        for visit in self._network.walk(self, self.layers, gradient=False):
+            part = visit.part(name)
             whole[(slice(None), *part.place)][(slice(None), *part.core)] = part.array[
                 (slice(None), *part.core)
             ]
@@ -376,7 +376,7 @@ def _scaled(span: slice, scale: int, length: int, cells: int) -> slice:
     return slice(span.start // scale, cells if span.stop == length else span.stop // scale)
 
 
-def _inside(area: Sequence[slice], of: Sequence[slice]) -> Area:
+def _inside(area: Area, of: Area) -> Area:
     """An area as counted from the corner of another one that holds it."""
     rows, columns = (
         slice(a.start - b.start, a.stop - b.start) for a, b in zip(area, of, strict=True)
