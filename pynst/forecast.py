@@ -43,6 +43,9 @@ _SMALL_TILES = (768, 512)
 """Tiles that are tried where a run does not fit, in pixels; the halos of the small ones cost more
 time than fewer pairs do."""
 
+_PICTURE = 24
+"""Bytes of a pixel of a picture, in float64."""
+
 Size = tuple[int, int]
 
 
@@ -96,17 +99,18 @@ def forecast_memory(
     content_layers = _fitting(content_choice(options, network), network, H, W) if content else []
     style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []
     layers = dict.fromkeys([*content_layers, *style_layers])
-    plans = [network.plan(H, W, layers, gradient=True).nbytes]
+    plans, pictures = [network.plan(H, W, layers, gradient=True).nbytes], [0]
     for style in styles:
         h, w = size_to_long_side(*style, style_long_side(max(H, W), options.style_scale))
+        pictures.append(_PICTURE * h * w)
         deep = [layer for layer in style_layers if min(h, w) >= network.smallest_side([layer])]
         plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
-    # Before there are any vectors, the content's features are weighed, beside the picture.
-    before = max((4 * math.prod(shapes[layer]) for layer in content_layers), default=0)
-    before += 8 * 3 * H * W if content_layers else 0
     targets += sum(2 * 8 * shapes[layer][0] ** 2 for layer in style_layers)  # A and G, float64
+    # Before there are any vectors, pictures are resized, and the content's features are weighed.
+    weighed = [4 * math.prod(shapes[layer]) + _PICTURE * H * W for layer in content_layers]
+    before = max([*pictures, *weighed])
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
     window = largest_window(network, H, W, layers)

@@ -57,7 +57,7 @@ def lbfgs_scipy(
         outcome = fmin_l_bfgs_b(
             evaluate,
             x.ravel() / unit,
-            m=PAIRS,
+            m=PAIRS if descent.pairs is None else descent.pairs,
             factr=0,
             pgtol=0,
             bounds=limits,
