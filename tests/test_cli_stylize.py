@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from cli_runs import FAST, shell
 from conftest import picture
+from PIL import Image
 
 import pynst
 from pynst.cli import main
@@ -181,6 +182,22 @@ def test_a_diverged_run_saves_the_image_before(pictures, tmp_path, capsys, monke
     assert output.exists()
     monkeypatch.setattr(pynst.objective.TotalLoss, "__call__", real)
     assert main(["replay", str(output), "--quiet"]) == 0
+
+
+def test_tiles_a_limit_and_pixels_per_inch_reach_the_run_and_the_file(pictures, tmp_path):
+    output = tmp_path / "out.tif"
+    words = ["--memory", "100G", "--tile", "64", "--pairs", "4", "--dpi", "300", "--bits", "16"]
+    layers = ["--style-layers", "level1", "--content-layers", "level1"]
+    assert main([*pictures, "-o", str(output), *words, *layers, *FAST, "--image-size", "96"]) == 0
+    options = read_record(output).options
+    assert (options.memory, options.tile, options.pairs) == (10**11, 64, 4)
+    with Image.open(output) as image:
+        assert image.info["dpi"] == (300, 300)
+
+
+def test_pixels_per_inch_that_cannot_be_are_refused_before_the_run(pictures, tmp_path, capsys):
+    assert main([*pictures, "-o", str(tmp_path / "out.png"), "--dpi", "0", *FAST]) == 1
+    assert "output: dpi must be a number from 1 to 10000, got 0.0" in capsys.readouterr().err
 
 
 def test_sixteen_bits_and_transparency_reach_the_file(tmp_path):

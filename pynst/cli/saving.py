@@ -72,7 +72,13 @@ def check_curves(path: str | None) -> None:
 
 
 def checked_output(
-    output: str | None, default: str | Path, *, force: bool = True, bits: int = 8, side: int = 0
+    output: str | None,
+    default: str | Path,
+    *,
+    force: bool = True,
+    bits: int = 8,
+    side: int = 0,
+    dpi: float | None = None,
 ) -> Path:
     """Check before the long work that the result can be written.
 
@@ -86,6 +92,8 @@ def checked_output(
         Bits per channel.
     side : int
         Long side of the result in pixels, as some formats have a limit; 0 if it is not known.
+    dpi : float, optional
+        Pixels per inch when printed.
 
     Raises
     ------
@@ -99,7 +107,7 @@ def checked_output(
     path = Path(default if output is None else output)
     if path == STANDARD_OUTPUT:
         return path
-    check_output(path, bits=bits, size=(side, side) if side > 0 else None)
+    check_output(path, bits=bits, size=(side, side) if side > 0 else None, dpi=dpi)
     try:  # a file tells more than permissions do: of read-only disks, of quotas, to the super-user
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:

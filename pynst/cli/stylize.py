@@ -59,6 +59,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
         force=given.force,
         bits=given.bits,
         side=side,
+        dpi=given.dpi,
     )
     check_curves(given.curves)
     if path == STANDARD_OUTPUT and (given.json or given.save_every):
@@ -77,6 +78,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     asked = bool(given.output or given.force or given.save_every)
     settings = {
         "bits": given.bits,
+        "dpi": given.dpi,
         "record": given.record,
         "overwrite": asked,
         "as_json": given.json,
@@ -252,6 +254,10 @@ def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
     parser.option(
         "--bits", group=files, type=int, choices=(8, 16), default=8,
         help="bits per channel; 16 for .png and .tif",
+    )  # fmt: skip
+    parser.option(
+        "--dpi", group=files, type=float, metavar="X",
+        help="pixels per inch when printed, 1 to 10000; not for .webp",
     )  # fmt: skip
     parser.option(
         "--record", group=files, action=argparse.BooleanOptionalAction, default=True,

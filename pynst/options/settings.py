@@ -18,6 +18,7 @@ from pynst.options.checks import (
     choice,
     flag,
     layers,
+    memory,
     number,
     optional,
     path,
@@ -25,6 +26,7 @@ from pynst.options.checks import (
     shares,
     size,
     start,
+    tile,
 )
 from pynst.options.formulas import FORMULAS
 from pynst.options.keywords import (
@@ -277,6 +279,29 @@ class TransferOptions:
         "fast",
         "arithmetic on CUDA: fast (16-bit numbers) or accurate (32-bit)",
         choice("fast", "accurate"),
+    )
+
+    memory: int | None = setting(
+        MACHINE,
+        None,
+        "most memory of the whole process, like 6G; default: $PYNST_MEMORY, then what is free",
+        optional(memory),
+        "SIZE",
+    )
+    tile: int | str | None = setting(
+        MACHINE,
+        "auto",
+        "walk a large image in tiles of so many pixels, to the same result: auto (where it would"
+        " not fit into memory as a whole), a number, or none",
+        tile,
+        "N",
+    )
+    pairs: int | None = setting(
+        MACHINE,
+        None,
+        "pairs of vectors that L-BFGS keeps; default: 10, or fewer where memory is short",
+        optional(number(3, 10, whole=True)),
+        "N",
     )
 
     # ---- files -----------------------------------------------------------------------------------
