@@ -346,6 +346,12 @@ class TransferOptions:
                 f" pictures ({', '.join(relative)}), got formula={self.formula!r}"
             )
 
+        if isinstance(self.tile, int) and "wasserstein" in self.style_shares():
+            raise OptionError(
+                f"tile={self.tile} and style_loss='wasserstein' exclude each other: it reads whole"
+                " layers"
+            )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TransferOptions):
             return NotImplemented
