@@ -22,6 +22,7 @@ import pynst
 from pynst import BackendError, Objective, stylize
 from pynst.backends import available_backends, open_backend
 from pynst.backends import cuda as cuda_backend
+from pynst.backends.circular import circular
 from pynst.backends.cuda import CudaBackend
 from pynst.backends.device import CupyDevice, DeviceArray
 from pynst.backends.eights import EIGHT
@@ -223,6 +224,43 @@ def test_the_objective_agrees_with_float64_on_the_real_weights(cuda, real_weight
 
 def scales_of(network, powers):
     return {layer: np.full(network.shape(layer, 1, 1)[0], 2.0**e) for layer, e in powers.items()}
+
+
+def tileable(backend, size, **options):
+    return Objective(
+        None, picture(1, size, size), image_size=size, tv_weight=3, **options,
+        network=tiny_vgg19(circular(backend), padding="circular"),
+    )  # fmt: skip
+
+
+def test_joined_borders_give_a_rolled_image_the_same_loss(cuda):
+    wanted, wanted_gradient = tileable(ReferenceBackend(), 48)(picture(2, 48, 48))
+    objective = tileable(cuda, 48)
+    for shift in ((0, 0), (16, 32)):
+        value, gradient = objective(np.roll(picture(2, 48, 48), shift, (0, 1)))
+        assert value == pytest.approx(wanted, rel=1e-3 if "fast" in cuda.name else 1e-6)
+        assert relative_error(gradient, np.roll(wanted_gradient, shift, (0, 1))) < 2e-2
+
+
+def test_a_captured_walk_keeps_the_copies_that_it_was_captured_with(cuda):
+    """Another evaluation, of a larger image, lets go of them for larger ones."""
+    backend = circular(cuda)
+    small, large = (
+        Objective(
+            None, picture(1, size, size), image_size=size, style_layers=["relu2_1"],
+            network=tiny_vgg19(backend, padding="circular"),
+        )
+        for size in (16, 32)
+    )  # fmt: skip
+    x = picture(2, 16, 16)
+    first = [small(x) for _ in range(3)]
+    large(picture(2, 32, 32))
+    filled = [cuda.device.allocate(block.nbytes) for block in backend._blocks.values()]
+    for block in filled:
+        cuda.device.zero(block)
+    value, gradient = small(x)
+    assert value == first[-1][0]
+    np.testing.assert_array_equal(gradient, first[-1][1])
 
 
 def test_the_builtin_network_is_near_the_oracle(cuda):

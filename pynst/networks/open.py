@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pynst.backends import open_backend
 from pynst.backends.base import Backend
 from pynst.backends.circular import circular
-from pynst.errors import BackendError, OptionError
+from pynst.errors import OptionError
 from pynst.networks.calibration import Convolutions, feature_scales, powers_of_two, rescaled
 from pynst.networks.gabor import Gabor
 from pynst.networks.layers import layers_read
@@ -67,13 +67,8 @@ def _vgg_only(options: TransferOptions) -> list[str]:
 
 def _backend(options: TransferOptions) -> Backend:
     """The backend that the options ask for."""
-    name = options.backend
-    if options.padding != "circular":
-        return open_backend(name, threads=options.threads, precision=options.precision)
-    if name == "cuda":
-        raise BackendError("padding='circular' is not available on CUDA: ask for backend='cpu'")
-    name = "cpu" if name == "auto" else name
-    return circular(open_backend(name, threads=options.threads, precision=options.precision))
+    found = open_backend(options.backend, threads=options.threads, precision=options.precision)
+    return circular(found) if options.padding == "circular" else found
 
 
 def _scales(convolutions: Convolutions, powers: Mapping[str, int]) -> dict[str, Vector]:
