@@ -7,6 +7,7 @@ import pytest
 from conftest import picture
 
 import pynst
+from pynst.demo import draw_painting, draw_scene
 from pynst.experiments.figures import FIGURES, figure
 from pynst.options.formulas import FORMULAS
 
@@ -70,6 +71,23 @@ def test_figure_4_goes_from_little_content_to_much():
     settings = sheet.results["ratio 0.001"].settings
     assert settings["alpha/beta"] == "0.001 (plain)"
     assert settings["which is"].endswith(", 2 as means")
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_figure_4_of_the_real_network_trades_content_for_style_step_by_step(real_weights):
+    """Fig. 4: with alpha / beta the content's error falls and the style's rises, strictly."""
+    sheet = figure(
+        4, draw_scene(64, 64), draw_painting(64, 64), image_size=64, iterations=60,
+        weights=str(real_weights),
+    )  # fmt: skip
+    alphas = [options.content_weight for options in options_of(sheet).values()]
+    terms = [sheet.results[name].terms for name in sheet.rows[0]]
+    contents = np.array([t.content / alpha for t, alpha in zip(terms, alphas, strict=True)])
+    styles = np.array([t.style for t in terms])
+    assert (np.diff(alphas) > 0).all()
+    assert (np.diff(contents) < 0).all(), contents
+    assert (np.diff(styles) > 0).all(), styles
 
 
 @pytest.mark.usefixtures("tiny_weights")

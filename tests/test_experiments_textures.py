@@ -76,6 +76,28 @@ def test_a_tileable_one_has_no_more_of_an_edge_at_the_seam_than_elsewhere():
     assert seam < 1.5 * inside
 
 
+@pytest.mark.weights
+@pytest.mark.slow
+def test_a_tileable_one_of_the_real_network_has_the_same_loss_when_it_is_rolled(real_weights):
+    """By the float64 reference; rolled by a whole number of the deepest layer's pixels."""
+    result = texture(
+        picture(7, 64, 64), (64, 64), tileable=True, levels=1, iterations=10,
+        weights=str(real_weights),
+    )  # fmt: skip
+    values = {}
+    for padding in ("circular", "replicate"):
+        objective = pynst.Objective(
+            None, picture(7, 64, 64), result.options, backend="reference", padding=padding
+        )
+        values[padding] = [
+            objective(np.roll(result.pixels, shift, (0, 1)))[0] for shift in ((0, 0), (32, 16))
+        ]
+    value, rolled = values["circular"]
+    assert rolled == pytest.approx(value, rel=1e-9)
+    value, rolled = values["replicate"]
+    assert rolled != pytest.approx(value, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
