@@ -226,20 +226,30 @@ def scales_of(network, powers):
     return {layer: np.full(network.shape(layer, 1, 1)[0], 2.0**e) for layer, e in powers.items()}
 
 
-def tileable(backend, size, **options):
-    return Objective(
-        None, picture(1, size, size), image_size=size, tv_weight=3, **options,
-        network=tiny_vgg19(circular(backend), padding="circular"),
-    )  # fmt: skip
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_joined_borders_agree_with_float64_when_masks_are_equal(cuda, pooling):
+    cuda.device.capture = lambda work: work
+    value_error, gradient_error = errors_with_equal_masks(
+        lambda backend: tiny_vgg19(circular(backend), pooling=pooling, padding="circular"),
+        CudaRecorder(cuda),
+        48,
+    )
+    fast = "fast" in cuda.name
+    assert value_error < (1e-3 if fast else 1e-6)
+    assert gradient_error < (2e-2 if fast else 1e-5)
 
 
 def test_joined_borders_give_a_rolled_image_the_same_loss(cuda):
-    wanted, wanted_gradient = tileable(ReferenceBackend(), 48)(picture(2, 48, 48))
-    objective = tileable(cuda, 48)
-    for shift in ((0, 0), (16, 32)):
-        value, gradient = objective(np.roll(picture(2, 48, 48), shift, (0, 1)))
-        assert value == pytest.approx(wanted, rel=1e-3 if "fast" in cuda.name else 1e-6)
-        assert relative_error(gradient, np.roll(wanted_gradient, shift, (0, 1))) < 2e-2
+    """Gradients loosely, since masks may differ; with other borders they are off by far more."""
+    objective = Objective(
+        None, picture(1, 48, 48), image_size=48, tv_weight=3,
+        network=tiny_vgg19(circular(cuda), padding="circular"),
+    )  # fmt: skip
+    x, shift = picture(2, 48, 48), (16, 32)
+    value, gradient = objective(x)
+    rolled_value, rolled_gradient = objective(np.roll(x, shift, (0, 1)))
+    assert rolled_value == pytest.approx(value, rel=1e-3 if "fast" in cuda.name else 1e-6)
+    assert relative_error(rolled_gradient, np.roll(gradient, shift, (0, 1))) < 5e-2
 
 
 def test_a_captured_walk_keeps_the_copies_that_it_was_captured_with(cuda):
