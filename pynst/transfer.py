@@ -178,8 +178,8 @@ def _enlarged(run: Run, H: int, W: int) -> Image:
     """The image of the level before, with some of the content's detail that is new at this size.
 
     The photograph's own detail is a better start than none: the same loss is reached earlier, and
-    faces and lines come out clearer. With all of it the photograph would shine through the strokes. A run that did not begin from
-    the photograph, or that shows what a layer keeps of it, gets none.
+    faces and lines come out clearer. With all of it the photograph would shine through the strokes.
+    A run that did not begin from the photograph, or that shows what a layer keeps of it, gets none.
     """
     assert run.x is not None
     x, options, inputs = resize(run.x, H, W), run.options, run.inputs
