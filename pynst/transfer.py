@@ -184,7 +184,7 @@ def _enlarged(run: Run, H: int, W: int) -> Image:
     assert run.x is not None
     x, options, inputs = resize(run.x, H, W), run.options, run.inputs
     begun_from_content = inputs.content is not None and named_start(options) == "content"
-    if not (begun_from_content and inputs.styles and options.variables == "pyramid"):
+    if not (begun_from_content and inputs.styles and options.over_pyramid()):
         return x
     finer, coarser = inputs.content_at(H, W), inputs.content_at(*run.x.shape[:2])
     return np.clip(x + _DETAIL * (finer - resize(coarser, H, W)), 0, 1)
