@@ -183,8 +183,12 @@ def test_bombs_are_refused_by_their_headers(tmp_path, name):
     before = Image.MAX_IMAGE_PIXELS
     with pytest.raises(ImageError, match=r"content: .* 200000000 pixels"):
         read_picture(path, "content")
-    with pytest.raises(ImageError, match=r"image: .* 200000000 pixels"):
+    # Metadata are read of every picture that PyNST itself can make; the pixels are not touched.
+    if name in ("webp", "avif"):
         read_metadata(path)
+    else:
+        with pytest.raises(ImageError, match=r"image: .* 1073741824 pixels"):
+            read_metadata(path)
     assert before == Image.MAX_IMAGE_PIXELS
 
 

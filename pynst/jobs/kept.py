@@ -33,15 +33,20 @@ def is_record_of(
     """
     if options.network not in ("auto", record.network):
         return False
-    same = replace(options, network=record.options.network, threads=record.options.threads)
+    used, fitted = record.options, {"network", "threads", "memory"}
+    # What was chosen so that the run fits into memory is recorded in the place of these.
+    fitted |= {
+        name for name, free in (("tile", "auto"), ("pairs", None)) if getattr(options, name) == free
+    }
+    same = replace(options, **{name: getattr(used, name) for name in fitted})
     asked = replace(record, options=same)
     if _settings(asked) != _settings(record):
         return False
     pictures = read_inputs().pictures
     shown = {name: pixels_sha256(picture.pixels) for name, picture in pictures.items()}
-    used = {used.name: used.sha256 for used in record.pictures}
+    recorded = {each.name: each.sha256 for each in record.pictures}
     # A run that was resumed has its start behind it, and records none.
-    return used == shown or used == {name: shown[name] for name in shown if name != "init"}
+    return recorded == shown or recorded == {name: shown[name] for name in shown if name != "init"}
 
 
 def _settings(record: Record) -> Any:

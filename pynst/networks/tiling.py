@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from pynst.backends.base import AddLoss, Array, Backend, OpSize
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, ReadFeatures
 from pynst.backends.windows import Area, Part, WindowsBackend
 from pynst.errors import BackendError, OptionError
 from pynst.networks.network import Network
@@ -203,10 +203,12 @@ class TiledNetwork:
         whole = cast("Network", self)
         return self.plain.ops(*largest_window(whole, H, W, layers), layers)
 
-    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
+    def forward(
+        self, workspace: Workspace, layers: Collection[str], read: ReadFeatures | None = None
+    ) -> None:
         """Walk an image that is no larger than a tile; any other is walked when it is read."""
         if not isinstance(workspace, TiledWorkspace):
-            self.plain.forward(workspace, layers)
+            self.plain.forward(workspace, layers, read)
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk all windows twice; `add_loss` is called with the parts of both passes."""
