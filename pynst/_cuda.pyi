@@ -122,13 +122,23 @@ def filter7x7_backward(
 def binomial_down(x: _Array, y: _Array, stream: int) -> None: ...
 def binomial_down_backward(dy: _Array, dx: _Array, stream: int) -> None: ...
 def gram_scratch(N: int, M: int) -> int: ...
-def gram(F: _Array, products: _Products, G: _Array, scratch: _Array, stream: int) -> None: ...
+def gram_weighted_scratch(N: int, M: int) -> int: ...
+def gram(
+    F: _Array,
+    pixel_weights: _Array | None,
+    total: float,
+    products: _Products,
+    G: _Array,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
 def content_loss_scratch(N: int, M: int) -> int: ...
 def content_loss(
     F: _Array,
     P: _Array,
     k: float,
     scale: _Array | None,
+    pixel_weights: _Array | None,
     gradient_scale: _Array | None,
     dF: _Array,
     loss: _Array,
@@ -142,6 +152,8 @@ def style_loss(
     A: _Array,
     k: float,
     scale: _Array | None,
+    pixel_weights: _Array | None,
+    total: float,
     products: _Products,
     gradient_scale: _Array | None,
     dF: _Array,

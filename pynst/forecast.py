@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pynst.backends.base import OpSize
 from pynst.errors import BackendError
 from pynst.images import size_to_long_side
-from pynst.inputs import Inputs, style_long_side
+from pynst.inputs import Inputs, style_scales
 from pynst.machine import available_memory
 from pynst.networks import Network
 from pynst.networks.layers import LayerChoice, content_choice, style_choice
-from pynst.options import TransferOptions
+from pynst.options import MASK_SETTINGS, TransferOptions
+from pynst.regions import scaled_side
 
 __all__ = ["TimeForecast", "check_memory", "forecast_memory", "in_bytes"]
 
@@ -59,7 +60,11 @@ class Forecast:
 
 
 def forecast_memory(
-    network: Network, options: TransferOptions, content: Size | None, styles: Sequence[Size]
+    network: Network,
+    options: TransferOptions,
+    content: Size | None,
+    styles: Sequence[Size],
+    regions: int = 1,
 ) -> Forecast:
     """Say what the finest level of a run will take.
 
@@ -73,7 +78,10 @@ def forecast_memory(
         Height and width of the content picture as given; None where there is none.
     styles : sequence of tuple of int
         The same of each style picture.
+    regions : int
+        How many parts of the image have a style of their own.
     """
+    masked = any(getattr(options, name) is not None for name in MASK_SETTINGS)
     aspect = None if options.aspect is None else (options.aspect[1], options.aspect[0])
     H, W = size_to_long_side(*(content or aspect or styles[0]), options.image_size)
     backend = network.backend
@@ -81,17 +89,21 @@ def forecast_memory(
     style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []
     layers = dict.fromkeys([*content_layers, *style_layers])
     plans = [network.plan(H, W, layers, gradient=True).nbytes]
-    for style in styles:
-        h, w = size_to_long_side(*style, style_long_side(max(H, W), options.style_scale))
+    for style, scale in zip(styles, style_scales(options, len(styles)), strict=True):
+        h, w = size_to_long_side(*style, scaled_side(max(H, W), scale))
         deep = [layer for layer in style_layers if min(h, w) >= network.smallest_side([layer])]
         plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
-    targets += sum(2 * 8 * shapes[layer][0] ** 2 for layer in style_layers)  # A and G, float64
+    # G, float64, and A for each region; the weights of its pixels, float32.
+    targets += sum(8 * (1 + regions) * shapes[layer][0] ** 2 for layer in style_layers)
+    if masked:
+        targets += sum(4 * regions * h * w for _, h, w in shapes.values())
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
     for N, h, w in shapes.values():
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
+        ops += [OpSize("gram_weighted", N, N, h, w)] if masked else []
     return Forecast(
         workspace=max(plans),
         targets=targets,
@@ -120,7 +132,7 @@ def check_memory(network: Network, options: TransferOptions, inputs: Inputs) -> 
 
     def needed(image_size: int) -> int:
         smaller = replace(options, image_size=image_size)
-        return forecast_memory(network, smaller, content, styles).total
+        return forecast_memory(network, smaller, content, styles, len(inputs.regions)).total
 
     needs = needed(options.image_size)
     if needs <= room:

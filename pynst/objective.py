@@ -73,6 +73,7 @@ class TotalLoss:
         self._slots = [
             (name, layer) for name, targets in self._targets.items() for layer in targets.layers
         ]
+        self._places = _places(self._slots)
         self._layers = dict.fromkeys(layer for _, layer in self._slots if layer != IMAGE)
         self._losses = self._backend.empty_losses(len(self._slots))
         self._workspace = network.workspace(H, W, self._layers, gradient=True)
@@ -160,9 +161,9 @@ class TotalLoss:
         """From ``"x"`` to all losses and ``"d x"``: the same ops on the same memory every time."""
 
         def add_losses(layer: str, F: Array, dF: Array) -> None:
-            for slot, (name, read) in enumerate(self._slots):
+            for (name, read), (begin, end) in self._places.items():
                 if read == layer:
-                    self._targets[name].add(layer, F, dF, losses[slot : slot + 1])
+                    self._targets[name].add(layer, F, dF, losses[begin:end])
 
         self.network.forward(self._workspace, self._layers)
         dx = self.network.backward(self._workspace, self._layers, add_losses)
@@ -174,15 +175,27 @@ class TotalLoss:
         for name, targets in self._targets.items():
             end = start + len(targets.layers)
             totals[name], start = float(losses[start:end].sum()), end
-        values = zip(self._slots, losses, strict=True)
+        of_layers = {
+            f"{name} {layer}": float(losses[begin:end].sum())
+            for (name, layer), (begin, end) in self._places.items()
+            if layer != IMAGE
+        }
         return LossTerms(
             total=sum(totals.values()),
             content=totals.pop("content", 0.0),
             style=totals.pop("style", 0.0),
             tv=totals.pop("tv", 0.0),
-            layers={f"{name} {layer}": float(v) for (name, layer), v in values if layer != IMAGE},
+            layers=of_layers,
             others=totals,
         )
+
+
+def _places(slots: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Where the losses of each term and layer begin and end; they follow one another."""
+    places: dict[tuple[str, str], tuple[int, int]] = {}
+    for slot, key in enumerate(slots):
+        places[key] = places.get(key, (slot, slot))[0], slot + 1
+    return places
 
 
 class Objective(TotalLoss):

@@ -96,6 +96,7 @@ SCRATCH = {
     "conv3x3_relu_scratch": ("C", "N", "H", "W"),
     "filter7x7_scratch": ("K", "H", "W"),
     "gram_scratch": ("N", "M"),
+    "gram_weighted_scratch": ("N", "M"),
     "style_loss_scratch": ("N", "M"),
     "content_loss_scratch": ("N", "M"),
     "total_variation_scratch": ("H", "W"),
@@ -435,7 +436,7 @@ def test_arrays_of_the_wrong_kind_are_refused_by_name(device):
          r"binomial_down: y must be float32 of shape \(3, 2, 3\), got .* of shape \(3, 4, 5\)"),
         (lambda: backend.launch("binomial_down", [1.0], image),
          "binomial_down: x must be an array on the device, got list"),
-        (lambda: backend.launch("gram", F, "simt", G, backend.allocate(1)[:0]),
+        (lambda: backend.launch("gram", F, None, 12.0, "simt", G, backend.allocate(1)[:0]),
          "gram: scratch must be"),
     ]  # fmt: skip
     for call, message in wrong:

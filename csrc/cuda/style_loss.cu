@@ -1,10 +1,11 @@
 // style_loss.cu: squared distance of two Gram matrices, and its gradient in the features.
 //
-//   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF += (4 k / M) D F,  D_ij = s_i^2 s_j^2 (G - A)_ij
-//                                  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
+//   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF_ip += (4 k / sum m) m_p (D F)_ip,
+//   D_ij = s_i^2 s_j^2 (G - A)_ij  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
 //
-//   in      F (M, padded(N)) float32 or half; G = F F^T / M and A, (N, N) float64, symmetric; k; s
-//           (N,) float64 or null for ones; the loss scale by which dF is multiplied, or null for 1.
+//   in      F (M, padded(N)) float32 or half; G as from gram.cu and A, (N, N) float64, symmetric; k;
+//           s (N,) float64 or null for ones; m (M,) or null for ones, and its sum; the loss scale by
+//           which dF is multiplied, or null for 1.
 //   out     loss, overwritten; dF, added to; the largest magnitude of dF, noted in the loss scale.
 //   mapping 1. a warp per row of G - A: its contribution to the loss and its largest |D|.
 //           2. a warp per row of D: D times a power of two that brings its largest value to 2^14,
@@ -30,7 +31,7 @@ template <class T, Products kProducts>
 void make_operand(const StyleDifference& difference,
                   const StyleScratch& scratch,
                   double k,
-                  int M,
+                  double total,
                   const GradientScale* scale,
                   double* loss,
                   cudaStream_t stream) {
@@ -42,7 +43,7 @@ void make_operand(const StyleDifference& difference,
            difference,
            scratch,
            k,
-           M,
+           total,
            scale,
            loss);
     CHECK_LAUNCH("style_loss");
@@ -53,6 +54,7 @@ void launch_product(const T* F,
                     const StyleScratch& scratch,
                     int N,
                     int M,
+                    const float* m,
                     GradientScale* scale,
                     T* dF,
                     cudaStream_t stream) {
@@ -70,6 +72,7 @@ void launch_product(const T* F,
            F,
            static_cast<const half*>(scratch.D),
            scratch.factor,
+           m,
            N,
            M,
            scale,
@@ -80,17 +83,18 @@ void add_product(const half* F,
                  const StyleScratch& scratch,
                  int N,
                  int M,
+                 const float* m,
                  Products,
                  GradientScale* scale,
                  half* dF,
                  cudaStream_t stream) {
     const int channels = padded(N);
     if (channels <= 64) {
-        launch_product<Half64>(F, scratch, N, M, scale, dF, stream);
+        launch_product<Half64>(F, scratch, N, M, m, scale, dF, stream);
     } else if (channels > 128 && channels <= 144) {
-        launch_product<Half144>(F, scratch, N, M, scale, dF, stream);
+        launch_product<Half144>(F, scratch, N, M, m, scale, dF, stream);
     } else {
-        launch_product<Half128>(F, scratch, N, M, scale, dF, stream);
+        launch_product<Half128>(F, scratch, N, M, m, scale, dF, stream);
     }
 }
 
@@ -98,12 +102,13 @@ void add_product(const float* F,
                  const StyleScratch& scratch,
                  int N,
                  int M,
+                 const float* m,
                  Products products,
                  GradientScale* scale,
                  float* dF,
                  cudaStream_t stream) {
     if (products == Products::tensor) {
-        launch_product<Float64>(F, scratch, N, M, scale, dF, stream);
+        launch_product<Float64>(F, scratch, N, M, m, scale, dF, stream);
         return;
     }
     LAUNCH(product_simt_kernel,
@@ -114,6 +119,7 @@ void add_product(const float* F,
            F,
            static_cast<const float*>(scratch.D),
            scratch.factor,
+           m,
            N,
            M,
            scale,
@@ -134,6 +140,7 @@ void style_loss(const T* F,
                 int M,
                 double k,
                 const double* s,
+                PixelWeights m,
                 Products products,
                 GradientScale* scale,
                 T* dF,
@@ -152,11 +159,11 @@ void style_loss(const T* F,
            parts.largest);
     CHECK_LAUNCH("style_loss");
     if (sizeof(T) == sizeof(half) || products == Products::tensor) {
-        make_operand<T, Products::tensor>(difference, parts, k, M, scale, loss, stream);
+        make_operand<T, Products::tensor>(difference, parts, k, m.total, scale, loss, stream);
     } else {
-        make_operand<float, Products::simt>(difference, parts, k, M, scale, loss, stream);
+        make_operand<float, Products::simt>(difference, parts, k, m.total, scale, loss, stream);
     }
-    add_product(F, parts, N, M, products, scale, dF, stream);
+    add_product(F, parts, N, M, m.values, products, scale, dF, stream);
     CHECK_LAUNCH("style_loss");
 }
 
@@ -167,6 +174,7 @@ template void style_loss<half>(const half*,
                                int,
                                double,
                                const double*,
+                               PixelWeights,
                                Products,
                                GradientScale*,
                                half*,
@@ -180,6 +188,7 @@ template void style_loss<float>(const float*,
                                 int,
                                 double,
                                 const double*,
+                                PixelWeights,
                                 Products,
                                 GradientScale*,
                                 float*,

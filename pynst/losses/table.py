@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pynst.errors import OptionError
 from pynst.inputs import Inputs
 from pynst.losses.content import ContentTerm
-from pynst.losses.style import GramTerm
+from pynst.losses.style import GramTerm, check_regions
 from pynst.losses.terms import Term
 from pynst.losses.variation import VariationTerm
 from pynst.networks.layers import content_choice, style_choice
@@ -44,14 +44,19 @@ def _content(options: TransferOptions, network: Network, inputs: Inputs) -> Term
     layers = content_choice(options, network)
     formula = FORMULAS[options.formula]
     alpha = _default(options.content_weight, formula.content_weight)
-    return ContentTerm(alpha, layers, formula) if inputs.content is not None and alpha else None
+    if inputs.content is None or not alpha:
+        return None
+    return ContentTerm(alpha, layers, formula, options.content_mask_weight)
 
 
 def _style(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
     layers = style_choice(options, network)
     formula = FORMULAS[options.formula]
     beta = _default(options.style_weight, formula.style_weight)
-    return GramTerm(beta, layers, formula, options.style_scale) if inputs.styles and beta else None
+    if not inputs.styles or not beta:
+        return None
+    check_regions(network, inputs.regions, layers, *inputs.size(options.image_size))
+    return GramTerm(beta, layers, formula, options.guidance)
 
 
 def _variation(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:  # noqa: ARG001

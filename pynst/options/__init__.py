@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pynst.options.settings import (
     GROUPS,
+    MASK_SETTINGS,
+    PICTURE_SETTINGS,
     QUALITIES,
     TransferChanges,
     TransferOptions,
@@ -15,4 +17,13 @@ from pynst.options.settings import (
     with_changes,
 )
 
-__all__ = ["GROUPS", "QUALITIES", "TransferChanges", "TransferOptions", "describe", "with_changes"]
+__all__ = [
+    "GROUPS",
+    "MASK_SETTINGS",
+    "PICTURE_SETTINGS",
+    "QUALITIES",
+    "TransferChanges",
+    "TransferOptions",
+    "describe",
+    "with_changes",
+]

@@ -1,5 +1,5 @@
-// product_channels.cuh: dF += factor * F D for a symmetric D (N, N): the last step of
-// style_loss.cu.
+// product_channels.cuh: dF += factor * m F D for a symmetric D (N, N) and factors m of the pixels:
+// the last step of style_loss.cu.
 //
 // The left operand is F (M, padded(N)), the right one D, and k, the index summed over, runs along
 // the rows of both: since D is symmetric, its rows serve as columns. The sums pass through shared
@@ -55,10 +55,13 @@ class WarpPieces {
         }
     }
 
-    // Adds factor * sums. They pass through 16 rows of float32 in shared memory, which belong to
-    // this warp alone.
+    // Adds factor * sums, each row times its weight where there are any. The sums pass through 16
+    // rows of float32 in shared memory, which belong to this warp alone.
     template <class Sums>
-    __device__ __forceinline__ unsigned add(float factor, const Sums& sums, float* own) {
+    __device__ __forceinline__ unsigned add(float factor,
+                                            const float* __restrict__ weights,
+                                            const Sums& sums,
+                                            float* own) {
         unsigned largest = 0;
 #pragma unroll
         for (int m = 0; m < Sums::kRowBlocks; ++m) {
@@ -71,7 +74,8 @@ class WarpPieces {
             for (int i = m * kTurns; i < (m + 1) * kTurns; ++i) {
                 if (row(i) < rows_ && column(i) < columns_) {
                     const float* product = own + (row(i) - 16 * m) * kSumStride + column(i);
-                    const unsigned magnitude = pieces_[i].add(factor, product);
+                    const float weight = weights == nullptr ? 1.0f : weights[row(i)];
+                    const unsigned magnitude = pieces_[i].add(weight * factor, product);
                     largest = magnitude > largest ? magnitude : largest;
                     *reinterpret_cast<uint4*>(at(i)) = bits_as<uint4>(pieces_[i]);
                 }
@@ -169,6 +173,7 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
     product_tensor_kernel(const T* __restrict__ F,
                           const half* __restrict__ D,
                           const float* __restrict__ factor,
+                          const float* __restrict__ m,
                           int N,
                           int M,
                           GradientScale* scale,
@@ -226,13 +231,15 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
     }
     __syncthreads();  // the ring is free
     float* own = reinterpret_cast<float*>(ring) + warp * 16 * pieces.kSumStride;
-    note_largest(scale, __uint_as_float(pieces.add(*factor, sums, own)));
+    const float* weights = m == nullptr ? nullptr : m + pixel0 + m0;
+    note_largest(scale, __uint_as_float(pieces.add(*factor, weights, sums, own)));
 }
 
 static __global__ void __launch_bounds__(kSimtThreads)
     product_simt_kernel(const float* __restrict__ F,
                         const float* __restrict__ D,
                         const float* __restrict__ factor,
+                        const float* __restrict__ m,
                         int N,
                         int M,
                         GradientScale* scale,
@@ -271,7 +278,8 @@ static __global__ void __launch_bounds__(kSimtThreads)
             uint4* to =
                 reinterpret_cast<uint4*>(dF + static_cast<size_t>(pixel) * channels + column);
             Piece<float> piece = bits_as<Piece<float>>(*to);
-            const unsigned magnitude = piece.add(*factor, sums.value[i]);
+            const float weight = m == nullptr ? 1.0f : m[pixel];
+            const unsigned magnitude = piece.add(weight * *factor, sums.value[i]);
             largest = magnitude > largest ? magnitude : largest;
             *to = bits_as<uint4>(piece);
         }

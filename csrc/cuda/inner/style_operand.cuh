@@ -111,7 +111,7 @@ template <class Operand>
 __global__ void __launch_bounds__(kRowThreads) style_operand_kernel(StyleDifference difference,
                                                                     StyleScratch scratch,
                                                                     double k,
-                                                                    int M,
+                                                                    double total,
                                                                     const GradientScale* scale,
                                                                     double* loss) {
     const int i = blockIdx.x * (kRowThreads / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kRowThreads) style_operand_kernel(StyleDiffere
         sum = warp_sum(sum);
         if (lane == 0) {
             *loss = k * sum;
-            *scratch.factor = static_cast<float>(ldexp(4.0 * k / M, -exponent) *
+            *scratch.factor = static_cast<float>(ldexp(4.0 * k / total, -exponent) *
                                                  static_cast<double>(gradient_scale_of(scale)));
         }
     }
