@@ -194,11 +194,11 @@ def read_masks(
     """
     read: dict[str, Picture] = {}
     for name, source in sources.items():
-        is_map = name.startswith("regions")
-        reading = read_picture if is_map else read_mask
+        kind, _, style = name.partition(" of ")
+        reading = read_picture if kind == "regions" else read_mask
         read[name] = reading(source, name, long_side=long_side)
-        style = name.partition(" of ")[2]
-        size, owner = (styles[style].size, style) if style in styles else (image, of)
+        of_painting = style in styles and kind != "mask"
+        size, owner = (styles[style].size, style) if of_painting else (image, of)
         check_aspect(read[name], name, size, owner)
     return read
 

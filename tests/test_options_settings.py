@@ -182,6 +182,9 @@ def test_options_with_the_same_settings_are_equal():
 def test_a_difference_in_any_setting_makes_options_differ(name):
     other = {
         "image_size": 64, "aspect": (3, 2), "style_scale": 2, "style_blend": (1, 2),
+        "style_masks": "x.png", "style_source_masks": ARRAY, "regions": ARRAY,
+        "style_regions": ["x.png", ARRAY], "content_mask": "x.png", "content_mask_weight": 2,
+        "keep_mask": ARRAY[:, :, 0], "guidance": "gatys",
         "init": "noise", "seed": 3, "keep_alpha": False, "content_weight": 3, "style_weight": 3,
         "tv_weight": 3,
         "formula": "gatys", "network": "vgg19", "style_layers": "relu1_1",

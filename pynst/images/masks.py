@@ -181,8 +181,8 @@ def flat_colours(
     """Find the flat colours of a map, and which of them each pixel has.
 
     Colours within 8 levels of a more frequent one are that colour, as lossy compression leaves
-    them. Of a map of more than 16 colours, those of less than a thousandth of the pixels are taken
-    for shades at the borders between others.
+    them. A colour that nowhere fills 3 x 3 pixels is a shade at the border of others; so is one of
+    less than a thousandth of the pixels where there are more than 16.
 
     Parameters
     ----------
@@ -205,11 +205,14 @@ def flat_colours(
     ImageError
         The picture has more than 16 flat colours, or is no map: most of its pixels have shades.
     """
-    levels = np.rint(pixels * 255).astype(np.uint32)
+    levels = np.rint(pixels * 255).astype(np.int32)
     codes = levels[:, :, 0] << 16 | levels[:, :, 1] << 8 | levels[:, :, 2]
-    found, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    shades = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1).astype(np.int64)
-    least = 0.0 if len(found) <= _MOST_COLOURS else _LEAST_SHARE * codes.size
+    found, inverse = np.unique(codes, return_inverse=True)
+    inverse = inverse.reshape(codes.shape)
+    filled = _is_filled(levels)
+    counts = np.bincount(inverse[filled if filled.any() else ...].reshape(-1), minlength=len(found))
+    shades = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    least = 1.0 if np.count_nonzero(counts) <= _MOST_COLOURS else _LEAST_SHARE * codes.size
     chosen: list[int] = []
     for i in np.argsort(-counts, kind="stable"):
         if counts[i] < least or len(chosen) > _MOST_COLOURS:
@@ -221,11 +224,21 @@ def flat_colours(
     distances = np.array([np.abs(shades - shades[i]).max(axis=1) for i in chosen]).reshape(
         len(chosen), len(found)
     )
-    flat = distances.min(axis=0, initial=256) <= _NEAR
-    share = counts[flat].sum() / codes.size
+    flat = (distances.min(axis=0, initial=256) <= _NEAR)[inverse]
+    share = flat.mean()
     if share < _LEAST_FLAT:
         shades_share = f"{100 * (1 - share):.0f} % of its pixels have shades"
         raise ImageError(f"{name}: is no map in flat colours: {shades_share}")
-    labels = distances.argmin(axis=0)[inverse.reshape(-1)].reshape(codes.shape)
-    others = codes.size - int(counts[chosen].sum())
+    labels = distances.argmin(axis=0)[inverse]
+    others = int(np.count_nonzero(codes != found[chosen][labels]))
     return shades[chosen].astype(np.uint8), labels, others
+
+
+def _is_filled(levels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether the 3 x 3 pixels around each are of its colour, within 8 levels."""
+    H, W = levels.shape[:2]
+    padded = np.pad(levels, [(1, 1), (1, 1), (0, 0)], "edge")
+    filled = np.ones((H, W), bool)
+    for i, j in itertools.product(range(3), repeat=2):
+        filled &= (np.abs(padded[i : i + H, j : j + W] - levels) <= _NEAR).all(axis=2)
+    return filled

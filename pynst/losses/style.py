@@ -194,13 +194,16 @@ def check_regions(
                 f"region {region.name}: is too small for a style: it has {inside[layer]:.2g}"
                 f" pixels of layer {layer} at {W} x {H}, and needs at least 1"
             )
-        few = [f"{n:.2g} of {layer}" for layer, n in inside.items() if n < _FEW_PIXELS]
+        few = {layer: n for layer, n in inside.items() if n < _FEW_PIXELS}
         if few:
             _LOG.warning(
-                "region %s is small: it has %s pixels at %d x %d; a layer with less than 1 is left"
-                " out there, one with few says little of a style",
-                region.name, ", ".join(few), W, H,
-            )  # fmt: skip
+                "region %s has few pixels of some layers at %d x %d: %s; where it has less than 1,"
+                " it takes no style",
+                region.name,
+                W,
+                H,
+                ", ".join(f"{layer} {n:.2g}" for layer, n in few.items()),
+            )
 
 
 @dataclass(frozen=True)
