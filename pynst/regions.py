@@ -29,6 +29,7 @@ __all__ = [
     "read_masks",
     "regions_of",
     "scaled_side",
+    "setting_of",
 ]
 
 _REST, _ALL = "rest", "all"
@@ -102,6 +103,11 @@ class Region:
     mask: Mask | None
     styles: tuple[StylePicture, ...]
 
+    @property
+    def is_masked(self) -> bool:
+        """Whether the region, or a painting for it, is less than the whole."""
+        return any(mask is not None for mask in (self.mask, *(each.mask for each in self.styles)))
+
 
 def mask_sources(options: TransferOptions, styles: Sequence[str]) -> dict[str, Any]:
     """The masks that the options name, as they were given, by what they are called.
@@ -133,6 +139,14 @@ def mask_names(setting: str, styles: Sequence[str]) -> list[str]:
     if setting in _OF_IMAGE:
         return [_OF_IMAGE[setting]]
     return [f"{_PER_STYLE[setting]} of {style}" for style in styles]
+
+
+def setting_of(name: str) -> str | None:
+    """The setting that a mask of this name belongs to; None where it is no mask's."""
+    kind, _, style = name.partition(" of ")
+    words = _PER_STYLE if style.startswith("style") else _OF_IMAGE
+    wanted = kind if style.startswith("style") else name
+    return next((setting for setting, word in words.items() if word == wanted), None)
 
 
 def is_word(setting: str, source: Any) -> bool:

@@ -13,6 +13,7 @@ from pynst.cli.saving import checked_output, save
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import Display, cut, fail, say
 from pynst.options import MASK_SETTINGS
+from pynst.regions import setting_of
 
 __all__ = ["add_arguments", "run"]
 
@@ -86,9 +87,11 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
 def _which_option_helps(error: pynst.PyNSTError) -> str:
     """Where a picture is not to be found, or is another one: the option that names it."""
     fault = _PICTURE_AT_FAULT.match(str(error))
-    if fault is None or not isinstance(error, (pynst.ImageError, pynst.RecordError)):
+    mask = setting_of(str(error).partition(": ")[0])
+    found = mask or (fault and fault[1])
+    if not found or not isinstance(error, (pynst.ImageError, pynst.RecordError)):
         return ""
-    return f"; name the recorded picture with --{fault[1]}"
+    return f"; name the recorded picture with --{found.replace('_', '-')}"
 
 
 def _say_differences(differences: Sequence[str]) -> None:

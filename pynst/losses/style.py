@@ -185,8 +185,9 @@ def check_regions(
     ImageError
         One is too small for all layers of the style.
     """
-    weights = layers.at(network, H, W)
-    for region in regions:
+    masked = [region for region in regions if region.is_masked]
+    weights = layers.at(network, H, W) if masked else {}
+    for region in masked:
         inside = {layer: pixels_inside(network, region, layer, H, W) for layer in weights}
         if max(inside.values()) < 1:
             layer = max(inside, key=lambda layer: inside[layer])
