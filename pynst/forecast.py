@@ -95,10 +95,10 @@ def forecast_memory(
         plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
-    # G, float64, and A for each region; the weights of its pixels, float32.
+    # G, float64, and A for each region; its mask, float64, and the weights of its pixels, float32.
     targets += sum(8 * (1 + regions) * shapes[layer][0] ** 2 for layer in style_layers)
     if masked:
-        targets += sum(4 * regions * h * w for _, h, w in shapes.values())
+        targets += regions * (8 * H * W + sum(4 * h * w for _, h, w in shapes.values()))
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
     for N, h, w in shapes.values():

@@ -239,7 +239,7 @@ def regions_of(
     Returns
     -------
     regions : tuple of Region
-        None where there is no style picture.
+        Empty where there is no style picture.
     notes : dict of str to str
         What was done to a mask, by its name.
 
@@ -252,23 +252,28 @@ def regions_of(
         return (), {}
     if options.regions is not None:
         return _regions_of_maps(styles, masks, H, W)
-    notes: dict[str, str] = {}
-    parts = [
-        replace(style, mask=_pixels(masks, f"source mask of {style.name}")) for style in styles
-    ]
-    given = options.style_masks or (_ALL,) * len(styles)
-    shared = _shares(given, [style.name for style in styles], masks, (H, W), notes)
+    parts = [replace(style, mask=_part(masks, f"source mask of {style.name}")) for style in styles]
+    groups = _grouped(options.style_masks or (_ALL,) * len(styles), styles, masks, (H, W))
+    shares, note = _shares([mask for mask, _ in groups], (H, W))
     regions = []
-    for mask, members in shared:
+    for share, (_, members) in zip(shares, groups, strict=True):
         chosen = tuple(parts[i] for i in members)
+        if not share.any():
+            raise ImageError(f"mask of {chosen[0].name}: the other masks leave nothing for 'rest'")
         # The shares of all of them add up to 1 already, as nearly as rounding lets them.
         blended = chosen if len(chosen) == len(parts) else _blended(chosen)
-        regions.append(Region(_name(chosen), mask, blended))
-    return tuple(regions), notes
+        regions.append(Region(_name(chosen), _unless_white(share), blended))
+    first = next((name for name in masks if name.startswith("mask of style")), "")
+    return tuple(regions), {first: note} if note else {}
 
 
-def _pixels(masks: Mapping[str, Picture], name: str) -> Mask | None:
-    return masks[name].pixels if name in masks else None
+def _part(masks: Mapping[str, Picture], name: str) -> Mask | None:
+    """The mask of this name, if there is one and it is not white everywhere."""
+    return _unless_white(masks[name].pixels) if name in masks else None
+
+
+def _unless_white(mask: Mask) -> Mask | None:
+    return None if (mask == 1).all() else mask
 
 
 def _name(styles: Sequence[StylePicture]) -> str:
@@ -281,56 +286,48 @@ def _name(styles: Sequence[StylePicture]) -> str:
 def _blended(styles: Sequence[StylePicture]) -> tuple[StylePicture, ...]:
     """The same with shares that add up to 1."""
     total = sum(style.share for style in styles)
-    if not total:  # style_blend gives them nothing: the region then has no style to follow
-        raise OptionError(
-            f"style_blend must not be 0 for all of {_name(styles)}, which share a region"
-        )
+    if not total:
+        raise OptionError(f"style_blend must not be 0 for the whole region of {_name(styles)}")
     return tuple(replace(style, share=style.share / total) for style in styles)
 
 
-def _shares(
+def _grouped(
     given: Sequence[Any],
-    names: Sequence[str],
+    styles: Sequence[StylePicture],
     masks: Mapping[str, Picture],
     size: tuple[int, int],
-    notes: dict[str, str],
 ) -> list[tuple[Mask | None, list[int]]]:
-    """Masks that add up to 1 at most, each with the numbers of its style pictures.
+    """Masks of this size, None for what the others leave, with the numbers of the style pictures.
 
-    Style pictures with the same mask, or the same word, have one region together.
+    Style pictures with the same mask, or the same word, are together.
     """
-    whole = np.ones(size)
-    found: list[tuple[Any, list[int]]] = []  # a mask, or the word for what is left
-    for i, (source, name) in enumerate(zip(given, names, strict=True)):
-        mask: Any = whole if is_word("style_source_masks", source) else _REST
-        if f"mask of {name}" in masks:
-            mask = resize_mask(masks[f"mask of {name}"].pixels, *size)
-        together = next((group for other, group in found if _equal(mask, other)), None)
+    groups: list[tuple[Mask | None, list[int]]] = []
+    for i, (source, style) in enumerate(zip(given, styles, strict=True)):
+        mask = np.ones(size) if is_word("style_source_masks", source) else None
+        if f"mask of {style.name}" in masks:
+            mask = resize_mask(masks[f"mask of {style.name}"].pixels, *size)
+        together = next((members for other, members in groups if _equal(mask, other)), None)
         if together is None:
-            found.append((mask, [i]))
+            groups.append((mask, [i]))
         else:
             together.append(i)
-    total = sum((mask for mask, _ in found if mask is not _REST), np.zeros(size))
-    left = np.clip(1 - total, 0, 1)
-    over = np.maximum(total, 1)
-    if (count := int(np.count_nonzero(total > 1 + 1e-6))) > 0:
-        first = next(f"mask of {name}" for name in names if f"mask of {name}" in masks)
-        notes[first] = f"with the others above 1 at {count} pixels, where all were divided"
-    regions = []
-    for mask, members in found:
-        share = left if mask is _REST else mask / over
-        if not share.any():
-            raise ImageError(
-                f"mask of {names[members[0]]}: 'rest' is empty: the other masks leave nothing"
-            )
-        regions.append((None if (share == 1).all() else share, members))
-    return regions
+    return groups
 
 
-def _equal(mask: Any, other: Any) -> bool:
-    if mask is _REST or other is _REST:
+def _equal(mask: Mask | None, other: Mask | None) -> bool:
+    if mask is None or other is None:
         return mask is other
-    return bool(np.array_equal(mask, other))
+    return np.array_equal(mask, other)
+
+
+def _shares(masks: Sequence[Mask | None], size: tuple[int, int]) -> tuple[list[Mask], str]:
+    """Masks that add up to 1 at most, and what had to be done for that; None is the rest."""
+    total = sum((mask for mask in masks if mask is not None), np.zeros(size))
+    rest = np.clip(1 - total, 0, 1)
+    shares = [rest if mask is None else mask / np.maximum(total, 1) for mask in masks]
+    count = int(np.count_nonzero(total > 1 + 1e-6))
+    note = f"with the others above 1 at {count} pixels, where all were divided" if count else ""
+    return shares, note
 
 
 def _regions_of_maps(
@@ -348,13 +345,13 @@ def _regions_of_maps(
             distance = np.abs(palette.astype(int) - colour.astype(int)).max(axis=1)
             if distance.min() <= _SAME:
                 part = (places == distance.argmin()).astype(np.float64)
-                chosen.append(replace(style, mask=part))
+                chosen.append(replace(style, mask=_unless_white(part)))
         name = "#" + bytes(colour).hex()
         if not chosen:
             bare.append(name)
             continue
         mask = resize_mask((labels == number).astype(np.float64), H, W)
-        regions.append(Region(name, None if (mask == 1).all() else mask, _blended(chosen)))
+        regions.append(Region(name, _unless_white(mask), _blended(chosen)))
     if not regions:
         raise ImageError(
             f"regions: none of its colours, {', '.join(bare)}, is in the maps of the style pictures"

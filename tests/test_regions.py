@@ -80,7 +80,7 @@ def test_shares_never_add_up_to_more_than_one(given_masks):
     try:
         regions = inputs(STYLES, style_masks=given_masks).regions
     except ImageError as error:
-        assert "'rest' is empty" in str(error)
+        assert "leave nothing for 'rest'" in str(error)
         return
     shares = [np.ones((H, W)) if each.mask is None else each.mask for each in regions]
     assert np.max(sum(shares)) <= 1 + 1e-6
@@ -163,7 +163,7 @@ def test_colours_are_matched_region_by_region():
                                 " got 1"),
         ({"style_source_masks": ["all"] * 3}, "style_source_masks must have one mask for each"),
         ({"style_masks": [LEFT, np.zeros((H, W))]}, "mask of style 2: is black everywhere"),
-        ({"style_masks": ["all", "rest"]}, "mask of style 2: 'rest' is empty"),
+        ({"style_masks": ["all", "rest"]}, "mask of style 2: the other masks leave nothing"),
         ({"style_masks": [LEFT, LEFT.T]}, "mask of style 2: has 40 x 60 pixels, another aspect than"
                                           " the content of 60 x 40"),
         ({"style_source_masks": [LEFT, "all"]}, "source mask of style 1: has 60 x 40 pixels,"
@@ -181,7 +181,7 @@ def test_colours_are_matched_region_by_region():
          "style_masks cannot be given with regions, which says it already"),
         ({"regions": CONTENT, "style_regions": [MAP, MAP]}, "regions of style 1: has 60 x 40"),
         ({"style_masks": [LEFT, "rest"], "style_blend": (1, 0)},
-         "style_blend must not be 0 for all of style 2, which share a region"),
+         "style_blend must not be 0 for the whole region of style 2"),
         ({"style_scale": (1, 1, 2)}, "style_scale must be one number or one for each of the 2"),
         ({"style_masks": [LEFT, 5]}, "style_masks must be a path, an open file, a PIL image or an"
                                      " array, got 5"),
