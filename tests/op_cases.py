@@ -364,6 +364,22 @@ def style_loss(
     }
 
 
+def loss_ops(backend: Any, N: int, H: int, W: int, m: Any) -> list[np.ndarray]:
+    """G, dF and the losses of the ops that take pixel weights, with these."""
+    rng, b, shape = np.random.default_rng(N), Bench(backend), (N, H, W)
+    F, P = (b.new("features", shape, features(rng, *shape)) for _ in range(2))
+    dF, G = b.new("features", shape, noise(rng, *shape)), backend.empty_gram(N)
+    A, losses = backend.upload_gram(np.cov(noise(rng, N, 50))), backend.empty_losses(2)
+    backend.gram(F, G, m)
+    backend.content_loss(F, P, 1e-3, None, dF, losses[:1], m)
+    backend.style_loss(F, G, A, 1e-6, None, dF, losses[1:], m)
+    return [
+        backend.download_gram(G),
+        b.read(dF, "features", shape),
+        backend.download_losses(losses),
+    ]
+
+
 def total_variation(backend: Any, rng: np.random.Generator, H: int, W: int) -> Outputs:
     b = Bench(backend)
     x = b.new("image", (3, H, W), noise(rng, 3, H, W))

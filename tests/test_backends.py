@@ -18,6 +18,7 @@ from op_cases import (
     conv3x3_relu_backward,
     features,
     layer_weights,
+    loss_ops,
     noise,
     pixel_weights,
 )
@@ -66,19 +67,11 @@ def test_cpu_agrees_with_float64(case, cpu):
 @pytest.mark.parametrize("N", [20, 134, 260])
 def test_pixel_weights_of_one_give_the_bits_of_none(N, cpu):
     """So that a mask that is white everywhere changes nothing."""
-    rng, (H, W) = np.random.default_rng(N), (33, 35)
-    b, shape = Bench(cpu), (N, H, W)
-    F, P = (b.new("features", shape, features(rng, *shape)) for _ in range(2))
-    before, A = noise(rng, *shape), cpu.upload_gram(np.cov(noise(rng, N, 50)))
-    found = []
-    for m in (None, cpu.upload_pixel_weights(np.ones((H, W)))):
-        G, dF, losses = cpu.empty_gram(N), b.new("features", shape, before), cpu.empty_losses(2)
-        cpu.gram(F, G, m)
-        cpu.content_loss(F, P, 0.3, None, dF, losses[:1], m)
-        cpu.style_loss(F, G, A, 0.3, None, dF, losses[1:], m)
-        found.append((cpu.download_gram(G), b.read(dF, "features", shape), np.array(losses)))
-    for none, ones in zip(*found, strict=True):
-        np.testing.assert_array_equal(none, ones)
+    ones = cpu.upload_pixel_weights(np.ones((33, 35)))
+    for without, weighted in zip(
+        loss_ops(cpu, N, 33, 35, None), loss_ops(cpu, N, 33, 35, ones), strict=True
+    ):
+        np.testing.assert_array_equal(without, weighted)
 
 
 @pytest.mark.parametrize("runner", [conv3x3_relu, conv3x3_relu_backward])

@@ -14,7 +14,7 @@ import pytest
 from conftest import MEAN, picture, tiny_convolutions, tiny_vgg19
 from cuda_on_cpu.build import load
 from cuda_on_cpu.host_device import HostDevice
-from op_cases import OP_CASES, Bench, noise
+from op_cases import OP_CASES, Bench, loss_ops, noise
 from test_backends import relative_error
 from test_objective import Recorder, errors_with_equal_masks
 
@@ -410,6 +410,18 @@ def test_auto_takes_cuda_where_it_is_and_else_the_cpu(opened, monkeypatch, caplo
         assert open_backend().name.startswith("cpu (")
     assert "no such device" in caplog.text
     assert available_backends()["cuda"] == "not available: no such device"
+
+
+# ---- masks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("N", [20, 134])
+def test_pixel_weights_of_one_give_the_bits_of_none(N, cuda):
+    ones = cuda.upload_pixel_weights(np.ones((13, 15)))
+    for without, weighted in zip(
+        loss_ops(cuda, N, 13, 15, None), loss_ops(cuda, N, 13, 15, ones), strict=True
+    ):
+        np.testing.assert_array_equal(without, weighted)
 
 
 # ---- bad arguments -------------------------------------------------------------------------------
