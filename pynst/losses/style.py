@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,15 +28,23 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Backend
 from pynst.errors import ImageError
-from pynst.images import resize
+from pynst.images import resize, size_to_long_side
 from pynst.images.masks import Mask, carried_down, resize_mask
 from pynst.inputs import Inputs, Region, StylePicture
 from pynst.networks.layers import LayerChoice, deepest
-from pynst.networks.network import Network, read_features, upload_scale
+from pynst.networks.network import Features, Network, read_features, upload_scale
 from pynst.options.formulas import Formula
 from pynst.options.keywords import Guidance
+from pynst.regions import scaled_side
 
-__all__ = ["GramTargets", "GramTerm", "check_regions", "layers_of_region", "pixels_inside"]
+__all__ = [
+    "GramTargets",
+    "GramTerm",
+    "check_regions",
+    "layers_of_region",
+    "pixels_inside",
+    "style_features",
+]
 
 _LOG = logging.getLogger("pynst")
 _FEW_PIXELS = 16  # of a region at a layer: its Gram matrix there has at most this rank
@@ -111,18 +119,11 @@ class GramTerm:
         self, network: Network, style: StylePicture, image_side: int, layers: Mapping[str, float]
     ) -> dict[str, NDArray[np.float64]]:
         """Gram matrices (N, N) of one painting at its size for this level."""
-        H, W = style.at(image_side)
-        least = network.smallest_side(layers)
-        if min(H, W) < least:
-            raise ImageError(
-                f"{style.name}: {W} x {H} pixels are too few for layer {deepest(network, layers)},"
-                f" which needs {least} on the short side; increase image_size or style_scale, or"
-                " crop the picture"
-            )
-        features = read_features(network, resize(style.pixels, H, W), layers)
+        long_side = scaled_side(image_side, style.scale)
+        features = style_features(network, style, long_side, layers)
         grams = {}
         for layer in layers:
-            m = self._pixel_weights(network, style.mask, layer, H, W)
+            m = self._pixel_weights(network, style.mask, layer, *style.at(image_side))
             uploaded = None if m is None else network.backend.upload_pixel_weights(m)
             grams[layer] = features.gram(layer, uploaded)
         return grams
@@ -135,6 +136,27 @@ class GramTerm:
             return None
         m = _at_layer(network, mask, layer, H, W)
         return m if self.guidance == "area" else m**2
+
+
+def style_features(
+    network: Network, style: StylePicture, long_side: int, layers: Collection[str]
+) -> Features:
+    """Compute the features of one painting at its size for this level.
+
+    Raises
+    ------
+    ImageError
+        The painting is too small for one of the layers.
+    """
+    H, W = size_to_long_side(*style.size, long_side)
+    least = network.smallest_side(layers)
+    if min(H, W) < least:
+        raise ImageError(
+            f"{style.name}: {W} x {H} pixels are too few for layer {deepest(network, layers)},"
+            f" which needs {least} on the short side; increase image_size or style_scale, or crop"
+            " the picture"
+        )
+    return read_features(network, resize(style.pixels, H, W), layers)
 
 
 def layers_of_region(
