@@ -156,7 +156,9 @@ def test_every_op_agrees_with_float64(case, cuda):
     fast = "fast" in cuda.name
     wanted = case.outputs(Rounded() if fast else ReferenceBackend())
     for name, found in case.outputs(cuda).items():
-        tolerance = ROUNDED if fast and not {name, case.op} & WIDE else case.tolerance
+        again = case.op == "gram" and "weighted" in case.sizes  # sqrt(m) F is a half, too
+        rounded = fast and (again or not {name, case.op} & WIDE)
+        tolerance = ROUNDED if rounded else case.tolerance
         assert found.shape == wanted[name].shape
         assert relative_error(found, wanted[name]) <= tolerance, name
 

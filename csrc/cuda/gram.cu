@@ -13,7 +13,8 @@
 //           through registers.
 //   bounds  any N, M >= 1; a tile reads zeros outside F.
 //   order   float32 over 128 pixels, then those sums in float32 along a split, then the splits in
-//           float64: eight runs of splits, then the runs. The order depends on N and M alone.
+//           float64: eight runs of splits, then the runs. The order depends on N and M alone. With
+//           m, halves are rounded once more, as sqrt(m) F.
 //   cost    N (N + tile) M / 2 multiply-adds, three times as many for float32 on tensor cores; F is
 //           read once per tile of channels, partial sums of a few megabytes are written and read;
 //           with m, F is read and written once more.

@@ -251,7 +251,7 @@ Values weights_of_pixels(size_t M) {
 void check_losses(Threads& threads, int N, int H, int W, bool weighted) {
     const size_t M = static_cast<size_t>(H) * W;
     const Maps F = random_maps(N, H, W), P = random_maps(N, H, W), before = random_maps(N, H, W);
-    const Values ones(M, 1.0), A = naive::gram(random_maps(N, 1, 3), ones);
+    const Values ones(M, 1.0), A = naive::gram(random_maps(N, 1, 3), Values(3, 1.0));
     const Values scale = random_values(N, 1.0), m = weighted ? weights_of_pixels(M) : ones;
     const Floats values = floats(m);
     const PixelWeights weights = {weighted ? values.data() : nullptr,
