@@ -333,6 +333,7 @@ def test_whatever_leaves_the_run_carries_the_best_image(error):
 # ---- anything ------------------------------------------------------------------------------------
 
 LAYERS = ["level1", "level2", "level3", "level4"]
+PIXELS = np.ones((1, 1)), np.full((1, 1), 0.5)  # masks of one pixel fit every aspect
 SOUND = {
     "network": st.just("builtin"),
     "image_size": st.integers(16, 48),
@@ -357,6 +358,10 @@ SOUND = {
     "keep_alpha": st.booleans(),
     "style_masks": st.sampled_from([None, "all", "rest"]),
     "style_source_masks": st.sampled_from([None, "all"]),
+    "content_mask": st.sampled_from([None, *PIXELS]),
+    "keep_mask": st.sampled_from([None, *PIXELS]),
+    "regions": st.none(),
+    "style_regions": st.none(),
     "content_mask_weight": st.floats(0, 1e6),
     "guidance": st.sampled_from(["area", "gatys"]),
     "pooling": st.none(),
