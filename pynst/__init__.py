@@ -13,6 +13,7 @@ from pynst.namesake import warn_of_namesake
 from pynst.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pynst import notebook
     from pynst.backends import available_backends
     from pynst.errors import (
         BackendError,
@@ -56,6 +57,7 @@ __all__ = [
     "figure",
     "load_image",
     "load_weights",
+    "notebook",
     "reconstruct",
     "save_image",
     "stylize",
@@ -88,6 +90,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pynst' has no attribute {name!r}")
     import importlib
 
+    if name == "notebook":
+        return importlib.import_module("pynst.notebook")
     return getattr(importlib.import_module(f"pynst.{_HOME.get(name, 'errors')}"), name)
 
 

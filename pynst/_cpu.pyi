@@ -6,6 +6,7 @@ scratch uint8 of at least as many bytes as ``<op>_scratch`` returns. A wrong arg
 ValueError.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -107,8 +108,15 @@ def filter7x7(
 def filter7x7_backward(
     threads: Threads, dy: _F32, bits: _Bits, weights: _F32, planes: _I32, dx: _F32, scratch: _Bytes
 ) -> None: ...
-def binomial_down(threads: Threads, x: _F32, y: _F32) -> None: ...
-def binomial_down_backward(threads: Threads, dy: _F32, dx: _F32) -> None: ...
+def binomial_down(threads: Threads, x: _F32, y: _F32, interleaved: bool = False) -> None: ...
+def binomial_down_backward(
+    threads: Threads,
+    dy: _F32,
+    dx: _F32,
+    interleaved: bool = False,
+    keep: float = 0.0,
+    x: _F32 | None = None,
+) -> None: ...
 def gram_scratch(threads: Threads, N: int, M: int) -> int: ...
 def gram(
     threads: Threads,
@@ -147,4 +155,36 @@ def style_loss(
 def total_variation_scratch(H: int) -> int: ...
 def total_variation(
     threads: Threads, x: _F32, k: float, dx: _F32, loss: _F64, scratch: _Bytes
+) -> None: ...
+def destripe(threads: Threads, x: _F32, y: _F32) -> None: ...
+def lbfgs_coefficients(
+    products: _F64, order: Sequence[int], with_g: _F64, g_h: float
+) -> tuple[list[int], list[float], float, float]: ...
+def lbfgs_direction(
+    threads: Threads,
+    pairs: _F32,
+    rows: list[int],
+    factors: list[float],
+    factor_of_h: float,
+    h: _F32,
+    d: _F32,
+) -> None: ...
+def lbfgs_step(threads: Threads, x: _F32, d: _F32, t: float, next: _F32, seen: _F32) -> None: ...
+def lbfgs_gradient(
+    threads: Threads, next: _F32, gradient: _F32, pull: float, next_g: _F32
+) -> None: ...
+def lbfgs_arrive_scratch(rows: int, n: int) -> int: ...
+def lbfgs_arrive(
+    threads: Threads,
+    x: _F32,
+    g: _F32,
+    h: _F32,
+    d: _F32,
+    next: _F32,
+    next_g: _F32,
+    next_h: _F32,
+    pairs: _F32,
+    spare: int,
+    sums: _F64,
+    scratch: _Bytes,
 ) -> None: ...

@@ -8,10 +8,14 @@ whose handle is given last. A wrong argument raises ValueError, what CUDA refuse
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 _Array = Any
 _Pooling = Literal["average", "max"]
 _Padding = Literal["zero", "replicate"]
 _Products = Literal["simt", "tensor"]
+_ConvTile = Literal["large", "narrow", "flat", "split", "simt"]
 
 architectures: str
 lanes: int
@@ -19,8 +23,12 @@ split_scale: float
 scratch_alignment: int
 gradient_scale_bytes: int
 most_pair_rows: int
+conv3x3_tiles: dict[_ConvTile, tuple[int, int, int, int]]
+"""Rows, output channels, warps and blocks on a multiprocessor."""
+conv3x3_most_parts: int
 
 class CudaError(RuntimeError): ...
+class Described: ...
 
 def driver_version() -> int: ...
 def runtime_version() -> int: ...
@@ -28,7 +36,7 @@ def device_count() -> int: ...
 def device(index: int) -> dict[str, Any]: ...
 def gradient_scale_begin(scale: _Array, stream: int) -> None: ...
 def gradient_scale_end(scale: _Array, stream: int) -> None: ...
-def conv3x3_relu_scratch(C: int, N: int, H: int, W: int) -> int: ...
+def conv3x3_scratch(C: int, N: int, H: int, W: int, tile: _ConvTile, parts: int) -> int: ...
 def conv3x3_relu(
     x: _Array,
     weights: _Array,
@@ -36,6 +44,8 @@ def conv3x3_relu(
     bias: _Array,
     C: int,
     N: int,
+    tile: _ConvTile,
+    parts: int,
     y: _Array,
     bits: _Array | None,
     scratch: _Array,
@@ -48,6 +58,8 @@ def conv3x3_relu_backward(
     low: _Array | None,
     C: int,
     N: int,
+    tile: _ConvTile,
+    parts: int,
     gradient_scale: _Array | None,
     dx: _Array,
     scratch: _Array,
@@ -60,6 +72,8 @@ def conv3x3_relu_pool(
     bias: _Array,
     C: int,
     N: int,
+    tile: _ConvTile,
+    parts: int,
     mode: _Pooling,
     y: _Array,
     bits: _Array | None,
@@ -76,6 +90,8 @@ def conv3x3_relu_pool_backward(
     low: _Array | None,
     C: int,
     N: int,
+    tile: _ConvTile,
+    parts: int,
     gradient_scale: _Array | None,
     dx: _Array,
     scratch: _Array,
@@ -119,8 +135,10 @@ def filter7x7_backward(
     scratch: _Array,
     stream: int,
 ) -> None: ...
-def binomial_down(x: _Array, y: _Array, stream: int) -> None: ...
-def binomial_down_backward(dy: _Array, dx: _Array, stream: int) -> None: ...
+def binomial_down(x: _Array, y: _Array, interleaved: bool, stream: int) -> None: ...
+def binomial_down_backward(
+    dy: _Array, dx: _Array, interleaved: bool, keep: float, x: _Array | None, stream: int
+) -> None: ...
 def gram_scratch(N: int, M: int) -> int: ...
 def gram_weighted_scratch(N: int, M: int) -> int: ...
 def gram(
@@ -171,28 +189,35 @@ def image_input(
 def image_input_backward(
     dx: _Array, axes: Sequence[float], gradient: _Array, stream: int
 ) -> None: ...
+def destripe(x: _Array, y: _Array, stream: int) -> None: ...
+def lbfgs_coefficients(
+    products: NDArray[np.float64], order: Sequence[int], with_g: NDArray[np.float64], g_h: float
+) -> tuple[list[int], list[float], float, float]: ...
 def lbfgs_direction(
     pairs: _Array,
     rows: Sequence[int],
     factors: Sequence[float],
-    factor_of_g: float,
-    g: _Array,
+    factor_of_h: float,
+    h: _Array,
     d: _Array,
     stream: int,
 ) -> None: ...
 def lbfgs_step(x: _Array, d: _Array, t: float, next: _Array, seen: _Array, stream: int) -> None: ...
+def lbfgs_gradient(
+    next: _Array, gradient: _Array, pull: float, next_g: _Array, stream: int
+) -> None: ...
 def lbfgs_arrive_sums(rows: int) -> int: ...
 def lbfgs_arrive_scratch(rows: int, n: int) -> int: ...
 def lbfgs_arrive(
     x: _Array,
     g: _Array,
+    h: _Array,
     d: _Array,
     next: _Array,
-    gradient: _Array,
-    pull: float,
+    next_g: _Array,
+    next_h: _Array,
     pairs: _Array,
     spare: int,
-    next_g: _Array,
     sums: _Array,
     scratch: _Array,
     stream: int,

@@ -17,7 +17,7 @@ from pynst.images import size_to_long_side
 from pynst.inputs import Inputs, style_scales
 from pynst.machine import available_memory
 from pynst.networks import Network
-from pynst.networks.layers import LayerChoice, content_choice, style_choice
+from pynst.networks.layers import LayerChoice, content_choice, neighbour_choice, style_choice
 from pynst.options import MASK_SETTINGS, TransferOptions
 from pynst.regions import scaled_side
 
@@ -29,6 +29,15 @@ _PROGRAM = {"lbfgs": 7_000_000, "scipy": 43_000_000, "adam": 6_000_000}
 _BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
 """Memory of the optimiser and the closure per value of the image: the kept pairs (20 vectors of
 float32; in SciPy 25 of float64), and about ten vectors of float64 at the same time."""
+
+_MATRICES = {"gram": 2, "wasserstein": 2, "neighbours": 0}
+"""Matrices (N, N) of float64 that a style loss keeps for each layer: G, and A or a root of S."""
+
+_WORKING = {"gram": 0, "wasserstein": 6, "neighbours": 0}
+"""Such matrices that it needs besides, while it computes one layer."""
+
+_COSINES = 4_000_000
+"""Bytes that matching with a painting takes, besides the features of the photograph."""
 
 Size = tuple[int, int]
 
@@ -88,16 +97,18 @@ def forecast_memory(
     content_layers = _fitting(content_choice(options, network), network, H, W) if content else []
     style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []
     layers = dict.fromkeys([*content_layers, *style_layers])
+    matched = _matched_nbytes(network, options, H, W) if styles else 0
     plans = [network.plan(H, W, layers, gradient=True).nbytes]
     for style, scale in zip(styles, style_scales(options, len(styles)), strict=True):
         h, w = size_to_long_side(*style, scaled_side(max(H, W), scale))
         deep = [layer for layer in style_layers if min(h, w) >= network.smallest_side([layer])]
-        plans += [network.plan(h, w, deep, gradient=False).nbytes] if deep else []
+        features = network.plan(h, w, deep, gradient=False).nbytes if deep else 0
+        plans += [features + matched + (_COSINES if matched else 0)]
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
-    # G, float64, and A for each region; its mask, float64, and the weights of its pixels, float32.
-    targets += sum(8 * (1 + regions) * shapes[layer][0] ** 2 for layer in style_layers)
-    if masked:
+    channels = [shapes[layer][0] for layer in style_layers]
+    targets += matched + regions * _matrices_nbytes(options, channels)
+    if masked:  # the masks, float64, and the weights of the pixels, float32
         targets += regions * (8 * H * W + sum(4 * h * w for _, h, w in shapes.values()))
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
@@ -147,6 +158,22 @@ def check_memory(network: Network, options: TransferOptions, inputs: Inputs) -> 
     raise BackendError(
         f"image_size={options.image_size} needs about {in_bytes(needs)} more memory,"
         f" and {in_bytes(max(0, room))} are {where}; {advice}{hint if on_device is None else ''}"
+    )
+
+
+def _matched_nbytes(network: Network, options: TransferOptions, H: int, W: int) -> int:
+    """Bytes of the features that the neighbours loss compares with; 0 without that loss."""
+    if "neighbours" not in options.style_shares():
+        return 0
+    layers = _fitting(neighbour_choice(options, network), network, H, W)
+    return sum(network.backend.nbytes("features", network.shape(each, H, W)) for each in layers)
+
+
+def _matrices_nbytes(options: TransferOptions, channels: Sequence[int]) -> int:
+    """Bytes of the matrices of the style losses, for layers of so many channels."""
+    kept, working = sum(N**2 for N in channels), max(channels, default=0) ** 2
+    return sum(
+        8 * (_MATRICES[loss] * kept + _WORKING[loss] * working) for loss in options.style_shares()
     )
 
 

@@ -8,6 +8,7 @@ import platform
 from typing import Any
 
 from pynst.backends import available_backends
+from pynst.backends.tuning import measured_devices
 from pynst.errors import PyNSTError
 from pynst.machine import available_memory, gpus, processor
 from pynst.options.environment import VARIABLES
@@ -39,6 +40,7 @@ def system_info() -> dict[str, Any]:
         "cache": _cache(),
         "weights": _weights(),
         "backends": available_backends(),
+        "measured on CUDA devices": _measured(),
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())
@@ -60,6 +62,15 @@ def _cupy() -> str:
         name for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy") if _version(name)[0].isdigit()
     ]
     return f"{_version(found[0])} ({found[0]})" if found else "not installed"
+
+
+def _measured() -> dict[str, str] | str:
+    """What the cache keeps of each device's convolutions."""
+    try:
+        found = measured_devices(cache_directory())
+    except PyNSTError as error:
+        return str(error)
+    return found or "nothing yet"
 
 
 def _memory() -> int | str | None:

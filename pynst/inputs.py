@@ -17,7 +17,7 @@ from pynst.errors import ImageError, OptionError
 from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side
 from pynst.images.color import match_color
 from pynst.images.masks import Mask, resize_mask
-from pynst.options import MASK_SETTINGS, TransferOptions
+from pynst.options import TransferOptions
 from pynst.regions import (
     Region,
     StylePicture,
@@ -210,25 +210,28 @@ def _check_presence(content: Any, styles: Sequence[Any], options: TransferOption
             f"style_blend must have one weight for each of the {len(styles)} style pictures,"
             f" got {len(options.style_blend)}"
         )
+    neighbours = "style_loss='neighbours'" if options.style_loss else f"formula={options.formula!r}"
+    matched = options.match_color != "none"
     needs_content = {
         **{name: getattr(options, name) is not None for name in ("content_mask", "keep_mask")},
-        "content_weight": bool(options.content_weight),
-        "preserve_color": options.preserve_color,
-        "match_color": options.match_color != "none",
+        f"content_weight={options.content_weight!r}": bool(options.content_weight),
+        f"preserve_color={options.preserve_color!r}": options.preserve_color,
+        f"match_color={options.match_color!r}": matched,
+        neighbours: "neighbours" in options.style_shares(),
     }
     of_styles = ("style_masks", "style_source_masks", "regions", "style_regions")
     needs_style = {
-        "style_weight": bool(options.style_weight),
+        f"style_weight={options.style_weight!r}": bool(options.style_weight),
+        f"match_color={options.match_color!r}": matched,
         **{name: getattr(options, name) is not None for name in of_styles},
     }
     for missing, name, needs in (
         (content is None, "content", needs_content),
-        (not styles, "style", {**needs_style, "match_color": needs_content["match_color"]}),
+        (not styles, "style", needs_style),
     ):
-        wrong = next((option for option, wanted in needs.items() if wanted and missing), None)
+        wrong = next((setting for setting, wanted in needs.items() if wanted and missing), None)
         if wrong is not None:
-            given = "" if wrong in MASK_SETTINGS else f"={getattr(options, wrong)!r}"
-            raise OptionError(f"{wrong}{given} needs a {name} picture, got None")
+            raise OptionError(f"{wrong} needs a {name} picture, got None")
     if options.aspect is not None and content is not None:
         raise OptionError(
             f"aspect={options.aspect!r} cannot be had together with a content picture, which gives"

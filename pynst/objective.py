@@ -20,7 +20,7 @@ from pynst.errors import ImageError
 from pynst.images import ImageLike
 from pynst.inputs import Inputs, read_inputs
 from pynst.losses.table import loss_terms
-from pynst.losses.terms import IMAGE, InPlace, LossTerms, Targets, Term
+from pynst.losses.terms import IMAGE, STYLE, InPlace, LossTerms, PreparedTargets, Targets, Term
 from pynst.networks import Network, open_network
 from pynst.networks.network import upload_image
 from pynst.options import TransferOptions, with_changes
@@ -74,6 +74,11 @@ class TotalLoss:
             (name, layer) for name, targets in self._targets.items() for layer in targets.layers
         ]
         self._places = _places(self._slots)
+        self._places_of_layers = [
+            (f"{name} {layer}", place)
+            for (name, layer), place in self._places.items()
+            if layer != IMAGE
+        ]
         self._layers = dict.fromkeys(layer for _, layer in self._slots if layer != IMAGE)
         self._losses = self._backend.empty_losses(len(self._slots))
         self._workspace = network.workspace(H, W, self._layers, gradient=True)
@@ -160,30 +165,31 @@ class TotalLoss:
     def _walk(self, losses: Array) -> None:
         """From ``"x"`` to all losses and ``"d x"``: the same ops on the same memory every time."""
 
+        def prepare(layer: str, F: Array) -> None:
+            for targets in self._targets.values():
+                if layer in targets.layers and isinstance(targets, PreparedTargets):
+                    targets.prepare(layer, F)
+
         def add_losses(layer: str, F: Array, dF: Array) -> None:
             for (name, read), (begin, end) in self._places.items():
                 if read == layer:
                     self._targets[name].add(layer, F, dF, losses[begin:end])
 
-        self.network.forward(self._workspace, self._layers)
+        self.network.forward(self._workspace, self._layers, prepare)
         dx = self.network.backward(self._workspace, self._layers, add_losses)
         add_losses(IMAGE, self._workspace["x"], dx)
 
     def _terms_of(self, losses: NDArray[np.float64]) -> LossTerms:
         """Name what stands in the loss slots."""
-        totals, start = dict[str, float](), 0
+        values, totals, start = losses.tolist(), dict[str, float](), 0
         for name, targets in self._targets.items():
             end = start + len(targets.layers)
-            totals[name], start = float(losses[start:end].sum()), end
-        of_layers = {
-            f"{name} {layer}": float(losses[begin:end].sum())
-            for (name, layer), (begin, end) in self._places.items()
-            if layer != IMAGE
-        }
+            totals[name], start = _sum(values[start:end]), end
+        of_layers = {name: _sum(values[begin:end]) for name, (begin, end) in self._places_of_layers}
         return LossTerms(
             total=sum(totals.values()),
             content=totals.pop("content", 0.0),
-            style=totals.pop("style", 0.0),
+            style=sum(totals.pop(name, 0.0) for name in STYLE),
             tv=totals.pop("tv", 0.0),
             layers=of_layers,
             others=totals,
@@ -196,6 +202,16 @@ def _places(slots: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int
     for slot, key in enumerate(slots):
         places[key] = places.get(key, (slot, slot))[0], slot + 1
     return places
+
+
+def _sum(values: list[float]) -> float:
+    """As NumPy adds them, to the bit; which for so few numbers takes longer than all the rest."""
+    if len(values) >= 8:
+        return float(np.sum(values))
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 class Objective(TotalLoss):

@@ -12,12 +12,13 @@ import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynst.backends.base import Backend
 from pynst.errors import OptionError, RecordError
 from pynst.inputs import Inputs
 from pynst.levels import Level
@@ -37,6 +38,8 @@ __all__ = [
 
 NO_PATH = "<array>"
 """What stands in recorded settings for a mask that came from no path."""
+
+_PROGRAMS = ("pynst", "numpy", "scipy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class Record:
     backend : str
     versions : mapping of str to str
         Versions of PyNST, NumPy, SciPy and Pillow.
+    tuned : mapping of str to str
+        What was chosen by measurement on the device of the run, see `pynst.backends.tuning`; empty
+        on the CPU.
     evaluations : tuple of int
         Evaluations of the objective at each level.
     stopped_early : str
@@ -95,6 +101,7 @@ class Record:
     weights_sha256: str
     backend: str
     versions: Mapping[str, str]
+    tuned: Mapping[str, str] = field(default_factory=dict)
     evaluations: tuple[int, ...] = ()
     stopped_early: str = ""
     pixels_sha256: str = ""
@@ -143,20 +150,40 @@ class Record:
 
     def other_programs(self, other: Record) -> tuple[str, ...]:
         """What may make the bits of another run differ: backend and versions, in sentences."""
-        here = {"backend": _without_threads(self.backend), **self.versions}
-        there = {"backend": _without_threads(other.backend), **other.versions}
+        pairs = [("backend", _without_threads(self.backend), _without_threads(other.backend))]
+        for name in _PROGRAMS:  # whatever else a file may name
+            pairs.append((name, self.versions.get(name, "none"), other.versions.get(name, "none")))
         return tuple(
-            f"{name}: the record has {here[name]}, this run {there.get(name, 'none')}"
-            for name in here
-            if here[name] != there.get(name)
+            f"{name}: the record has {here}, this run {there}"
+            for name, here, there in pairs
+            if here != there
         )
+
+    def choose_on(self, backend: Backend, *, measure: bool) -> None:
+        """Let a backend choose as the run did, if that ran on the same one.
+
+        Raises
+        ------
+        RecordError
+            The record names a choice that there is not.
+        """
+        if _without_threads(self.backend) != _without_threads(backend.name):
+            return
+        try:
+            backend.choose_as(self.tuned, measure=measure)
+        except ValueError as error:
+            raise RecordError(f"the record is damaged or of another version: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         values["options"] = _options_to_json(self.options)
         values["pictures"] = [asdict(used) for used in self.pictures]
-        return {**values, "versions": dict(self.versions), "evaluations": list(self.evaluations)}
+        values |= {"versions": dict(self.versions), "evaluations": list(self.evaluations)}
+        if self.tuned:
+            return {**values, "tuned": dict(self.tuned)}
+        del values["tuned"]  # the CPU's records stay as they were
+        return values
 
     @classmethod
     def from_json(cls, data: Any) -> Record:
@@ -169,6 +196,8 @@ class Record:
                 for used in values["pictures"]
             )
             values["versions"] = {str(k): str(v) for k, v in values["versions"].items()}
+            if "tuned" in values:
+                values["tuned"] = {str(k): str(v) for k, v in values["tuned"].items()}
             values["evaluations"] = tuple(_counts(values["evaluations"]))
             record = cls(**values)
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
@@ -192,7 +221,8 @@ class Record:
         """Get back what `to_metadata` gave."""
         values: dict[str, Any] = dict(metadata)
         try:
-            for key in ("options", "pictures", "versions", "evaluations"):
+            known = {"tuned"} & values.keys()
+            for key in ("options", "pictures", "versions", "evaluations", *known):
                 values[key] = json.loads(values[key])
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise RecordError("the picture holds no record of PyNST's, or a damaged one") from error
@@ -230,8 +260,8 @@ def pixels_sha256(pixels: NDArray[np.float64]) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of the programs on which the bits of a result may depend."""
-    others = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "pillow")}
-    return {"pynst": __version__, **others}
+    own, *others = _PROGRAMS
+    return {own: __version__, **{name: importlib.metadata.version(name) for name in others}}
 
 
 def _options_to_json(options: TransferOptions) -> dict[str, Any]:

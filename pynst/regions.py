@@ -169,6 +169,13 @@ def _check_settings(options: TransferOptions, count: int) -> None:
             "regions and style_regions must be given together: each says what the colours of the"
             " other mean"
         )
+    unguided = [loss for loss in options.style_shares() if loss != "gram"]
+    for setting in (*_PER_STYLE, "regions"):
+        if unguided and getattr(options, setting) is not None:
+            raise OptionError(
+                f"{setting} cannot be given with style_loss={unguided[0]!r}, which compares whole"
+                " pictures; 'gram' alone knows masks of the style"
+            )
     for setting in ("style_masks", "style_source_masks"):
         if options.regions is not None and getattr(options, setting) is not None:
             raise OptionError(f"{setting} cannot be given with regions, which says it already")

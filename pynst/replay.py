@@ -104,6 +104,7 @@ def replay(
     levels = record.levels_done(plan_levels(options, network, inputs))
     run = Run(options, inputs, network, levels, callback)
     record.check_same_input(run.record)
+    record.choose_on(network.backend, measure=False)
     try:
         result = minimise_levels(run)
     except DivergedError as error:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from pynst.networks import Network
 from pynst.objective import TotalLoss
 from pynst.optimizers.descent import Descent, Image, Snapshot, Stop, StopReason
 from pynst.options import TransferOptions
-from pynst.record import finished, record_of
+from pynst.record import Record, finished, record_of
 from pynst.result import Progress, TransferResult
 
 __all__ = ["Run"]
@@ -94,6 +95,7 @@ class Run:
         earlier.record.check_levels(range(1, earlier.level + 2), len(self.levels))
         for difference in earlier.record.other_programs(self.record):
             _LOG.warning("%s: the bits may differ", difference)
+        earlier.record.choose_on(self.network.backend, measure=True)
         level = self.levels[earlier.level]
         shape = earlier.snapshot.state["x"].shape
         if shape != (level.H, level.W, 3):
@@ -190,7 +192,7 @@ class Run:
             alpha=None if alpha is None else resize(alpha, H, W),
             history=tuple(tuple(history) for history in self._histories),
             options=self.options,
-            record=finished(self.record, tuple(counts), stopped_early, x),
+            record=finished(self._record_now(), tuple(counts), stopped_early, x),
             seconds=time.monotonic() - self._started,
             peak_bytes=peak_memory(),
             stopped_early=stopped_early,
@@ -238,7 +240,12 @@ class Run:
         """The run between two steps of its optimiser."""
         before = tuple(tuple(history) for history in self._histories[:-1])
         seconds = time.monotonic() - self._started
-        return Checkpoint(self.record, len(before), before, self._restarts, seconds, snapshot)
+        record = self._record_now()
+        return Checkpoint(record, len(before), before, self._restarts, seconds, snapshot)
+
+    def _record_now(self) -> Record:
+        """The record, with what has been measured since the run began."""
+        return replace(self.record, tuned=dict(self.network.backend.tuned))
 
     def _keep_checkpoint(self) -> None:
         """On the way out: a last checkpoint, if the optimiser stood between two steps."""

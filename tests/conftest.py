@@ -105,4 +105,5 @@ def no_weights_at_hand(monkeypatch, tmp_path):
     monkeypatch.delenv("PYNST_WEIGHTS", raising=False)
     monkeypatch.delenv("PYNST_MEMORY", raising=False)
     monkeypatch.setenv("PYNST_OFFLINE", "1")
+    monkeypatch.setenv("PYNST_TUNE", "0")  # tests of tuning switch it on
     monkeypatch.setenv("PYNST_CACHE_DIR", str(tmp_path / "cache"))

@@ -8,7 +8,8 @@
 #
 # Each step is a program in tests/gpu/ with its own time limit, and a failing step does not stop the
 # later ones. Results go to $OUT (default gpu-results), few files: log.txt with the log of every step,
-# summary.txt with one line for each, the benchmark's visit.json and report.md, and the pictures. The
+# summary.txt with one line for each, the benchmarks' closure.json, visit.json and report.md, profile.txt
+# with the time of each kernel, and the pictures. The
 # exit status is 0 if no step failed.
 #
 # From the environment: OUT, PYTHON (default python3), PYNST_TEST_WEIGHTS (VGG-19, for the second
@@ -18,8 +19,9 @@ set -u
 shopt -s extglob
 cd "$(dirname "$0")/.." || exit 2
 
-# name, limit in seconds; the whole must stay within the budget
-STEPS="device:15 build:200 conformance:30 tests:110 no_nvrtc:45 picture:45 sanitizer:100 benchmark:330"
+# Name, limit in seconds. What a visit is for comes first: the limits up to `closure` add up to less
+# than the budget, so that no slow build or checker can take its time. The others share what is left.
+STEPS="device:15 build:200 conformance:30 closure:220 tests:110 profile:60 picture:45 no_nvrtc:45 sanitizer:100 benchmark:330"
 
 export DRY="" OUT=${OUT:-gpu-results} PYTHON=${PYTHON:-python3} PYTHONUNBUFFERED=1
 export BUILD=${PYNST_GPU_BUILD:-build/gpu}
@@ -53,6 +55,7 @@ budget=${PYNST_GPU_SECONDS:-590}
 [ -n "$DRY" ] && budget=86400
 : > "$OUT/log.txt"
 : > "$OUT/summary.txt"
+rm -f "$OUT/report.md" "$OUT/closure.json" "$OUT/visit.json"
 
 # Compute capability, "90" for 9.0: of the first device, or as PYNST_GPU_ARCHITECTURE says.
 found=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. ')
@@ -83,6 +86,10 @@ for step in $STEPS; do
         timeout -k 5 "$limit" "tests/gpu/$name" > "$log" 2>&1
         status=$?
     fi
+    # What a benchmark measured before it ended, or was ended, is there after each of its rows.
+    for run in closure visit; do
+        [ -f "$BUILD/bench/$run.json" ] && cp "$BUILD/bench/$run.json" "$OUT/"
+    done
     case $status in
         0) verdict=ok ;;
         77) verdict=skipped ;;  # the log's last line says why
@@ -96,12 +103,11 @@ for step in $STEPS; do
     case $status in 0 | 77) ;; *) tail -n 25 "$log" ;; esac
 done
 
-# What the benchmark measured before it ended, or was ended, is there after each of its rows.
-if [ -f "$BUILD/bench/visit.json" ]; then
-    cp "$BUILD/bench/visit.json" "$OUT/"
-    (cd "$TREE" && "$PYTHON" -m bench show "$OUT/visit.json") > "$OUT/report.md" 2>&1
-    cat "$OUT/report.md"
-fi
+for run in closure visit; do
+    [ -f "$OUT/$run.json" ] || continue
+    (cd "$TREE" && "$PYTHON" -m bench show "$OUT/$run.json") >> "$OUT/report.md" 2>&1
+done
+[ -f "$OUT/report.md" ] && cat "$OUT/report.md"
 say "$failures failed, $SECONDS s in all; logs in $OUT/log.txt"
 printf '\n'
 cat "$OUT/summary.txt"

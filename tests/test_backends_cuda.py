@@ -7,14 +7,16 @@ and, marked `gpu`, on a CUDA device where there is one.
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
+import op_cases
 import pytest
 from conftest import MEAN, picture, tiny_convolutions, tiny_vgg19
 from cuda_on_cpu.build import load
 from cuda_on_cpu.host_device import HostDevice
-from op_cases import OP_CASES, Bench, loss_ops, noise
+from op_cases import OP_CASES, Bench, OpCase, loss_ops, noise
 from test_backends import relative_error
 from test_objective import Recorder, errors_with_equal_masks
 
@@ -24,6 +26,7 @@ from pynst.backends import available_backends, open_backend
 from pynst.backends import cuda as cuda_backend
 from pynst.backends.cuda import CudaBackend
 from pynst.backends.device import CupyDevice, DeviceArray
+from pynst.backends.divisions import Division, Product
 from pynst.backends.eights import EIGHT
 from pynst.backends.reference import ReferenceBackend
 from pynst.networks import plan
@@ -93,7 +96,7 @@ def test_python_and_the_core_agree_about_the_numbers_that_both_use(module):
 
 
 SCRATCH = {
-    "conv3x3_relu_scratch": ("C", "N", "H", "W"),
+    "conv3x3_scratch": ("C", "N", "H", "W"),
     "filter7x7_scratch": ("K", "H", "W"),
     "gram_scratch": ("N", "M"),
     "gram_weighted_scratch": ("N", "M"),
@@ -105,7 +108,8 @@ SCRATCH = {
 
 
 def scratch(module, op, **sizes):
-    return getattr(module, op)(*(sizes.get(name, 10) for name in SCRATCH[op]))
+    division = ("flat", 8) if op == "conv3x3_scratch" else ()
+    return getattr(module, op)(*(sizes.get(name, 10) for name in SCRATCH[op]), *division)
 
 
 def test_every_function_of_sizes_is_tried(module):
@@ -131,8 +135,7 @@ def test_the_largest_sizes_need_a_plausible_amount_of_scratch(op, module):
     pixels = 2**30
     most = {"C": 65536, "N": 65536, "K": 65536, "H": 2**15, "W": 2**15, "M": pixels}
     most |= {"rows": module.most_pair_rows, "n": 2**31 - 1}
-    least = 0 if op == "conv3x3_relu_scratch" else 1  # where pixels are many, nothing is shared
-    assert least <= scratch(module, op, **most) < 2**62
+    assert 1 <= scratch(module, op, **most) < 2**62
 
 
 @pytest.mark.parametrize("wrong", [0, -8, 65537, 10**12])
@@ -140,7 +143,7 @@ def test_a_convolution_of_no_or_too_many_channels_is_refused(wrong, module):
     for op in ("conv3x3_relu", "conv3x3_relu_backward"):
         for name, sizes in (("C", (wrong, 3)), ("N", (3, wrong))):
             with pytest.raises(ValueError, match=rf"^{op}: {name} must be .* got {wrong}$"):
-                getattr(module, op)(None, None, None, None, *sizes, None, None, None, 0)
+                getattr(module, op)(None, None, None, None, *sizes, "flat", 1, None, None, None, 0)
     with pytest.raises(ValueError, match=rf"^image_conv3x3_relu: N must be .* got {wrong}$"):
         module.image_conv3x3_relu(None, None, None, wrong, "zero", None, None, 0)
 
@@ -161,6 +164,78 @@ def test_every_op_agrees_with_float64(case, cuda):
         tolerance = ROUNDED if rounded else case.tolerance
         assert found.shape == wanted[name].shape
         assert relative_error(found, wanted[name]) <= tolerance, name
+
+
+@pytest.mark.parametrize(
+    ("mode", "tile"),
+    [(MODES[2], "large"), (MODES[2], "narrow"), (MODES[2], "flat"), (MODES[0], "split"),
+     (MODES[1], "simt")],
+    ids=lambda each: each if isinstance(each, str) else " ".join(each),
+)  # fmt: skip
+@pytest.mark.parametrize("parts", [1, 3])
+def test_every_division_of_a_convolution_agrees_with_float64(
+    mode, tile, parts, device, monkeypatch
+):
+    """The model chooses some of them only for layers that are too large for the stand-in."""
+    cuda = CudaBackend(*mode, device)
+    assert tile in {each.tile for each in cuda.divisions.candidates(Product(72, 136, 17, 17))}
+    monkeypatch.setattr(cuda.divisions, "usual", lambda product: Division(tile, parts))
+    oracle = Rounded() if mode[0] == "fast" else ReferenceBackend()
+    sizes = {"C": 72, "N": 136, "H": 17, "W": 17}
+    for run, more in [
+        (op_cases.conv3x3_relu, {}),
+        (op_cases.conv3x3_relu_backward, {"C": 136, "N": 72}),
+        (op_cases.conv3x3_relu_pool, {"mode": "max"}),
+        (op_cases.conv3x3_relu_pool_backward, {"C": 136, "N": 72, "mode": "max"}),
+    ]:
+        case = OpCase(run.__name__, sizes | more, run, 3e-6, 0, 0)
+        wanted = case.outputs(oracle)
+        for name, found in case.outputs(cuda).items():
+            tolerance = ROUNDED if mode[0] == "fast" else case.tolerance
+            assert relative_error(found, wanted[name]) <= tolerance, (run.__name__, name)
+
+
+def test_a_division_that_the_kernel_does_not_have_is_refused(device):
+    backend = CudaBackend(device=device)
+    b = Bench(backend)
+    weights = backend.conv3x3_weights(np.zeros((8, 8, 3, 3), np.float32), np.zeros(8, np.float32))
+    x, y = (b.new("features", (8, 4, 4), np.zeros((8, 4, 4))) for _ in range(2))
+
+    def convolve(tile, parts):
+        packed, bias = weights.forward, weights.bias
+        backend.launch(
+            "conv3x3_relu", x, *packed, bias, 8, 8, tile, parts, y, None, backend.scratch
+        )
+
+    for tile, parts, message in [
+        ("huge", 1, "tile must be 'large', 'narrow', 'flat', 'split' or 'simt', got 'huge'"),
+        ("simt", 1, "tile must be of the precision of the weights, got 'simt'"),
+        ("flat", 0, "parts must be 1 to 8, got 0"),
+        ("flat", 9, "parts must be 1 to 8, got 9"),
+    ]:
+        with pytest.raises(ValueError, match=f"conv3x3_relu: {message}"):
+            convolve(tile, parts)
+
+
+def test_long_sums_of_the_style_gradient_are_folded(device):
+    """Tensor cores truncate: unfolded, 512 channels come out with an error of 7e-7."""
+    sizes = {"N": 512, "H": 8, "W": 16, "scaled": False}
+    case = OpCase("style_loss", sizes, op_cases.style_loss)
+    found = case.outputs(CudaBackend("accurate", "tensor", device))["dF"]
+    assert relative_error(found, case.outputs(ReferenceBackend())["dF"]) < 3e-7
+
+
+def test_an_op_that_is_refused_does_not_make_the_next_one_fail(module, monkeypatch):
+    backend = CudaBackend(device=HostDevice(module))
+    pool = OpCase("pool2x2", {"C": 16, "H": 4, "W": 4, "mode": "max"}, op_cases.pool2x2)
+    for op in ("conv3x3_relu", "conv3x3_relu_backward"):
+        convolution = OpCase(op, {"C": 16, "N": 16, "H": 5, "W": 4}, getattr(op_cases, op))
+        monkeypatch.setenv("CUDA_ON_CPU_SHARED_KB", "32")
+        with pytest.raises(BackendError, match=f"^cuda: {op}: "):
+            convolution.outputs(backend)
+        pool.outputs(backend)
+        monkeypatch.delenv("CUDA_ON_CPU_SHARED_KB")
+        convolution.outputs(backend)
 
 
 def test_equal_inputs_give_equal_bits(cuda):
@@ -303,6 +378,25 @@ def test_a_replayed_evaluation_gives_the_same_bits(cuda):
     assert relative_error(found[0][1], found[2][1]) < 1e-3
 
 
+def test_gram_matrices_may_be_computed_as_early_or_as_late_as_they_can(module):
+    found = []
+    for late in (False, True):
+        device = HostDevice(module)
+        device.branches_are_late = late
+        objective = tiny_objective(CudaBackend("accurate", "simt", device))
+        x = picture(2, *objective.shape[:2])
+        found += [objective(x) for _ in range(2)]
+        before = len(device.launches)
+        found.append(objective(x))
+        replayed = device.launches[before:]
+        back = replayed.index("conv3x3_relu_backward")
+        assert replayed[:back].count("gram") == (1 if late else 5)
+        assert replayed.count("gram") == replayed.count("style_loss") == 5
+    for value, gradient in found[1:]:
+        assert value == found[0][0]
+        np.testing.assert_array_equal(gradient, found[0][1])
+
+
 def test_a_replay_launches_nothing_from_python_and_outlives_the_scratch(cuda, monkeypatch):
     objective = tiny_objective(cuda)
     x = picture(2, *objective.shape[:2])
@@ -312,6 +406,37 @@ def test_a_replay_launches_nothing_from_python_and_outlives_the_scratch(cuda, mo
     value, gradient = objective(x)
     assert value == wanted[0]
     np.testing.assert_array_equal(gradient, wanted[1])
+
+
+def test_objectives_of_several_threads_share_a_backend(module):
+    backend = CudaBackend(device=HostDevice(module))
+    objectives = [tiny_objective(backend, size=24 + 8 * i) for i in range(2)]
+    images = [picture(2, *objective.shape[:2]) for objective in objectives]
+    alone = [tiny_objective(CudaBackend(device=HostDevice(module)), size=24 + 8 * i)
+             for i in range(2)]  # fmt: skip
+    wanted = [[objective(x) for _ in range(3)] for objective, x in zip(alone, images, strict=True)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda o, x: [o(x) for _ in range(3)], objectives, images))
+    for one, other in zip(wanted, found, strict=True):
+        for (value, gradient), (other_value, other_gradient) in zip(one, other, strict=True):
+            assert value == other_value
+            np.testing.assert_array_equal(gradient, other_gradient)
+
+
+def test_an_array_of_another_device_is_refused(module):
+    class Elsewhere:
+        def __init__(self, array):
+            self._array = array
+
+        def __dlpack__(self):
+            return self._array.__dlpack__()
+
+        def __dlpack_device__(self):
+            return self._array.__dlpack_device__()[0], 1
+
+    x, y = np.zeros((3, 4, 4), np.float32), np.zeros((3, 2, 2), np.float32)
+    with pytest.raises(ValueError, match="must lie on the device that is current"):
+        module.binomial_down(Elsewhere(x), y, 0)
 
 
 def test_the_stand_in_finds_a_graph_that_outlives_its_memory(module):
@@ -491,6 +616,27 @@ def test_arrays_that_speak_dlpack_are_read_and_written_in_place(module):
     ]:
         with pytest.raises(ValueError, match=f"binomial_down: {message}"):
             module.binomial_down(wrong, y[1:], 0)
+
+
+def test_an_array_is_described_to_the_core_once(module):
+    class Counted(DeviceArray):
+        __slots__ = ("count",)
+
+        @property
+        def __cuda_array_interface__(self):
+            self.count += 1
+            return super().__cuda_array_interface__
+
+    host = [np.zeros((3, 4, 6), np.float32), np.zeros((3, 2, 3), np.float32)]
+    x, y = (Counted(each, each.ctypes.data, np.float32, each.shape) for each in host)
+    x.count = y.count = 0
+    for value in (1.0, 2.0):
+        host[0][...] = value
+        module.binomial_down(x, y, 0)
+        np.testing.assert_array_equal(host[1], value)
+    assert (x.count, y.count) == (1, 1)
+    with pytest.raises(ValueError, match="binomial_down: y must be"):
+        module.binomial_down(x, x, 0)
 
 
 def test_slices_of_an_array_share_its_memory():

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import logging
+import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,15 +17,24 @@ import pytest
 from conftest import picture, tiny_vgg19
 from cuda_on_cpu.build import load
 
+import pynst.backends
 from pynst import BackendError, Objective, stylize
+from pynst.backends import open_backend
 from pynst.backends.cuda import CudaBackend
-from pynst.backends.device import CupyDevice, DeviceArray
+from pynst.backends.device import CupyDevice, DeviceArray, DeviceError
 
 NULL_STREAM, OTHER_STREAM = 0, 7
 
 
-class CudaError(RuntimeError):
-    pass
+class CUDARuntimeError(RuntimeError):
+    """What CuPy raises where a call of CUDA's runtime fails."""
+
+    def __init__(self, name="cudaErrorLaunchFailure", text="unspecified launch failure"):
+        super().__init__(f"{name}: {text}")
+
+
+class OutOfMemoryError(MemoryError):
+    """What CuPy's memory pool raises."""
 
 
 class Memory:
@@ -35,71 +47,170 @@ class Memory:
 
 
 class FakeCupy:
-    """CuPy's memory, streams and graphs, as far as PyNST uses them; refuses what a GPU refuses."""
+    """CuPy's memory, streams and graphs, as far as PyNST uses them; refuses what a GPU refuses.
 
-    def __init__(self, room=2**30):
+    Attributes
+    ----------
+    calls : list of str
+        Names of the calls that CuPy hands on to CUDA, so far.
+    broken : str
+        From this call on CUDA fails, as after a kernel that faulted.
+    devices_used : set of int
+        Devices on which something was done.
+    """
+
+    def __init__(self, room=2**30, current_device=0):
         self.room = room
         self.current = NULL_STREAM
         self.graph = None
+        self.calls, self.broken, self.devices_used, self.streams = [], "", set(), []
+        self.thread = threading.local()
+        self.thread.device = current_device
         runtime = SimpleNamespace(
-            CUDARuntimeError=CudaError, memcpyHostToDevice=1, memcpyDeviceToHost=2,
-            getDevice=lambda: 0, memGetInfo=lambda: (self.room, 2 * self.room),
+            CUDARuntimeError=CUDARuntimeError, memcpyHostToDevice=1, memcpyDeviceToHost=2,
+            getDevice=self.get_device, memGetInfo=self.get_memory,
             memcpyAsync=self.memcpy, memsetAsync=self.memset, streamSynchronize=self.synchronize,
         )  # fmt: skip
         self.cuda = SimpleNamespace(
-            runtime=runtime, alloc=self.alloc, Stream=self.stream,
-            alloc_pinned_memory=lambda nbytes: Memory(nbytes).values,
-            get_current_stream=lambda: SimpleNamespace(ptr=self.current),
+            runtime=runtime, alloc=self.alloc, Stream=self.stream, Device=self.device,
+            alloc_pinned_memory=self.alloc_pinned, get_current_stream=self.get_current_stream,
+            Event=lambda disable_timing=False: FakeEvent(self), get_elapsed_time=self.elapsed,
         )  # fmt: skip
+
+    def called(self, name):
+        """Note a call, and fail if CUDA is broken from there on."""
+        self.calls.append(name)
+        if self.broken and self.broken in self.calls:
+            raise CUDARuntimeError
+
+    def get_device(self):
+        self.called("getDevice")
+        return getattr(self.thread, "device", 0)
+
+    @contextmanager
+    def device(self, index):
+        before = getattr(self.thread, "device", 0)
+        self.called("setDevice")
+        self.thread.device = index
+        try:
+            yield
+        finally:
+            self.thread.device = before
+
+    def get_memory(self):
+        self.called("memGetInfo")
+        return self.room, 2 * self.room
+
+    def get_current_stream(self):
+        self.called("getCurrentStream")
+        return SimpleNamespace(ptr=self.current)
 
     def get_default_memory_pool(self):
         return SimpleNamespace(free_bytes=lambda: 0)
 
     def alloc(self, nbytes):
+        self.called("malloc")
+        self.devices_used.add(getattr(self.thread, "device", 0))
         if nbytes > self.room:
-            raise MemoryError("out of memory allocating bytes")
+            raise OutOfMemoryError("Out of memory allocating bytes")
         return Memory(nbytes)
+
+    def alloc_pinned(self, nbytes):
+        self.called("hostAlloc")
+        return Memory(nbytes).values
 
     def do(self, stream, work):
         assert stream == self.current
+        self.devices_used.add(getattr(self.thread, "device", 0))
         if self.graph is None:
             work()
         else:
             self.graph.append(work)
 
     def memcpy(self, target, source, nbytes, kind, stream):
+        self.called("memcpyAsync")
         assert kind in (1, 2)
         assert not (self.graph is not None and kind == 1), "pageable memory in a graph"
         self.do(stream, lambda: ctypes.memmove(target, source, nbytes))
 
     def memset(self, target, value, nbytes, stream):
+        self.called("memsetAsync")
         self.do(stream, lambda: ctypes.memset(target, value, nbytes))
 
     def synchronize(self, stream):
+        self.called("streamSynchronize")
         if self.graph is not None:
-            raise CudaError("operation not permitted when stream is capturing")
+            raise CUDARuntimeError(
+                "cudaErrorStreamCaptureUnsupported",
+                "operation not permitted when stream is capturing",
+            )
+
+    def elapsed(self, start, end):
+        self.called("eventElapsedTime")
+        assert start.recorded < end.recorded < end.awaited
+        return 8.0  # ms
 
     def stream(self, non_blocking=False):
+        self.called("streamCreate")
         assert non_blocking, "a blocking stream waits for the default stream"
         return FakeStream(self)
 
 
-class FakeStream:
+class FakeEvent:
     def __init__(self, cupy):
         self._cupy = cupy
 
+    def record(self):
+        self._cupy.called("eventRecord")
+        self.recorded = len(self._cupy.calls)
+
+    def synchronize(self):
+        self._cupy.called("eventSynchronize")
+        self.awaited = len(self._cupy.calls)
+
+
+class FakeStream:
+    """A stream that can be captured; others that wait for it become branches of the graph."""
+
+    def __init__(self, cupy):
+        self._cupy = cupy
+        self.ptr = OTHER_STREAM + len(cupy.streams)
+        cupy.streams.append(self)
+        self.waits_for = set()
+
     def __enter__(self):
-        self._before, self._cupy.current = self._cupy.current, OTHER_STREAM
+        self._before, self._cupy.current = self._cupy.current, self.ptr
 
     def __exit__(self, *exception):
         self._cupy.current = self._before
 
+    def record(self, event):
+        self._cupy.called("eventRecord")
+        event.stream = self
+        return event
+
+    def wait_event(self, event):
+        self._cupy.called("streamWaitEvent")
+        self.waits_for.add(event.stream)
+
     def begin_capture(self):
+        self._cupy.called("streamBeginCapture")
         self._cupy.graph = []
 
     def end_capture(self):
         graph, self._cupy.graph = self._cupy.graph, None
-        return SimpleNamespace(launch=lambda: [work() for work in graph])
+        self._cupy.called("streamEndCapture")
+        branches = {each for each in self._cupy.streams if self in each.waits_for}
+        if branches - self.waits_for:
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnjoined", "there are unjoined branches")
+
+        def launch():
+            self._cupy.called("graphLaunch")
+            self._cupy.devices_used.add(getattr(self._cupy.thread, "device", 0))
+            for work in graph:
+                work()
+
+        return SimpleNamespace(launch=launch)
 
 
 class FakeCore:
@@ -114,11 +225,12 @@ class FakeCore:
         self.driver_version = lambda: found["driver"]
         self.runtime_version = lambda: found["built"]
         self.device_count = lambda: found["count"]
-        self.device = lambda index: {"name": "NVIDIA X", "capability": found["capability"]}
+        names = ["NVIDIA X", "NVIDIA Y"]
+        self.device = lambda index: {"name": names[index], "capability": found["capability"]}
 
     def __getattr__(self, name):
         op = getattr(self._module, name)
-        if name.endswith("_scratch"):
+        if name.endswith(("_scratch", "_coefficients")) or not callable(op):
             return op
         return lambda *arguments: self._cupy.do(arguments[-1], lambda: op(*arguments))
 
@@ -182,11 +294,141 @@ def test_an_objective_runs_eagerly_recorded_and_replayed_through_cupy(machine):
 def test_an_error_while_recording_ends_the_recording(machine):
     cupy = machine()
     device = CupyDevice()
-    with pytest.raises(BackendError, match="an op failed on NVIDIA X: operation not permitted"):
+    with pytest.raises(BackendError, match=r"an op failed on NVIDIA X: .*operation not permitted"):
         device.capture(device.synchronize)
     assert cupy.graph is None
     assert cupy.current == NULL_STREAM
     device.synchronize()
+
+
+def evaluate_thrice():
+    """Everything that PyNST asks of CuPy: memory, copies, launches, a graph, the answer."""
+    backend = CudaBackend(device=CupyDevice())
+    x, y = (backend.view(backend.allocate(4096), 0, "image", (3, 8, 8)) for _ in range(2))
+    backend.upload(np.ones((3, 8, 8)), "image", x)
+    losses = backend.empty_losses(1)
+    evaluation = backend.repeated(losses)
+
+    def walk():
+        cleared = backend.beside(lambda: backend.zero(y))
+        cleared()
+        backend.total_variation(x, 1.0, y, losses)
+
+    for _ in range(3):
+        evaluation(walk)
+    assert backend.free_memory() > 0
+    assert backend.device.seconds(walk, repeats=4) == 2e-3
+    return backend.download_losses(losses)
+
+
+CALLS = [
+    "getDevice", "malloc", "memsetAsync", "getCurrentStream", "streamSynchronize", "memcpyAsync",
+    "hostAlloc", "streamCreate", "streamBeginCapture", "streamEndCapture", "graphLaunch",
+    "memGetInfo", "eventRecord", "eventSynchronize", "eventElapsedTime",
+    "streamWaitEvent",
+]  # fmt: skip
+
+
+def test_the_calls_that_may_fail_are_all_that_are_made(machine):
+    cupy = machine()
+    np.testing.assert_array_equal(evaluate_thrice(), 0)
+    assert set(cupy.calls) == set(CALLS)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_failing_call_of_cupy_is_a_backend_error_that_names_the_device(machine, call):
+    cupy = machine()
+    cupy.broken = call
+    with pytest.raises(BackendError, match=r"cudaErrorLaunchFailure") as raised:
+        evaluate_thrice()
+    device = "the current device" if call == "getDevice" else "NVIDIA X"
+    assert device in str(raised.value)
+    assert cupy.graph is None
+
+
+@pytest.mark.parametrize("call", ["getDevice", "malloc", "getCurrentStream", "streamSynchronize"])
+def test_auto_leaves_a_busy_or_failing_device_with_one_warning(machine, monkeypatch, caplog, call):
+    cupy = machine()
+    cupy.broken = call
+    monkeypatch.setattr("pynst.backends.cuda.CupyDevice", CupyDevice)
+    pynst.backends._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING, "pynst"):
+        for _ in range(2):
+            cupy.calls.clear()
+            assert open_backend("auto").name.startswith("cpu (")
+    [record] = caplog.records
+    assert "computing on the CPU: backend 'cuda' is not available" in record.message
+    assert "cudaErrorLaunchFailure: unspecified launch failure" in record.message
+    with pytest.raises(DeviceError, match="cudaErrorLaunchFailure"):
+        open_backend("cuda")
+
+
+def test_auto_says_that_the_device_is_full(machine, monkeypatch, caplog):
+    machine(FakeCupy(room=1))
+    monkeypatch.setattr("pynst.backends.cuda.CupyDevice", CupyDevice)
+    pynst.backends._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING, "pynst"):
+        assert open_backend("auto").name.startswith("cpu (")
+    assert "out of memory on NVIDIA X" in caplog.text
+
+
+def test_a_machine_without_a_device_is_no_warning(machine, monkeypatch, caplog):
+    machine(count=0)
+    monkeypatch.setattr("pynst.backends.cuda.CupyDevice", CupyDevice)
+    with caplog.at_level(logging.WARNING, "pynst"):
+        assert open_backend("auto").name.startswith("cpu (")
+    assert not caplog.records
+
+
+def test_a_backend_stays_on_its_device_whatever_device_a_thread_has(machine):
+    cupy = machine(FakeCupy(current_device=1))
+    backend = CudaBackend(device=CupyDevice())
+    assert backend.name == "cuda (NVIDIA Y, fast)"
+    found = []
+
+    def work():
+        x = backend.view(backend.allocate(4096), 0, "image", (3, 8, 8))
+        y = backend.view(backend.allocate(4096), 0, "image", (3, 4, 4))
+        backend.upload(np.ones((3, 8, 8)), "image", x)
+        backend.device.capture(lambda: backend.binomial_down(x, y))()
+        found.append(backend.download(y, "image", (3, 4, 4)))
+        found.append(cupy.get_device())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    np.testing.assert_array_equal(found[0], 1)
+    assert found[1] == 0, "the thread has its own device again"
+    assert cupy.devices_used == {1}
+
+
+def test_a_branch_has_a_stream_of_its_own_until_it_is_joined(machine):
+    cupy = machine()
+    device = CupyDevice()
+    streams = []
+
+    def work():
+        joined = device.beside(lambda: streams.append(device.stream))
+        streams.append(device.stream)
+        joined()
+
+    device.capture(work)
+    assert len({*streams, NULL_STREAM}) == 3
+    with pytest.raises(BackendError, match="there are unjoined branches"):
+        device.capture(lambda: device.beside(lambda: None))
+    device.beside(lambda: streams.append(device.stream))()
+    assert streams[-1] == NULL_STREAM, "nothing is captured: at once"
+    assert cupy.current == NULL_STREAM
+
+
+def test_work_is_timed_as_a_graph_that_repeats_it(machine):
+    cupy = machine()
+    device = CupyDevice()
+    done = []
+    cupy.calls.clear()
+    device.seconds(lambda: device._cupy.do(device.stream, lambda: done.append(1)), repeats=5)
+    assert len(done) == 1 + 5 + 5, "once before, then the graph to warm up and to be timed"
+    assert cupy.calls.count("graphLaunch") == 2
 
 
 def test_out_of_memory_says_how_much_was_asked_for_and_is_free(machine):
@@ -261,6 +503,18 @@ def test_a_module_without_code_for_the_device_says_how_to_build_it(machine, modu
         match=r"compute capability 8\.6, and PyNST was built for 80-real 90 \(gradient_scale_begin:"
         r" no kernel image.*PYNST_CUDA_ARCHITECTURES=86",
     ):
+        CupyDevice()
+
+
+def test_a_kernel_image_apart_other_failures_of_the_first_launch_are_quoted(machine, monkeypatch):
+    machine()
+    core = importlib.import_module("pynst._cuda")
+
+    def fail(*arguments):
+        raise core.CudaError("gradient_scale_begin: the launch timed out")
+
+    monkeypatch.setattr(core, "gradient_scale_begin", fail, raising=False)
+    with pytest.raises(DeviceError, match=r"NVIDIA X cannot be used now: .*the launch timed"):
         CupyDevice()
 
 

@@ -229,6 +229,18 @@ def test_a_visit_to_a_device_can_be_rehearsed(tmp_path):
     assert wrong.returncode == 2
 
 
+def test_nothing_can_take_the_time_of_the_measurement_that_a_visit_is_for():
+    script = (ROOT / "tests" / "gpu.sh").read_text(encoding="utf-8")
+    steps = re.search(r'^STEPS="(.*)"', script, re.MULTILINE)[1].split()
+    limits = {name: int(limit) for name, limit in (step.split(":") for step in steps)}
+    budget = int(re.search(r"PYNST_GPU_SECONDS:-(\d+)", script)[1])
+    until = list(limits)[: list(limits).index("closure") + 1]
+    assert sum(limits[name] for name in until) <= budget
+    assert set(until) <= {"device", "build", "conformance", "closure"}
+    for name in limits:
+        assert os.access(ROOT / "tests" / "gpu" / name, os.X_OK), name
+
+
 def test_an_unknown_part_is_refused():
     with pytest.raises(SystemExit) as stopped:
         main(["nonsense"])

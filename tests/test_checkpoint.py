@@ -61,6 +61,15 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, optimizer, where):
     assert resumed.record.pixels_sha256 == whole.record.pixels_sha256
 
 
+@pytest.mark.parametrize("loss", ["wasserstein", "neighbours"])
+def test_a_run_with_another_style_loss_resumes_to_the_same_bits(tmp_path, loss):
+    options = {**FAST, "style_loss": ["gram", f"{loss}=3"]}
+    whole = stylize(CONTENT, STYLE, **options)
+    broken_off(tmp_path / "run.npz", 2, 5, **options)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+
+
 def test_it_goes_on_where_it_was_and_not_from_the_start_of_the_level(tmp_path):
     options = {**FAST, "iterations": (4, 30)}
     broken_off(tmp_path / "run.npz", 2, 20, **options)

@@ -78,7 +78,8 @@ def test_texts_of_a_record_reach_the_terminal_escaped_and_cut(pictures, tmp_path
     captured = capsys.readouterr()
     assert_tame(captured.err, lines=20)
     assert "pynst: backend: the record has evil\\x1b[31m" in captured.err
-    assert "other differences" in captured.err
+    assert "pynst: numpy: the record has evil" in captured.err
+    assert "package" not in captured.err
 
 
 def test_a_hostile_checksum_of_a_picture_is_escaped_and_cut(pictures, tmp_path, capsys):

@@ -40,6 +40,8 @@ def test_list_names_every_source_and_what_is_in_use(capsys):
         assert f"{source.name}: {source.title}" in text
         assert source.licence in text
         assert all(url in text for url in source.urls)
+        assert source.package in text
+        assert source.file in text
     assert "in use: none; the built-in filters stand in" in text
 
 

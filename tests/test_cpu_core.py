@@ -62,8 +62,11 @@ SCRATCH = {
     "style_loss_scratch": ("N", "M"),
     "content_loss_scratch": ("N", "M"),
     "total_variation_scratch": ("H",),
+    "lbfgs_arrive_scratch": ("rows", "n"),
 }
-WITHOUT_THREADS = {"content_loss_scratch", "total_variation_scratch"}
+WITHOUT_THREADS = {
+    "content_loss_scratch", "total_variation_scratch", "lbfgs_arrive_scratch",
+}  # fmt: skip
 
 
 def scratch(op: str, **sizes: object) -> int:
@@ -92,7 +95,7 @@ def test_more_pixels_than_the_core_counts_are_refused(op):
 @pytest.mark.parametrize("op", SCRATCH)
 def test_the_largest_sizes_need_a_plausible_amount_of_scratch(op):
     """No size overflows on the way: more pixels or channels never need less."""
-    most = {"C": 65536, "N": 65536, "H": 2**15, "W": 2**15, "M": 2**30}
+    most = {"C": 65536, "N": 65536, "H": 2**15, "W": 2**15, "M": 2**30, "rows": 65536, "n": 2**30}
     if "W" not in SCRATCH[op]:
         most["H"] = 2**30
     all_of_them = scratch(op, **most)

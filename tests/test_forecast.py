@@ -66,6 +66,22 @@ def test_the_forecast_is_what_a_fresh_process_takes_over_all_its_levels(size, le
 
 
 @on_linux
+@pytest.mark.parametrize("loss", ["wasserstein", "neighbours", ["gram", "neighbours"]])
+def test_the_forecast_is_what_the_other_style_losses_take(loss):
+    found = measured(384, network="builtin", levels=2, style_loss=loss)
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
+
+
+@on_linux
+@pytest.mark.weights
+@pytest.mark.parametrize("loss", ["wasserstein", "neighbours"])
+@pytest.mark.parametrize("size", [128, 256])
+def test_the_forecast_is_what_the_other_style_losses_take_with_vgg19(size, loss, real_weights):
+    found = measured(size, weights=str(real_weights), style_loss=loss)
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
+
+
+@on_linux
 @pytest.mark.weights
 @pytest.mark.parametrize("optimizer", ["lbfgs", "scipy", "adam"])
 @pytest.mark.parametrize("size", [128, 256])
@@ -136,10 +152,10 @@ def test_too_little_memory_for_anything_is_said(monkeypatch):
 
 
 def test_memory_that_runs_out_all_the_same_is_a_backend_error(monkeypatch):
-    def exhausted(self, x):
+    def exhausted(self, sums):
         raise MemoryError("Unable to allocate 1 TiB")
 
-    monkeypatch.setattr(pynst.objective.TotalLoss, "__call__", exhausted)
+    monkeypatch.setattr(pynst.objective.TotalLoss, "in_place", exhausted)
     with pytest.raises(BackendError, match="out of memory: Unable to allocate 1 TiB"):
         stylize(picture(0, 40, 40), picture(1, 40, 40), network="builtin", image_size=40)
 

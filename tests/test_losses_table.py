@@ -30,6 +30,9 @@ def names(content, style, **options):
         (CONTENT, None, {"style_weight": 0}, ["content", "tv"]),
         (None, STYLE, {}, ["style", "tv"]),
         (None, STYLE, {"formula": "paper"}, ["style"]),
+        (CONTENT, STYLE, {"style_loss": "wasserstein"}, ["content", "wasserstein", "tv"]),
+        (CONTENT, STYLE, {"style_loss": "neighbours=3"}, ["content", "neighbours", "tv"]),
+        (None, STYLE, {"style_loss": ["wasserstein", "gram"]}, ["style", "wasserstein", "tv"]),
     ],
 )
 def test_a_run_has_the_terms_that_its_pictures_and_weights_allow(content, style, options, wanted):
@@ -37,7 +40,15 @@ def test_a_run_has_the_terms_that_its_pictures_and_weights_allow(content, style,
 
 
 def test_the_terms_are_in_the_order_of_the_table():
-    assert names(CONTENT, STYLE) == list(TERMS)
+    every = ["neighbours", "wasserstein", "gram"]
+    assert names(CONTENT, STYLE, style_loss=every) == list(TERMS)
+
+
+def test_the_style_weight_is_shared_among_the_style_losses():
+    options = TransferOptions(style_loss={"gram": 1, "neighbours": 3}, style_weight=8)
+    inputs = read_inputs(CONTENT, STYLE, options)
+    terms = {term.name: term for term in loss_terms(options, tiny_vgg19(), inputs)}
+    assert (terms["style"].beta, terms["neighbours"].beta) == (2, 6)
 
 
 @pytest.mark.parametrize("network", ["vgg19", "builtin"])

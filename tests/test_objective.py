@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import pynst
 from pynst import ImageError, Objective
 from pynst.backends import open_backend
+from pynst.backends.cpu import CpuBackend
 from pynst.backends.reference import ReferenceBackend, _correlate, _quads
 from pynst.networks.gabor import Gabor
 from pynst.networks.vgg19 import VGG19
@@ -40,6 +41,12 @@ VARIANTS = {
     "gatys-normalised": ({"pooling": "average", "scales": SCALES}, {"formula": "gatys-normalised"}),
     "gatys": ({"padding": "zero"}, {"formula": "gatys"}),
     "johnson": ({"padding": "zero"}, {"formula": "johnson", "tv_weight": 1e-3}),
+    "wasserstein": ({}, {"style_loss": "wasserstein"}),
+    "wasserstein, normalised": ({"scales": SCALES}, {"style_loss": "wasserstein"}),
+    "neighbours": ({"scales": SCALES}, {"style_loss": "neighbours"}),
+    "gentle": ({}, {"formula": "gentle"}),
+    "strong": ({}, {"formula": "strong"}),
+    "three style losses": ({}, {"style_loss": ["gram", "wasserstein=2", "neighbours=3"]}),
     "layer weights": (
         {},
         {"style_layers": ["relu1_2=3", "relu3_1"], "content_layers": ["relu2_2", "relu4_2=2"]},
@@ -88,7 +95,12 @@ def test_gradient_of_vgg19_is_that_of_the_value(name):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"style_layers": {"level1": 1, "level4": 2}, "content_layers": "level2"}],
+    [
+        {},
+        {"style_layers": {"level1": 1, "level4": 2}, "content_layers": "level2"},
+        {"style_loss": "wasserstein"},
+        {"style_loss": "neighbours"},
+    ],
     ids=str,
 )
 def test_gradient_of_the_builtin_network_is_that_of_the_value(options):
@@ -123,6 +135,38 @@ def test_the_terms_add_up_and_the_content_term_is_zero_at_the_content():
     assert value == terms.total == pytest.approx(terms.content + terms.style + terms.tv)
     assert sum(terms.layers.values()) == pytest.approx(terms.content + terms.style)
     assert list(terms.layers)[:2] == ["content relu4_2", "style relu1_1"]
+
+
+def test_the_parts_of_a_mixed_style_loss_are_told_by_layer_and_add_up_to_the_style():
+    objective = Objective(
+        picture(0, 37, 30), picture(1, 33, 28), image_size=37, network=tiny_vgg19(),
+        style_loss={"gram": 1, "neighbours": 3},
+    )  # fmt: skip
+    objective(picture(2, 37, 30))
+    layers = objective.terms.layers
+    parts = {
+        name: sum(value for layer, value in layers.items() if layer.startswith(f"{name} "))
+        for name in ("style", "neighbours")
+    }
+    assert min(parts.values()) > 0
+    assert objective.terms.style == pytest.approx(sum(parts.values()))
+    assert not objective.terms.others
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "neighbours"])
+def test_the_cpu_has_the_value_and_the_gradient_of_float64_for_any_number_of_threads(loss):
+    x, values = picture(2, 70, 64), {}
+    for backend in (ReferenceBackend(), CpuBackend(1), CpuBackend(2)):
+        objective = Objective(
+            picture(0, 70, 64), picture(1, 66, 65), image_size=70, network=Gabor(backend),
+            style_loss=loss,
+        )  # fmt: skip
+        values[backend.name] = objective(x)
+    (wanted, slope), (one, slope_of_one), (two, slope_of_two) = values.values()
+    assert one == pytest.approx(wanted, rel=1e-6)
+    assert np.linalg.norm(slope_of_one - slope) < 1e-5 * np.linalg.norm(slope)
+    assert one == two
+    np.testing.assert_array_equal(slope_of_one, slope_of_two)
 
 
 def test_the_style_term_is_zero_at_the_style():

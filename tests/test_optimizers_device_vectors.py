@@ -21,6 +21,7 @@ from pynst.backends.device import CupyDevice, DeviceArray
 from pynst.losses.terms import InPlace, LossTerms
 from pynst.networks.gabor import Gabor
 from pynst.optimizers.descent import Descent, Stop
+from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.table import adam, lbfgs, lbfgs_scipy
 
 
@@ -34,6 +35,32 @@ def stand_in(module):
     return HostDevice(module)
 
 
+class Core:
+    """A compiled core with arrays in its memory."""
+
+    def __init__(self, memory, launch, module):
+        self.memory, self.launch, self.module = memory, launch, module
+
+    def put(self, values, dtype=np.float32):
+        values = np.ascontiguousarray(values, dtype)
+        block = self.memory.allocate(values.nbytes)
+        if isinstance(block, np.ndarray):
+            array = block.view(values.dtype).reshape(values.shape)
+        else:
+            array = DeviceArray(block.owner, block.pointer, values.dtype, values.shape)
+        self.memory.copy_in(values, array)
+        return array
+
+    def get(self, array):
+        values = np.empty(array.shape, array.dtype)
+        self.memory.copy_out(array, values)
+        self.memory.synchronize()
+        return values
+
+    def allocate(self, nbytes):
+        return self.memory.allocate(nbytes)
+
+
 @pytest.fixture(params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
 def device(request):
     """A device to compute on."""
@@ -45,22 +72,25 @@ def device(request):
         pytest.skip(str(error))
 
 
+@pytest.fixture(params=["cpu", "stand-in", pytest.param("device", marks=pytest.mark.gpu)])
+def core(request):
+    """A core to compute with."""
+    if request.param == "cpu":
+        images = CpuBackend(2).device_images((1, 1, 3))
+        return Core(images.device, images.launch, images.device.core)
+    if request.param == "stand-in":
+        module = request.getfixturevalue("module")
+        memory = HostDevice(module)
+    else:
+        try:
+            memory = CupyDevice()
+        except BackendError as error:
+            pytest.skip(str(error))
+        module = memory.core
+    return Core(memory, lambda op, *given: getattr(memory.core, op)(*given, memory.stream), module)
+
+
 # ---- kernels -------------------------------------------------------------------------------------
-
-
-def on(device, values):
-    values = np.ascontiguousarray(values)
-    block = device.allocate(values.nbytes)
-    array = DeviceArray(block.owner, block.pointer, values.dtype, values.shape)
-    device.copy_in(values, array)
-    return array
-
-
-def back(device, array):
-    values = np.empty(array.shape, array.dtype)
-    device.copy_out(array, values)
-    device.synchronize()
-    return values
 
 
 def vectors(rng, *shape):
@@ -72,66 +102,110 @@ SIZES = [1, 2, 31, 33, 703, 704, 705, 3000]
 
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("count", [0, 1, 7, 22])
-def test_the_direction_is_the_sum_of_its_rows(device, n, count):
+def test_the_direction_is_the_sum_of_its_rows(core, n, count):
     rng = np.random.default_rng(n)
-    pairs, g = vectors(rng, 22, n), vectors(rng, n)
+    pairs, h = vectors(rng, 22, n), vectors(rng, n)
     rows, c = rng.permutation(22)[:count], rng.standard_normal(count + 1)
-    d = on(device, np.full(n, np.nan, np.float32))
-    arguments = on(device, pairs), rows.tolist(), c[1:].tolist(), c[0], on(device, g), d
-    device.core.lbfgs_direction(*arguments, device.stream)
-    wanted = c[1:] @ pairs[rows].astype(np.float64) + c[0] * g
-    np.testing.assert_allclose(back(device, d), wanted, rtol=1e-6, atol=1e-6)
+    d = core.put(np.full(n, np.nan))
+    arguments = core.put(pairs), rows.tolist(), c[1:].tolist(), c[0], core.put(h), d
+    core.launch("lbfgs_direction", *arguments)
+    wanted = c[1:] @ pairs[rows].astype(np.float64) + c[0] * h
+    np.testing.assert_allclose(core.get(d), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 10, 25])
+def test_the_core_finds_the_coefficients_that_numpy_finds(core, count):
+    rng, pairs = np.random.default_rng(count), Pairs(10)
+    kept = rng.standard_normal((2 * pairs.rows, 50))
+    M = np.diag(10 ** rng.uniform(-1, 1, 50))
+    for _ in range(count):
+        s, z = pairs.spare, pairs.rows + pairs.spare
+        kept[s] = rng.standard_normal(50)
+        y = 3 * kept[s] + 0.3 * rng.standard_normal(50)
+        kept[z] = M @ y
+        pairs.add(kept @ y)
+    g = rng.standard_normal(50)
+    c, c_h, slope = pairs.direction(kept @ g, g @ M @ g)
+    rows, factors, *found = core.module.lbfgs_coefficients(
+        pairs.products, pairs.order, kept @ g, float(g @ M @ g)
+    )
+    spread = np.zeros_like(c)
+    spread[rows] = factors
+    np.testing.assert_allclose(spread, c, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found, [c_h, slope], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("products", "order", "with_g", "message"),
+    [
+        ((22, 22), (), 22, "products must have a row for each"),
+        ((24, 12), (), 24, "with_g must be a vector of at most 22 values"),
+        ((22, 11), (11,), 22, "order must be of rows of the pairs"),
+        ((4, 2), (0, 1, 0), 4, "order must have at most"),
+    ],
+)
+def test_coefficients_of_pairs_that_are_not_there_are_refused(
+    core, products, order, with_g, message
+):
+    with pytest.raises(ValueError, match=f"lbfgs_coefficients: {message}"):
+        core.module.lbfgs_coefficients(np.zeros(products), order, np.zeros(with_g), 1.0)
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_a_step_is_kept_as_it_is_and_seen_clipped(device, n):
+def test_a_step_is_kept_as_it_is_and_seen_clipped(core, n):
     rng = np.random.default_rng(n)
     x, d = vectors(rng, n), vectors(rng, n)
     x[n // 2] = np.nan
-    following, seen = (on(device, np.zeros(n, np.float32)) for _ in range(2))
-    device.core.lbfgs_step(on(device, x), on(device, d), 0.3, following, seen, device.stream)
+    following, seen = (core.put(np.zeros(n)) for _ in range(2))
+    core.launch("lbfgs_step", core.put(x), core.put(d), 0.3, following, seen)
     wanted = (x + 0.3 * d.astype(np.float64)).astype(np.float32)
-    np.testing.assert_array_equal(back(device, following), wanted)
-    np.testing.assert_array_equal(back(device, seen), np.clip(wanted, 0, 1))
+    np.testing.assert_array_equal(core.get(following), wanted)
+    np.testing.assert_array_equal(core.get(seen), np.clip(wanted, 0, 1))
 
 
-def arrived(device, n, rows, spare, seed=0):
-    """What `lbfgs_arrive` gives (g', pairs, sums), and the same by NumPy in float64."""
-    rng = np.random.default_rng(seed)
-    x, g, d, gradient = (vectors(rng, n) for _ in range(4))
-    following, pull = (0.5 + vectors(rng, n)).astype(np.float32), 3.0
-    pairs = vectors(rng, 2 * rows, n)
-    kept = on(device, pairs)
-    next_g, sums = on(device, np.zeros(n, np.float32)), on(device, np.zeros(3 + 6 * rows))
-    scratch = device.allocate(device.core.lbfgs_arrive_scratch(rows, n))
-    device.core.lbfgs_arrive(
-        *(on(device, each) for each in (x, g, d, following, gradient)), pull, kept, spare,
-        next_g, sums, scratch, device.stream,
-    )  # fmt: skip
+@pytest.mark.parametrize("n", SIZES)
+def test_the_gradient_leads_back_what_left_the_range(core, n):
+    rng = np.random.default_rng(n)
+    following, gradient = (0.5 + vectors(rng, n)).astype(np.float32), vectors(rng, n)
+    g = core.put(np.full(n, np.nan))
+    core.launch("lbfgs_gradient", core.put(following), core.put(gradient), 3.0, g)
     beyond = following.astype(np.float64) - np.clip(following, 0, 1)
-    wanted_g = (np.where(beyond, 0, gradient) + 2 * pull * beyond).astype(np.float32)
-    pairs[[spare, rows + spare]] = following - x, wanted_g - g
+    wanted = (np.where(beyond, 0, gradient) + 6.0 * beyond).astype(np.float32)
+    np.testing.assert_array_equal(core.get(g), wanted)
+
+
+def arrived(core, n, rows, spare, seed=0):
+    """What `lbfgs_arrive` gives (pairs, sums), and the same by NumPy in float64."""
+    rng = np.random.default_rng(seed)
+    x, g, h, d, next_g, next_h = (vectors(rng, n) for _ in range(6))
+    following = (0.5 + vectors(rng, n)).astype(np.float32)
+    pairs = vectors(rng, 2 * rows, n)
+    kept, sums = core.put(pairs), core.put(np.zeros(4 + 4 * rows), np.float64)
+    scratch = core.allocate(core.module.lbfgs_arrive_scratch(rows, n))
+    given = (core.put(each) for each in (x, g, h, d, following, next_g, next_h))
+    core.launch("lbfgs_arrive", *given, kept, spare, sums, scratch)
+    beyond = following.astype(np.float64) - np.clip(following, 0, 1)
+    pairs[[spare, rows + spare]] = following - x, next_h - h
     wide = pairs.astype(np.float64)
-    others = [wanted_g.astype(np.float64), wide[spare], wide[rows + spare]]
-    own = [beyond @ beyond, others[0] @ d, others[0] @ others[0]]
-    wanted = [wanted_g, pairs, np.concatenate([own, *(wide @ other for other in others)])]
-    return [back(device, each) for each in (next_g, kept, sums)], wanted
+    g_, h_ = next_g.astype(np.float64), next_h.astype(np.float64)
+    own = [beyond @ beyond, g_ @ d, g_ @ h_, h_ @ h_]
+    wanted = [pairs, np.concatenate([own, wide @ g_, wide @ (g_ - g)])]
+    return [core.get(kept), core.get(sums)], wanted
 
 
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize(("rows", "spare"), [(11, 0), (11, 10), (4, 2), (1, 0)])
-def test_all_products_are_those_of_float64(device, n, rows, spare):
-    (g, pairs, sums), (wanted_g, wanted_pairs, wanted) = arrived(device, n, rows, spare)
-    np.testing.assert_array_equal(g, wanted_g)
+def test_all_products_are_those_of_float64(core, n, rows, spare):
+    (pairs, sums), (wanted_pairs, wanted) = arrived(core, n, rows, spare)
     np.testing.assert_array_equal(pairs, wanted_pairs)
     np.testing.assert_allclose(sums, wanted, rtol=1e-12, atol=1e-12 * n)
 
 
-def test_more_tiles_than_blocks_and_equal_bits(device):
+def test_more_tiles_than_blocks_and_equal_bits(core):
     n = 704 * 384 + 1000
-    (_, _, sums), (_, _, wanted) = arrived(device, n, 2, 1)
+    (_, sums), (_, wanted) = arrived(core, n, 2, 1)
     np.testing.assert_allclose(sums, wanted, rtol=1e-11, atol=1e-11 * n)
-    np.testing.assert_array_equal(arrived(device, n, 2, 1)[0][2], sums)
+    np.testing.assert_array_equal(arrived(core, n, 2, 1)[0][1], sums)
 
 
 # ---- steps ---------------------------------------------------------------------------------------

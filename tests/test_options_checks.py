@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from pynst import OptionError
-from pynst.options.checks import choice, flag, layers, number, optional, path, several, start
+from pynst.options.checks import (
+    choice,
+    flag,
+    layers,
+    number,
+    optional,
+    path,
+    several,
+    shares,
+    start,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +29,7 @@ from pynst.options.checks import choice, flag, layers, number, optional, path, s
         (several(number(1, 9, whole=True)), "int or sequence of int, 1 to 9"),
         (flag, "bool"),
         (path, "str or path"),
+        (shares("a", "b"), "{'a', 'b'} or several of them, with weights"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -44,6 +55,9 @@ def test_an_optional_check_keeps_all_but_the_cleaning():
         (several(number(0)), "3.jpg", False),
         (several(number(0)), "a.jpg", False),
         (several(number(0)), "", False),
+        (shares("gram", "other"), "gram", True),
+        (shares("gram", "other"), "other=0.5", True),
+        (shares("gram", "other"), "gram.jpg", False),
         (layers, "relu1_1", True),
         (layers, "conv4_2=0.5", True),
         (layers, "level3=x", True),

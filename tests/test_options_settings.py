@@ -33,8 +33,17 @@ WRONG = [
     ({"iterations": []}, "iterations must not be empty"),
     ({"iterations": [5, 0]}, "iterations must be a whole number"),
     ({"iterations": None, "levels": 0}, "levels must be a whole number"),
-    ({"formula": "gatsy"}, "formula must be one of balanced, paper"),
+    ({"formula": "gatsy"}, "formula must be one of balanced, gentle, strong, paper"),
     ({"network": 3}, "network must be one of auto, vgg19, builtin, got 3"),
+    ({"style_loss": "sliced"}, "style_loss must be of gram, wasserstein, neighbours, got 'sliced'"),
+    ({"style_loss": ["gram=0"]}, "style_loss must name at least one loss with a positive weight"),
+    ({"style_loss": {"gram": -1}}, "style_loss: weight of gram must be a number of at least 0"),
+    ({"style_loss": ["gram", "gram=2"]}, "style_loss names a loss twice"),
+    ({"style_loss": 3}, "style_loss must be loss names, got 3"),
+    (
+        {"style_loss": "wasserstein", "formula": "paper"},
+        r"needs a formula whose terms are relative .*\(balanced, gentle, strong\), got .*'paper'",
+    ),
     ({"style_layers": []}, "style_layers must name at least one layer"),
     ({"style_layers": {"relu1_1": 0}}, "style_layers must name at least one layer"),
     ({"style_layers": {"relu1_1": -1}}, "style_layers: weight of relu1_1 must be"),
@@ -89,6 +98,9 @@ def test_a_wrong_setting_is_refused_in_one_sentence(changes, message):
         ("preserve_color", 1, True),
         ("weights", Path("a/b.npz"), str(Path("a/b.npz"))),
         ("style_layers", [["relu1_1", 2]], (("relu1_1", 2.0),)),
+        ("style_loss", "gram", (("gram", 1.0),)),
+        ("style_loss", ["gram=1", "neighbours=3"], (("gram", 0.25), ("neighbours", 0.75))),
+        ("style_loss", {"gram": 0, "wasserstein": 5}, (("wasserstein", 1.0),)),
     ],
     ids=str,
 )
@@ -123,11 +135,11 @@ def test_changes_keep_what_they_do_not_name():
 
 
 def test_the_schedule_follows_quality_levels_and_iterations():
-    assert TransferOptions().schedule(5) == (50, 35, 25, 20, 14)
-    assert TransferOptions().schedule(7) == (50, 35, 25, 20, 14, 14, 14)
-    assert TransferOptions(quality="draft").schedule(3) == (30, 20, 12)
-    assert TransferOptions().schedule(3, 0.8) == (50, 40, 40)
-    assert TransferOptions(levels=1).schedule(1) == (144,), "one size does the work of all"
+    assert TransferOptions().schedule(5) == (40, 28, 20, 15, 12)
+    assert TransferOptions().schedule(7) == (40, 28, 20, 15, 12, 12, 12)
+    assert TransferOptions(quality="draft").schedule(3) == (24, 16, 10)
+    assert TransferOptions().schedule(3, 0.8) == (40, 32, 32)
+    assert TransferOptions(levels=1).schedule(1) == (115,), "one size does the work of all"
     assert TransferOptions(iterations=9).schedule(3) == (9, 9, 9)
     assert TransferOptions(iterations=(3, 2)).schedule(2) == (3, 2)
     with pytest.raises(OptionError, match="one for each of the 3 levels, got 2"):
@@ -186,11 +198,12 @@ def test_a_difference_in_any_setting_makes_options_differ(name):
         "style_regions": ["x.png", ARRAY], "content_mask": "x.png", "content_mask_weight": 2,
         "keep_mask": ARRAY[:, :, 0], "guidance": "gatys",
         "init": "noise", "seed": 3, "keep_alpha": False, "content_weight": 3, "style_weight": 3,
-        "tv_weight": 3,
+        "tv_weight": 3, "style_loss": "wasserstein",
         "formula": "gatys", "network": "vgg19", "style_layers": "relu1_1",
         "content_layers": "relu1_1", "pooling": "max", "padding": "zero", "normalised": True,
         "quality": "fine", "iterations": 3, "levels": 2, "minutes": 3, "tolerance": 0.1,
-        "optimizer": "adam", "preserve_color": True, "match_color": "cholesky", "backend": "cpu",
+        "optimizer": "adam", "variables": "pixels", "preserve_color": True,
+        "match_color": "cholesky", "backend": "cpu",
         "threads": 3, "precision": "accurate", "weights": "x.npz", "calibration": "folder",
     }[name]  # fmt: skip
     assert TransferOptions(**{name: other}) != TransferOptions()

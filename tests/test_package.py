@@ -17,14 +17,17 @@ MODULES = sorted(path for path in ROOT.rglob("*.py"))
 # The rooms of the house, top to bottom. Arrows only go down: a module may import what stands in a
 # room below its own, or in its own room, where no circle may arise. A module without a row fails.
 ROOMS = [
-    {"__main__"},
+    {"__main__", "notebook"},
     {"cli"},
+    {"serve"},
     {"experiments"},
     {"replay", "info"},
     {"transfer"},
     {"run"},
     {"checkpoint"},
     {"result"},
+    {"display"},
+    {"curves"},
     {"record", "forecast", "optimizers", "objective"},
     {"losses", "levels"},
     {"inputs"},
@@ -60,6 +63,8 @@ TESTED_WITH = {
     "backends.reference": "test_backends",
     # Only a CUDA device, or its stand-in, evaluates again where a gradient was lost.
     "backends.evaluation": "test_backends_cuda",
+    # It is what the vectors of L-BFGS on the CPU lie in, and is seen through them.
+    "backends.host": "test_optimizers_device_vectors",
     # Its vectors are seen through the optimisers alone: the same trial points as SciPy's.
     "optimizers.vectors": "test_optimizers_scipy_lbfgs",
     # Both pictures of the demo are judged by the same tests, whole: the town is part of one.
@@ -68,6 +73,9 @@ TESTED_WITH = {
     "demo.town": "test_demo",
     # What survives a level, and what is kept on the way, is seen in whole runs.
     "run": "test_transfer",
+    # The page's protocol is tested as a browser sees it: board, requests and visit behind it.
+    "serve.board": "test_serve_server",
+    "serve.visit": "test_serve_server",
     # The first starts the command that is named; the second picks the reader that fits a file.
     "cli": "test_cli_parser",
     "formats": "test_formats_fuzz",

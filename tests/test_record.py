@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,23 @@ def test_threads_change_no_bit_and_are_no_difference():
     assert results[0].backend != results[1].backend
     assert results[0].pixels_sha256 == results[1].pixels_sha256
     assert not results[0].other_programs(results[1])
+
+
+def test_only_programs_that_a_result_depends_on_are_compared():
+    class Unwalked(dict):
+        def walked(self, *_):
+            raise AssertionError("a file decides how long this is")
+
+        __iter__ = keys = items = values = walked
+
+    own = stylize(CONTENT, STYLE, **FAST).record
+    others = {f"package {number}": "1" for number in range(1000)}
+    named = {name: version for name, version in own.versions.items() if name != "scipy"}
+    record = replace(own, versions=Unwalked({**others, **named, "numpy": "0.1"}))
+    assert record.other_programs(own) == (
+        f"numpy: the record has 0.1, this run {own.versions['numpy']}",
+        f"scipy: the record has none, this run {own.versions['scipy']}",
+    )
 
 
 def test_a_result_may_be_saved_without_its_record(paths, tmp_path):

@@ -179,6 +179,13 @@ def test_colours_are_matched_region_by_region():
          "regions: none of its colours, #0000ff, #ff0000, is in the maps of the style pictures"),
         ({"regions": MAP, "style_regions": [MAP, MAP], "style_masks": ["all", "all"]},
          "style_masks cannot be given with regions, which says it already"),
+        ({"style_masks": [LEFT, "rest"], "style_loss": {"gram": 1, "neighbours": 1}},
+         "style_masks cannot be given with style_loss='neighbours', which compares whole pictures;"
+         " 'gram' alone knows masks of the style"),
+        ({"style_source_masks": ["all", "all"], "style_loss": "wasserstein"},
+         "style_source_masks cannot be given with style_loss='wasserstein'"),
+        ({"regions": MAP, "style_regions": [MAP, MAP], "style_loss": "wasserstein"},
+         "style_regions cannot be given with style_loss='wasserstein'"),
         ({"regions": CONTENT, "style_regions": [MAP, MAP]}, "regions of style 1: has 60 x 40"),
         ({"style_masks": [LEFT, "rest"], "style_blend": (1, 0)},
          "style_blend must not be 0 for the whole region of style 2"),

@@ -5,6 +5,9 @@ In an environment with the dependency group `wheels` (pip install --group wheels
     python tools/wheels.py                            this Python, x86-64, both cores
     python tools/wheels.py --machine aarch64 --python python3.10 --python python3.13
 
+A Python needs no pip of its own, but its headers in one place: those of Debian's packages include
+others from /usr/include, which is not searched, since it belongs to another glibc.
+
 The compiler is Clang as the package `ziglang` ships it. It links libc++ statically, and of glibc it
 uses the symbols of version 2.17 alone, so that the wheel loads on every Linux since 2014. It also
 compiles for aarch64 on an x86-64 machine.
@@ -41,11 +44,19 @@ def arguments() -> argparse.Namespace:
     add("--cuda", choices=("on", "off"), help="the CUDA core (default: on for x86_64, else off)")
     add("--out", type=Path, default=ROOT / "wheelhouse", help="folder of the wheels")
     given = parser.parse_args()
-    given.python = given.python or [sys.executable]
+    given.python = [found_python(parser, name) for name in given.python or [sys.executable]]
     given.cuda = given.cuda or ("on" if given.machine == "x86_64" else "off")
     if given.cuda == "on" and given.machine != "x86_64":
         parser.error("--cuda on: nvcc compiles for x86_64 only here")
     return given
+
+
+def found_python(parser: argparse.ArgumentParser, name: str) -> str:
+    """Return the path of a Python that was named as a command or as a path."""
+    path = shutil.which(name)
+    if path is None:
+        parser.error(f"--python: there is no {name}")
+    return path
 
 
 def compilers(machine: str, folder: Path) -> dict[str, str]:
@@ -82,7 +93,7 @@ def environment(given: argparse.Namespace, work: Path) -> dict[str, str]:
 
 
 def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
-    """Return the build's settings: the kernels are compiled once, the bindings for each Python."""
+    """Return the settings: one folder for all Pythons, so that the CPU ops are compiled once."""
     found = [
         f"build-dir={work / 'build'}",
         "install.strip=false",  # by the linker: the host's strip does not know other architectures
@@ -107,7 +118,8 @@ def build(given: argparse.Namespace, python: str) -> Path:
     work = ROOT / "build" / "wheels" / f"{given.machine}-cuda-{given.cuda}"
     plain = work / "plain"
     shutil.rmtree(plain, ignore_errors=True)
-    command = [python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(plain)]
+    pip = [sys.executable, "-m", "pip", "--python", python]  # this pip: that one's may be old
+    command = [*pip, "wheel", "--no-deps", "--wheel-dir", str(plain)]
     subprocess.run(
         [*command, *settings(given, python, work), str(ROOT)],
         env=environment(given, work),

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "../sizes.h"
-#include "inner.h"
+#include "kernels.h"
 
 namespace pynst {
 
@@ -142,6 +142,20 @@ class Arguments {
     }
     float* image_out(const char* name, py::array& a, int H, int W) const {
         return out<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
+    }
+    const float* pixels(const char* name, const py::array& a, Pixels all) const {
+        const float* p = all.lanes == 1
+                             ? in<float>(name, a, {{"", all.planes}, {"", all.H}, {"", all.W}})
+                             : in<float>(name, a, {{"", all.H}, {"", all.W}, {"", all.lanes}});
+        Sizes(op_).area(all.H, all.W);
+        return p;
+    }
+    float* pixels_out(const char* name, py::array& a, Pixels all) const {
+        pixels(name, a, all);
+        if (!a.writeable()) {
+            fail(std::string(name) + " must be writable, got a read-only array");
+        }
+        return static_cast<float*>(a.mutable_data());
     }
     const uint16_t* bits(const py::array& a, int blocks, int H, int W) const {
         return in<uint16_t>("bits", a, {{"C / 16", blocks}, {"H", H}, {"W", W}});

@@ -26,6 +26,7 @@ PYBIND11_MODULE(_cpu, m) {
     bind_vgg19(m);
     bind_filters(m);
     bind_losses(m);
+    bind_lbfgs(m);
 }
 
 }  // namespace pynst

@@ -3,34 +3,29 @@
 
 #pragma once
 
-#include <chrono>
 #include <string>
-#include <thread>
 
 #include "arguments.h"
 #include "kernels.h"
 
 namespace pynst {
 
-// Lets other threads of Python run while one of them is inside an op.
+// Takes the interpreter's lock again.
 //
-// When the program ends, Python makes every daemon thread that asks for the interpreter exit, by
-// unwinding its stack. That would run destructors without the interpreter's lock, or abort at the
-// first one that may not throw. Such a thread stays here instead until the process is gone, as
-// Python itself does from version 3.14 on.
+// When the program ends, Python makes every daemon thread that asks for the lock exit, by unwinding
+// its stack. That would run destructors without the lock, or abort at the first one that may not
+// throw. Such a thread stays here instead until the process is gone, as Python itself does from
+// version 3.14 on.
+void restore_thread(PyThreadState* state);
+
+// Lets other threads of Python run while one of them is inside an op.
 class Release {
    public:
     Release() : state_(PyEval_SaveThread()) {}
     Release(const Release&) = delete;
     Release& operator=(const Release&) = delete;
     ~Release() {
-        try {
-            PyEval_RestoreThread(state_);
-        } catch (...) {
-            for (;;) {
-                std::this_thread::sleep_for(std::chrono::hours(1));
-            }
-        }
+        restore_thread(state_);
     }
 
    private:
@@ -42,6 +37,7 @@ void bind_image(py::module_& m);
 void bind_vgg19(py::module_& m);
 void bind_filters(py::module_& m);
 void bind_losses(py::module_& m);
+void bind_lbfgs(py::module_& m);
 
 // The sizes of a convolution, as a function of sizes takes them.
 inline ConvShape conv_shape(const Sizes& sizes,

@@ -78,22 +78,6 @@ void bind_filters(py::module_& m) {
               const Release release;
               filter7x7_backward(threads, shape, from, mask, w, of, to, memory);
           });
-    m.def("binomial_down", [](Threads& threads, const py::array& x, py::array y) {
-        const Arguments arguments("binomial_down");
-        const int H = length(x, 1), W = length(x, 2);
-        const float* from = arguments.image("x", x, kAny, kAny);
-        float* to = arguments.image_out("y", y, (H + 1) / 2, (W + 1) / 2);
-        const Release release;
-        binomial_down(threads, H, W, from, to);
-    });
-    m.def("binomial_down_backward", [](Threads& threads, const py::array& dy, py::array dx) {
-        const Arguments arguments("binomial_down_backward");
-        const int H = length(dx, 1), W = length(dx, 2);
-        const float* from = arguments.image("dy", dy, (H + 1) / 2, (W + 1) / 2);
-        float* to = arguments.image_out("dx", dx, kAny, kAny);
-        const Release release;
-        binomial_down_backward(threads, H, W, from, to);
-    });
 }
 
 }  // namespace pynst

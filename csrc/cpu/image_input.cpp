@@ -4,11 +4,11 @@
 //
 //   in      image (H, W, 3) in [0, 1], float32 or float64, axes (3, 3), mean (3); backward: dx
 //           (3, H, W).
-//   out     x (3, H, W); backward: gradient (H, W, 3) float64, overwritten.
+//   out     x (3, H, W); backward: gradient (H, W, 3), float32 or float64, overwritten.
 //   mapping a task is a strip of pixels, with all three planes.
 //   bounds  any H, W >= 1; values outside [0, 1] are allowed.
-//   order   c = 0, 1, 2, or p = 0, 1, 2, in float64; x is rounded once.
-//   cost    36 bytes per pixel each way, or 24 from a float32 image: 9.4 MB at 512 x 512.
+//   order   c = 0, 1, 2, or p = 0, 1, 2, in float64; the result is rounded once.
+//   cost    36 bytes per pixel each way, or 24 with a float32 image: 9.4 MB at 512 x 512.
 
 #include <algorithm>
 
@@ -55,8 +55,9 @@ void image_input(Threads& threads,
 template void image_input(Threads&, int, int, const float*, const double*, const double*, float*);
 template void image_input(Threads&, int, int, const double*, const double*, const double*, float*);
 
+template <class Real>
 void image_input_backward(
-    Threads& threads, int H, int W, const float* dx, const double* axes, double* gradient) {
+    Threads& threads, int H, int W, const float* dx, const double* axes, Real* gradient) {
     const size_t M = static_cast<size_t>(H) * W;
     double scaled[9];
     for (int i = 0; i < 9; ++i) {
@@ -66,11 +67,14 @@ void image_input_backward(
         for (size_t i = begin; i < end; ++i) {
             const double first = dx[i], second = dx[M + i], third = dx[2 * M + i];
             for (int c = 0; c < 3; ++c) {
-                gradient[3 * i + c] =
-                    scaled[c] * first + scaled[3 + c] * second + scaled[6 + c] * third;
+                gradient[3 * i + c] = static_cast<Real>(scaled[c] * first + scaled[3 + c] * second +
+                                                        scaled[6 + c] * third);
             }
         }
     });
 }
+
+template void image_input_backward(Threads&, int, int, const float*, const double*, float*);
+template void image_input_backward(Threads&, int, int, const float*, const double*, double*);
 
 }  // namespace pynst

@@ -36,8 +36,9 @@ struct ConvShape {
 template <class Real>
 void image_input(
     Threads&, int H, int W, const Real* image, const double* axes, const double* mean, float* x);
+template <class Real>
 void image_input_backward(
-    Threads&, int H, int W, const float* dx, const double* axes, double* gradient);
+    Threads&, int H, int W, const float* dx, const double* axes, Real* gradient);
 
 // ---- VGG-19 -------------------------------------------------------------------------------------
 
@@ -144,8 +145,14 @@ void filter7x7_backward(Threads&,
                         void* scratch);
 
 // H, W are those of the larger image.
-void binomial_down(Threads&, int H, int W, const float* x, float* y);
-void binomial_down_backward(Threads&, int H, int W, const float* dy, float* dx);
+// An image of which each value belongs to a plane, a row, a column and a lane, in this order: planar
+// (3, H, W, 1), or interleaved (1, H, W, 3).
+struct Pixels {
+    int planes, H, W, lanes;
+};
+void binomial_down(Threads&, Pixels, const float* x, float* y);
+void binomial_down_backward(
+    Threads&, Pixels, const float* dy, float keep, const float* x, float* dx);
 
 // ---- losses -------------------------------------------------------------------------------------
 
@@ -190,5 +197,65 @@ void style_loss(Threads&,
 size_t total_variation_scratch(int H);
 void total_variation(
     Threads&, int H, int W, const float* x, double k, float* dx, double* loss, void* scratch);
+
+// ---- L-BFGS -------------------------------------------------------------------------------------
+
+// Vectors have n values. Of the pairs (2 rows, n), row i holds a step s, row `rows + i` the change z
+// of the preconditioned gradient.
+constexpr int kMostPairRows = 11;
+
+// d = sum of factor[k] times row[k] of the pairs, plus factor_of_h times h.
+struct PairCoefficients {
+    int count;
+    int row[2 * kMostPairRows];
+    double factor[2 * kMostPairRows];
+    double factor_of_h;
+};
+void lbfgs_direction(
+    Threads&, const float* pairs, const PairCoefficients&, const float* h, size_t n, float* d);
+void lbfgs_step(
+    Threads&, const float* x, const float* d, double t, size_t n, float* next, float* seen);
+void lbfgs_gradient(
+    Threads&, const float* next, const float* gradient, double pull, size_t n, float* next_g);
+
+struct Arrival {
+    size_t n;
+    int rows, spare;
+    const float *x, *g, *h, *d, *next, *next_g, *next_h;
+    float* pairs;
+};
+constexpr size_t lbfgs_arrive_sums(int rows) {
+    return 4 + 2 * 2 * static_cast<size_t>(rows);
+}
+size_t lbfgs_arrive_scratch(int rows, size_t n);
+void lbfgs_arrive(Threads&, const Arrival&, double* sums, void* scratch);
+
+// The filters of destripe, each the factor of a pixel, of its neighbours, and so on. kSmooth is a
+// Gaussian of two pixels; kShort keeps 0.04 of a wave of five pixels, 0.15 of one of four, 0.69 of
+// 2.5 and 0.87 of two.
+constexpr int kSmoothReach = 6, kShortReach = 2;
+constexpr float kSmooth[kSmoothReach + 1] = {
+    0.19967f, 0.17621f, 0.12110f, 0.06483f, 0.02702f, 0.00877f, 0.002235f};
+constexpr float kShort[kShortReach + 1] = {0.295f, -0.2175f, 0.07f};
+void destripe(Threads&, int H, int W, const float* x, float* y);
+
+// Vectors are cut into runs, whose values stay in the first-level cache.
+constexpr size_t kVectorRun = 1024;
+constexpr size_t runs_of(size_t n) {
+    return (n + kVectorRun - 1) / kVectorRun;
+}
+
+// Calls body(begin, count) for all runs of n values, four of them in each task.
+template <class Body>
+void for_runs(Threads& threads, size_t n, const Body& body) {
+    constexpr size_t kRuns = 4;
+    threads.run(static_cast<int>((runs_of(n) + kRuns - 1) / kRuns), [&](int task, int) {
+        const size_t end =
+            n < (task + 1) * kRuns * kVectorRun ? n : (task + 1) * kRuns * kVectorRun;
+        for (size_t begin = task * kRuns * kVectorRun; begin < end; begin += kVectorRun) {
+            body(begin, end - begin < kVectorRun ? end - begin : kVectorRun);
+        }
+    });
+}
 
 }  // namespace pynst

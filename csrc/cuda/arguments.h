@@ -127,7 +127,21 @@ class Arguments {
    public:
     explicit Arguments(const char* op) : op_(op) {}
 
+    // An array of pynst/backends/device.py never changes: what it is is read once, and kept in its
+    // attribute `described`.
     DeviceArray array(const char* name, const py::object& object) const {
+        const py::object described = py::getattr(object, "described", py::ellipsis());
+        if (py::isinstance<DeviceArray>(described)) {
+            return described.cast<const DeviceArray&>();
+        }
+        const DeviceArray a = read_array(name, object);
+        if (described.is_none()) {
+            object.attr("described") = a;
+        }
+        return a;
+    }
+
+    DeviceArray read_array(const char* name, const py::object& object) const {
         const py::object found = py::getattr(object, "__cuda_array_interface__", py::none());
         DeviceArray a;
         if (found.is_none()) {

@@ -1,11 +1,13 @@
 // bindings_lbfgs.cpp: the vectors of L-BFGS.
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <iterator>
 #include <vector>
 
+#include "../lbfgs_coefficients.h"
 #include "bindings.h"
 
 namespace pynst {
@@ -14,7 +16,7 @@ namespace {
 PairCoefficients pair_coefficients(const Arguments& arguments,
                                    const std::vector<int>& rows,
                                    const std::vector<double>& factors,
-                                   double factor_of_g,
+                                   double factor_of_h,
                                    int vectors) {
     PairCoefficients c = {};
     arguments.require(
@@ -26,19 +28,20 @@ PairCoefficients pair_coefficients(const Arguments& arguments,
     c.count = static_cast<int>(rows.size());
     std::copy(rows.begin(), rows.end(), c.row);
     std::copy(factors.begin(), factors.end(), c.factor);
-    c.factor_of_g = factor_of_g;
+    c.factor_of_h = factor_of_h;
     return c;
 }
 
 }  // namespace
 
 void bind_lbfgs(py::module_& m) {
+    m.def("lbfgs_coefficients", lbfgs_coefficients);
     m.def("lbfgs_direction",
           [](const py::object& pairs,
              const std::vector<int>& rows,
              const std::vector<double>& factors,
-             double factor_of_g,
-             const py::object& g,
+             double factor_of_h,
+             const py::object& h,
              const py::object& d,
              uintptr_t stream) {
               const Arguments arguments("lbfgs_direction");
@@ -46,8 +49,8 @@ void bind_lbfgs(py::module_& m) {
               const int vectors = kept.length(0), n = kept.length(1);
               const float* v = arguments.in<float>("pairs", kept, {{"2 rows"}, {"n"}});
               const PairCoefficients c =
-                  pair_coefficients(arguments, rows, factors, factor_of_g, vectors);
-              const float* from = arguments.in<float>("g", g, {{"n", n}});
+                  pair_coefficients(arguments, rows, factors, factor_of_h, vectors);
+              const float* from = arguments.in<float>("h", h, {{"n", n}});
               float* to = arguments.out<float>("d", d, {{"n", n}});
               lbfgs_direction(v, c, from, n, to, as_stream(stream));
           });
@@ -72,16 +75,40 @@ void bind_lbfgs(py::module_& m) {
         const int count = sizes.integer("rows", rows, kMostPairRows);
         return lbfgs_arrive_scratch(count, sizes.integer("n", n, INT_MAX));
     });
+    m.def("destripe", [](const py::object& x, const py::object& y, uintptr_t stream) {
+        const Arguments arguments("destripe");
+        const DeviceArray from = arguments.array("x", x);
+        const int H = from.length(0), W = from.length(1);
+        const float* p = arguments.in<float>("x", from, {{"H"}, {"W"}, {"3", 3}});
+        float* q = arguments.out<float>("y", y, {{"", H}, {"", W}, {"", 3}});
+        Sizes("destripe").area(H, W);
+        arguments.require(p != q, "y must not be x");
+        destripe(p, H, W, q, as_stream(stream));
+    });
+    m.def("lbfgs_gradient",
+          [](const py::object& next,
+             const py::object& gradient,
+             double pull,
+             const py::object& next_g,
+             uintptr_t stream) {
+              const Arguments arguments("lbfgs_gradient");
+              const DeviceArray at = arguments.array("next", next);
+              const int n = at.length(0);
+              const float* x = arguments.in<float>("next", at, {{"n"}});
+              const float* of_loss = arguments.in<float>("gradient", gradient, {{"n", n}});
+              float* to = arguments.out<float>("next_g", next_g, {{"n", n}});
+              lbfgs_gradient(x, of_loss, pull, n, to, as_stream(stream));
+          });
     m.def("lbfgs_arrive",
           [](const py::object& x,
              const py::object& g,
+             const py::object& h,
              const py::object& d,
              const py::object& next,
-             const py::object& gradient,
-             double pull,
+             const py::object& next_g,
+             const py::object& next_h,
              const py::object& pairs,
              int spare,
-             const py::object& next_g,
              const py::object& sums,
              const py::object& scratch,
              uintptr_t stream) {
@@ -98,18 +125,18 @@ void bind_lbfgs(py::module_& m) {
               Arrival step = {};
               step.x = vector("x", x);
               step.g = vector("g", g);
+              step.h = vector("h", h);
               step.d = vector("d", d);
               step.next = vector("next", next);
-              step.gradient = vector("gradient", gradient);
-              step.pull = pull;
+              step.next_g = vector("next_g", next_g);
+              step.next_h = vector("next_h", next_h);
               step.pairs = arguments.out<float>("pairs", kept, {{"2 rows"}, {"n"}});
               step.rows = rows;
               step.spare = spare;
               step.n = n;
-              float* to = arguments.out<float>("next_g", next_g, {{"n", n}});
               double* found = arguments.out<double>("sums", sums, {{"", lbfgs_arrive_sums(rows)}});
               void* memory = arguments.scratch(scratch, lbfgs_arrive_scratch(rows, n));
-              lbfgs_arrive(step, to, found, memory, as_stream(stream));
+              lbfgs_arrive(step, found, memory, as_stream(stream));
           });
 }
 

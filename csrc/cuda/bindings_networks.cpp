@@ -1,5 +1,8 @@
 // bindings_networks.cpp: the ops of VGG-19 and of the built-in filters, forward and backward.
 
+#include <algorithm>
+#include <iterator>
+
 #include "bindings.h"
 
 namespace pynst {
@@ -12,6 +15,43 @@ struct Layer {
     int C, N, H, W;
 };
 
+constexpr ConvTile kTiles[] = {
+    ConvTile::large, ConvTile::narrow, ConvTile::flat, ConvTile::split, ConvTile::simt};
+constexpr const char* kTileNames[] = {"large", "narrow", "flat", "split", "simt"};
+
+Division division_of(const Arguments& arguments, const std::string& tile, int parts) {
+    const auto* const found = std::find(std::begin(kTileNames), std::end(kTileNames), tile);
+    arguments.require(
+        found != std::end(kTileNames),
+        "tile must be 'large', 'narrow', 'flat', 'split' or 'simt', got '" + tile + "'");
+    arguments.require(
+        parts >= 1 && parts <= kMostParts,
+        "parts must be 1 to " + std::to_string(kMostParts) + ", got " + std::to_string(parts));
+    return {kTiles[found - std::begin(kTileNames)], parts};
+}
+
+// The tiles by name, as pynst/backends/divisions.py reads them.
+py::dict conv3x3_tiles() {
+    py::dict tiles;
+    for (size_t i = 0; i < std::size(kTiles); ++i) {
+        const ConvTileSize size = conv3x3_tile_size(kTiles[i]);
+        tiles[kTileNames[i]] =
+            py::make_tuple(size.height, size.channels, size.warps, size.resident);
+    }
+    return tiles;
+}
+
+// Whether a tile is one of the kernel that takes these weights.
+bool fits(ConvTile tile, const half*) {
+    return tile != ConvTile::split && tile != ConvTile::simt;
+}
+bool fits(ConvTile tile, const SplitWeights&) {
+    return tile == ConvTile::split;
+}
+bool fits(ConvTile tile, const float*) {
+    return tile == ConvTile::simt;
+}
+
 // Calls op(T(), weights) in the precision of the features.
 template <class Op>
 void with_weights(const Arguments& arguments,
@@ -21,152 +61,225 @@ void with_weights(const Arguments& arguments,
                   const py::object& low,
                   int outputs,
                   int inputs,
+                  Division division,
                   Op op) {
+    const auto run = [&](auto type, auto w) {
+        arguments.require(fits(division.tile, w),
+                          std::string("tile must be of the precision of the weights, got '") +
+                              kTileNames[static_cast<int>(division.tile)] + "'");
+        op(type, w);
+    };
     const auto packed = [&](auto type, const char* part, const py::object& array) {
         return arguments.in<decltype(type)>(
             part, array, {{"9", 9}, {"", outputs}, {"", inputs}}, kVector);
     };
     arguments.with_type(name, features, [&](auto type) {
         if constexpr (std::is_same_v<decltype(type), half>) {
-            op(type, packed(half(), "weights", weights));
+            run(type, packed(half(), "weights", weights));
         } else if (low.is_none()) {
-            op(type, packed(float(), "weights", weights));
+            run(type, packed(float(), "weights", weights));
         } else {
-            op(type, SplitWeights{packed(half(), "weights", weights), packed(half(), "low", low)});
+            run(type, SplitWeights{packed(half(), "weights", weights), packed(half(), "low", low)});
         }
     });
 }
 
 void bind_conv3x3(py::module_& m) {
-    m.def("conv3x3_relu_scratch",
-          [](const py::object& C, const py::object& N, const py::object& H, const py::object& W) {
-              const Sizes sizes("conv3x3_relu_scratch");
+    m.attr("conv3x3_tiles") = conv3x3_tiles();
+    m.attr("conv3x3_most_parts") = kMostParts;
+    m.def("conv3x3_scratch",
+          [](const py::object& C,
+             const py::object& N,
+             const py::object& H,
+             const py::object& W,
+             const std::string& tile,
+             int parts) {
+              const Sizes sizes("conv3x3_scratch");
               const int h = sizes.pixels("H", H), w = sizes.pixels("W", W);
               sizes.area(h, w);
-              return conv3x3_relu_scratch(sizes.channels("C", C), sizes.channels("N", N), h, w);
-          });
-    m.def("conv3x3_relu",
-          [](const py::object& x,
-             const py::object& weights,
-             const py::object& low,
-             const py::object& bias,
-             const py::object& channels_in,
-             const py::object& channels_out,
-             const py::object& y,
-             const py::object& bits,
-             const py::object& scratch,
-             uintptr_t stream) {
-              const Arguments arguments("conv3x3_relu");
-              const int C = Sizes("conv3x3_relu").channels("C", channels_in);
-              const int N = Sizes("conv3x3_relu").channels("N", channels_out);
-              const DeviceArray from = arguments.array("x", x);
-              const int H = from.length(0), W = from.length(1), n = padded(N);
-              const float* b = arguments.in<float>("bias", bias, {{"", n}});
-              uint8_t* mask = arguments.bits_out(bits, H, W, n);
-              void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(C, N, H, W));
-              with_weights(
-                  arguments, "x", from, weights, low, n, padded(C), [&](auto type, auto w) {
-                      using T = decltype(type);
-                      const T* p = arguments.features<T>("x", from, kAny, kAny, padded(C));
-                      T* to = arguments.features_out<T>("y", y, H, W, n);
-                      conv3x3_relu(p, w, b, C, N, H, W, to, mask, memory, as_stream(stream));
-                  });
+              return conv3x3_scratch(sizes.channels("C", C),
+                                     sizes.channels("N", N),
+                                     h,
+                                     w,
+                                     division_of(Arguments("conv3x3_scratch"), tile, parts));
           });
     m.def(
-        "conv3x3_relu_backward",
-        [](const py::object& dy,
-           const py::object& bits,
+        "conv3x3_relu",
+        [](const py::object& x,
            const py::object& weights,
            const py::object& low,
+           const py::object& bias,
            const py::object& channels_in,
            const py::object& channels_out,
-           const py::object& gradient_scale,
-           const py::object& dx,
+           const std::string& tile,
+           int parts,
+           const py::object& y,
+           const py::object& bits,
            const py::object& scratch,
            uintptr_t stream) {
-            const Arguments arguments("conv3x3_relu_backward");
-            const int C = Sizes("conv3x3_relu_backward").channels("C", channels_in);
-            const int N = Sizes("conv3x3_relu_backward").channels("N", channels_out);
-            const DeviceArray from = arguments.array("dy", dy);
+            const Arguments arguments("conv3x3_relu");
+            const int C = Sizes("conv3x3_relu").channels("C", channels_in);
+            const int N = Sizes("conv3x3_relu").channels("N", channels_out);
+            const DeviceArray from = arguments.array("x", x);
             const int H = from.length(0), W = from.length(1), n = padded(N);
-            const uint8_t* mask = arguments.bits(bits, H, W, n);
-            GradientScale* scale = arguments.scale(gradient_scale);
-            void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(C, N, H, W));
-            with_weights(arguments, "dy", from, weights, low, padded(C), n, [&](auto type, auto w) {
-                using T = decltype(type);
-                const T* p = arguments.features<T>("dy", from, kAny, kAny, n);
-                T* to = arguments.features_out<T>("dx", dx, H, W, padded(C));
-                conv3x3_relu_backward(p, mask, w, C, N, H, W, scale, to, memory, as_stream(stream));
-            });
+            const float* b = arguments.in<float>("bias", bias, {{"", n}});
+            uint8_t* mask = arguments.bits_out(bits, H, W, n);
+            const Division division = division_of(arguments, tile, parts);
+            void* memory = arguments.scratch(scratch, conv3x3_scratch(C, N, H, W, division));
+            with_weights(
+                arguments, "x", from, weights, low, n, padded(C), division, [&](auto type, auto w) {
+                    using T = decltype(type);
+                    const T* p = arguments.features<T>("x", from, kAny, kAny, padded(C));
+                    T* to = arguments.features_out<T>("y", y, H, W, n);
+                    conv3x3_relu(
+                        p, w, b, C, N, H, W, division, to, mask, memory, as_stream(stream));
+                });
         });
+    m.def("conv3x3_relu_backward",
+          [](const py::object& dy,
+             const py::object& bits,
+             const py::object& weights,
+             const py::object& low,
+             const py::object& channels_in,
+             const py::object& channels_out,
+             const std::string& tile,
+             int parts,
+             const py::object& gradient_scale,
+             const py::object& dx,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("conv3x3_relu_backward");
+              const int C = Sizes("conv3x3_relu_backward").channels("C", channels_in);
+              const int N = Sizes("conv3x3_relu_backward").channels("N", channels_out);
+              const DeviceArray from = arguments.array("dy", dy);
+              const int H = from.length(0), W = from.length(1), n = padded(N);
+              const uint8_t* mask = arguments.bits(bits, H, W, n);
+              GradientScale* scale = arguments.scale(gradient_scale);
+              const Division division = division_of(arguments, tile, parts);
+              void* memory = arguments.scratch(scratch, conv3x3_scratch(N, C, H, W, division));
+              with_weights(
+                  arguments,
+                  "dy",
+                  from,
+                  weights,
+                  low,
+                  padded(C),
+                  n,
+                  division,
+                  [&](auto type, auto w) {
+                      using T = decltype(type);
+                      const T* p = arguments.features<T>("dy", from, kAny, kAny, n);
+                      T* to = arguments.features_out<T>("dx", dx, H, W, padded(C));
+                      conv3x3_relu_backward(
+                          p, mask, w, C, N, H, W, division, scale, to, memory, as_stream(stream));
+                  });
+          });
 }
 
 void bind_conv3x3_pool(py::module_& m) {
-    m.def("conv3x3_relu_pool",
-          [](const py::object& x,
-             const py::object& weights,
-             const py::object& low,
-             const py::object& bias,
-             const py::object& channels_in,
-             const py::object& channels_out,
-             const std::string& mode,
-             const py::object& y,
-             const py::object& bits,
-             const py::object& choices,
-             const py::object& scratch,
-             uintptr_t stream) {
-              const Arguments arguments("conv3x3_relu_pool");
-              const int C = Sizes("conv3x3_relu_pool").channels("C", channels_in);
-              const int N = Sizes("conv3x3_relu_pool").channels("N", channels_out);
-              const DeviceArray from = arguments.array("x", x);
-              const int H = from.length(0), W = from.length(1), n = padded(N);
-              const Pooling pool = pooling(arguments, mode);
-              const float* b = arguments.in<float>("bias", bias, {{"", n}});
-              uint8_t* mask = arguments.bits_out(bits, H, W, n);
-              uint16_t* chosen = arguments.choices_out(choices, H / 2, W / 2, n);
-              void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(C, N, H, W));
-              with_weights(
-                  arguments, "x", from, weights, low, n, padded(C), [&](auto type, auto w) {
-                      using T = decltype(type);
-                      const T* p = arguments.features<T>("x", from, kAny, kAny, padded(C));
-                      T* to = arguments.features_out<T>("y", y, H / 2, W / 2, n);
-                      conv3x3_relu_pool(
-                          p, w, b, C, N, H, W, pool, to, mask, chosen, memory, as_stream(stream));
-                  });
-          });
     m.def(
-        "conv3x3_relu_pool_backward",
-        [](const py::object& dy,
-           const py::object& bits,
-           const std::string& mode,
-           const py::object& choices,
+        "conv3x3_relu_pool",
+        [](const py::object& x,
            const py::object& weights,
            const py::object& low,
+           const py::object& bias,
            const py::object& channels_in,
            const py::object& channels_out,
-           const py::object& gradient_scale,
-           const py::object& dx,
+           const std::string& tile,
+           int parts,
+           const std::string& mode,
+           const py::object& y,
+           const py::object& bits,
+           const py::object& choices,
            const py::object& scratch,
            uintptr_t stream) {
-            const Arguments arguments("conv3x3_relu_pool_backward");
-            const int C = Sizes("conv3x3_relu_pool_backward").channels("C", channels_in);
-            const int N = Sizes("conv3x3_relu_pool_backward").channels("N", channels_out);
-            const DeviceArray from = arguments.array("dy", dy),
-                              to_array = arguments.array("dx", dx);
-            const int H = to_array.length(0), W = to_array.length(1), n = padded(N);
+            const Arguments arguments("conv3x3_relu_pool");
+            const int C = Sizes("conv3x3_relu_pool").channels("C", channels_in);
+            const int N = Sizes("conv3x3_relu_pool").channels("N", channels_out);
+            const DeviceArray from = arguments.array("x", x);
+            const int H = from.length(0), W = from.length(1), n = padded(N);
             const Pooling pool = pooling(arguments, mode);
-            const uint8_t* mask = arguments.bits(bits, H, W, n);
-            const uint16_t* chosen = arguments.choices(pool, choices, H / 2, W / 2, n);
-            GradientScale* scale = arguments.scale(gradient_scale);
-            void* memory = arguments.scratch(scratch, conv3x3_relu_scratch(C, N, H, W));
-            with_weights(arguments, "dy", from, weights, low, padded(C), n, [&](auto type, auto w) {
-                using T = decltype(type);
-                const T* p = arguments.features<T>("dy", from, H / 2, W / 2, n);
-                T* to = arguments.features_out<T>("dx", dx, kAny, kAny, padded(C));
-                conv3x3_relu_pool_backward(
-                    p, mask, pool, chosen, w, C, N, H, W, scale, to, memory, as_stream(stream));
-            });
+            const float* b = arguments.in<float>("bias", bias, {{"", n}});
+            uint8_t* mask = arguments.bits_out(bits, H, W, n);
+            uint16_t* chosen = arguments.choices_out(choices, H / 2, W / 2, n);
+            const Division division = division_of(arguments, tile, parts);
+            void* memory = arguments.scratch(scratch, conv3x3_scratch(C, N, H, W, division));
+            with_weights(
+                arguments, "x", from, weights, low, n, padded(C), division, [&](auto type, auto w) {
+                    using T = decltype(type);
+                    const T* p = arguments.features<T>("x", from, kAny, kAny, padded(C));
+                    T* to = arguments.features_out<T>("y", y, H / 2, W / 2, n);
+                    conv3x3_relu_pool(p,
+                                      w,
+                                      b,
+                                      C,
+                                      N,
+                                      H,
+                                      W,
+                                      pool,
+                                      division,
+                                      to,
+                                      mask,
+                                      chosen,
+                                      memory,
+                                      as_stream(stream));
+                });
         });
+    m.def("conv3x3_relu_pool_backward",
+          [](const py::object& dy,
+             const py::object& bits,
+             const std::string& mode,
+             const py::object& choices,
+             const py::object& weights,
+             const py::object& low,
+             const py::object& channels_in,
+             const py::object& channels_out,
+             const std::string& tile,
+             int parts,
+             const py::object& gradient_scale,
+             const py::object& dx,
+             const py::object& scratch,
+             uintptr_t stream) {
+              const Arguments arguments("conv3x3_relu_pool_backward");
+              const int C = Sizes("conv3x3_relu_pool_backward").channels("C", channels_in);
+              const int N = Sizes("conv3x3_relu_pool_backward").channels("N", channels_out);
+              const DeviceArray from = arguments.array("dy", dy),
+                                to_array = arguments.array("dx", dx);
+              const int H = to_array.length(0), W = to_array.length(1), n = padded(N);
+              const Pooling pool = pooling(arguments, mode);
+              const uint8_t* mask = arguments.bits(bits, H, W, n);
+              const uint16_t* chosen = arguments.choices(pool, choices, H / 2, W / 2, n);
+              GradientScale* scale = arguments.scale(gradient_scale);
+              const Division division = division_of(arguments, tile, parts);
+              void* memory = arguments.scratch(scratch, conv3x3_scratch(N, C, H, W, division));
+              with_weights(arguments,
+                           "dy",
+                           from,
+                           weights,
+                           low,
+                           padded(C),
+                           n,
+                           division,
+                           [&](auto type, auto w) {
+                               using T = decltype(type);
+                               const T* p = arguments.features<T>("dy", from, H / 2, W / 2, n);
+                               T* to = arguments.features_out<T>("dx", dx, kAny, kAny, padded(C));
+                               conv3x3_relu_pool_backward(p,
+                                                          mask,
+                                                          pool,
+                                                          chosen,
+                                                          w,
+                                                          C,
+                                                          N,
+                                                          H,
+                                                          W,
+                                                          division,
+                                                          scale,
+                                                          to,
+                                                          memory,
+                                                          as_stream(stream));
+                           });
+          });
 }
 
 // ---- image_conv3x3_relu -------------------------------------------------------------------------
@@ -268,6 +381,32 @@ void bind_pool2x2(py::module_& m) {
 
 // ---- the built-in filters -----------------------------------------------------------------------
 
+// The sizes of an image array: (H, W, 3) if it is interleaved, else (3, H, W).
+Pixels pixels_of(const DeviceArray& image, bool interleaved) {
+    return interleaved ? Pixels{1, image.length(0), image.length(1), 3}
+                       : Pixels{3, image.length(1), image.length(2), 1};
+}
+
+Pixels half_of(Pixels all) {
+    return {all.planes, (all.H + 1) / 2, (all.W + 1) / 2, all.lanes};
+}
+
+const float* pixels(const char* name,
+                    const Arguments& arguments,
+                    const DeviceArray& a,
+                    Pixels all) {
+    Sizes("binomial_down").area(all.H, all.W);
+    return all.lanes == 1
+               ? arguments.in<float>(name, a, {{"", all.planes}, {"", all.H}, {"", all.W}})
+               : arguments.in<float>(name, a, {{"", all.H}, {"", all.W}, {"", all.lanes}});
+}
+
+float* pixels_out(const char* name, const Arguments& arguments, const DeviceArray& a, Pixels all) {
+    return all.lanes == 1
+               ? arguments.out<float>(name, a, {{"", all.planes}, {"", all.H}, {"", all.W}})
+               : arguments.out<float>(name, a, {{"", all.H}, {"", all.W}, {"", all.lanes}});
+}
+
 void bind_filters(py::module_& m) {
     m.def("filter7x7_scratch", [](const py::object& K, const py::object& H, const py::object& W) {
         const Sizes sizes("filter7x7_scratch");
@@ -324,22 +463,30 @@ void bind_filters(py::module_& m) {
                   filter7x7_backward(p, mask, w, of, K, H, W, scale, to, memory, as_stream(stream));
               });
           });
-    m.def("binomial_down", [](const py::object& x, const py::object& y, uintptr_t stream) {
-        const Arguments arguments("binomial_down");
-        const DeviceArray from = arguments.array("x", x), to = arguments.array("y", y);
-        const int H = from.length(1), W = from.length(2);
-        const float* p = arguments.image("x", from, kAny, kAny);
-        float* q = arguments.image_out("y", to, (H + 1) / 2, (W + 1) / 2);
-        binomial_down(p, H, W, q, as_stream(stream));
-    });
+    m.def("binomial_down",
+          [](const py::object& x, const py::object& y, bool interleaved, uintptr_t stream) {
+              const Arguments arguments("binomial_down");
+              const DeviceArray from = arguments.array("x", x), to = arguments.array("y", y);
+              const Pixels all = pixels_of(from, interleaved);
+              const float* p = pixels("x", arguments, from, all);
+              float* q = pixels_out("y", arguments, to, half_of(all));
+              binomial_down(all, p, q, as_stream(stream));
+          });
     m.def("binomial_down_backward",
-          [](const py::object& dy, const py::object& dx, uintptr_t stream) {
+          [](const py::object& dy,
+             const py::object& dx,
+             bool interleaved,
+             float keep,
+             const py::object& x,
+             uintptr_t stream) {
               const Arguments arguments("binomial_down_backward");
               const DeviceArray from = arguments.array("dy", dy), to = arguments.array("dx", dx);
-              const int H = to.length(1), W = to.length(2);
-              const float* p = arguments.image("dy", from, (H + 1) / 2, (W + 1) / 2);
-              float* q = arguments.image_out("dx", to, kAny, kAny);
-              binomial_down_backward(p, H, W, q, as_stream(stream));
+              const Pixels all = pixels_of(to, interleaved);
+              const float* p = pixels("dy", arguments, from, half_of(all));
+              const float* kept =
+                  x.is_none() ? nullptr : pixels("x", arguments, arguments.array("x", x), all);
+              float* q = pixels_out("dx", arguments, to, all);
+              binomial_down_backward(all, p, keep, kept, q, as_stream(stream));
           });
 }
 

@@ -2,7 +2,7 @@
 //
 // Reading order. This file and its three siblings (conv3x3_relu_pool.cu, conv3x3_relu_backward.cu,
 // conv3x3_relu_pool_backward.cu) only say what goes in and what comes out. Read on in inner/:
-//   conv3x3_run.cuh     chooses the kernel and the size of its tile, and launches it
+//   conv3x3_run.cuh     the tiles, and the launch of the kernel
 //   conv3x3_layer.cuh   the sizes of one convolution, and how its sums are shared among blocks
 //   conv3x3_source.cuh  what a kernel reads: features, or gradients behind ReLU and pooling
 //   conv3x3_result.cuh  what it does with its sums: bias, ReLU, pooling, the store
@@ -15,10 +15,10 @@
 //   in      x (H, W, padded(C)), w (9, padded(N), padded(C)), b (padded(N)) float32.
 //   out     y (H, W, padded(N)), and one bit per ReLU unless bits is null.
 //   mapping conv3x3_tensor.cuh for halves and for floats that are split into two halves,
-//           conv3x3_simt.cuh for plain floats; conv3x3_run.cuh chooses the tile.
+//           conv3x3_simt.cuh for plain floats; the caller chooses the division among blocks.
 //   bounds  any C, N, H, W >= 1.
-//   order   fixed by the sizes alone; see the two kernels. Where pixels are few, the input channels
-//           are cut into parts, whose sums a second kernel adds in order.
+//   order   fixed by the sizes and the division; see the two kernels. Where pixels are few, the
+//           input channels are cut into parts, whose sums a second kernel adds in order.
 //   cost    9 C N multiply-adds per pixel; x is read once per 64 or 128 output channels.
 
 #include "inner/conv3x3_run.cuh"
@@ -35,38 +35,52 @@ void conv3x3_relu(const T* x,
                   int N,
                   int H,
                   int W,
+                  Division division,
                   T* y,
                   uint8_t* bits,
                   void* scratch,
                   cudaStream_t stream) {
     const Rectified<T> result = {b, y, bits};
-    run_conv3x3(Features<T>{x}, w, {C, N, H, W}, result, scratch, stream);
+    run_conv3x3(Features<T>{x}, w, {C, N, H, W, division, "conv3x3_relu"}, result, scratch, stream);
     CHECK_LAUNCH("conv3x3_relu");
 }
 
-namespace {
-
-size_t sums_bytes(int C, int N, int H, int W, TileSize tile) {
-    const Layer layer = make_layer(C, N, H, W, tile, nullptr);
-    const size_t of_part = sizeof(float) * H * W * layer.N;
-    return layer.parts > 1 ? layer.parts * of_part : 0;
+ConvTileSize conv3x3_tile_size(ConvTile tile) {
+    switch (tile) {
+        case ConvTile::large:
+            return LargeTile::kSize;
+        case ConvTile::narrow:
+            return NarrowTile::kSize;
+        case ConvTile::flat:
+            return FlatTile::kSize;
+        case ConvTile::split:
+            return SplitTile::kSize;
+        default:
+            return SimtTile::kSize;
+    }
 }
 
-size_t one_way(int C, int N, int H, int W) {
-    return std::max({sums_bytes(C, N, H, W, half_tile_size(N, H, W)),
-                     sums_bytes(C, N, H, W, SplitTile::kSize),
-                     sums_bytes(C, N, H, W, kSimtTile)});
+size_t conv3x3_scratch(int C, int N, int H, int W, Division division) {
+    const Layer layer = make_layer(C, N, H, W, division.parts, nullptr);
+    const ConvTileSize size = conv3x3_tile_size(division.tile);
+    const dim3 tiles = tiles_of(layer.N, H, W, size.height, size.channels);
+    const size_t of_tile = sizeof(float) * kTileWidth * size.height * size.channels;
+    return layer.parts > 1 ? of_tile * layer.parts * tiles.x * tiles.y * tiles.z : 0;
 }
 
-}  // namespace
-
-size_t conv3x3_relu_scratch(int C, int N, int H, int W) {
-    return std::max(one_way(C, N, H, W), one_way(N, C, H, W));
-}
-
-#define INSTANTIATE(T, Weights) \
-    template void conv3x3_relu( \
-        const T*, Weights, const float*, int, int, int, int, T*, uint8_t*, void*, cudaStream_t)
+#define INSTANTIATE(T, Weights)              \
+    template void conv3x3_relu(const T*,     \
+                               Weights,      \
+                               const float*, \
+                               int,          \
+                               int,          \
+                               int,          \
+                               int,          \
+                               Division,     \
+                               T*,           \
+                               uint8_t*,     \
+                               void*,        \
+                               cudaStream_t)
 INSTANTIATE(half, const half*);
 INSTANTIATE(float, SplitWeights);
 INSTANTIATE(float, const float*);

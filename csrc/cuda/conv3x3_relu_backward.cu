@@ -24,12 +24,18 @@ void conv3x3_relu_backward(const T* dy,
                            int N,
                            int H,
                            int W,
+                           Division division,
                            GradientScale* scale,
                            T* dx,
                            void* scratch,
                            cudaStream_t stream) {
     const Gradient<T> result(dx, 1.0f, scale);
-    run_conv3x3(Gated<T>{dy, bits}, w, {N, C, H, W}, result, scratch, stream);
+    run_conv3x3(Gated<T>{dy, bits},
+                w,
+                {N, C, H, W, division, "conv3x3_relu_backward"},
+                result,
+                scratch,
+                stream);
     CHECK_LAUNCH("conv3x3_relu_backward");
 }
 
@@ -41,6 +47,7 @@ void conv3x3_relu_backward(const T* dy,
                                         int,            \
                                         int,            \
                                         int,            \
+                                        Division,       \
                                         GradientScale*, \
                                         T*,             \
                                         void*,          \

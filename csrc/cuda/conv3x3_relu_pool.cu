@@ -26,13 +26,15 @@ void conv3x3_relu_pool(const T* x,
                        int H,
                        int W,
                        Pooling mode,
+                       Division division,
                        T* y,
                        uint8_t* bits,
                        uint16_t* choices,
                        void* scratch,
                        cudaStream_t stream) {
     const RectifiedAndPooled<T> result = {b, y, bits, choices, mode};
-    run_conv3x3(Features<T>{x}, w, {C, N, H, W}, result, scratch, stream);
+    run_conv3x3(
+        Features<T>{x}, w, {C, N, H, W, division, "conv3x3_relu_pool"}, result, scratch, stream);
     CHECK_LAUNCH("conv3x3_relu_pool");
 }
 
@@ -45,6 +47,7 @@ void conv3x3_relu_pool(const T* x,
                                     int,          \
                                     int,          \
                                     Pooling,      \
+                                    Division,     \
                                     T*,           \
                                     uint8_t*,     \
                                     uint16_t*,    \

@@ -28,6 +28,7 @@ void conv3x3_relu_pool_backward(const T* dy,
                                 int N,
                                 int H,
                                 int W,
+                                Division division,
                                 GradientScale* scale,
                                 T* dx,
                                 void* scratch,
@@ -35,7 +36,8 @@ void conv3x3_relu_pool_backward(const T* dy,
     const bool average = mode == Pooling::average;
     const Gradient<T> result(dx, average ? 0.25f : 1.0f, scale);
     const Unpooled<T> source = {dy, bits, average ? nullptr : choices};
-    run_conv3x3(source, w, {N, C, H, W}, result, scratch, stream);
+    run_conv3x3(
+        source, w, {N, C, H, W, division, "conv3x3_relu_pool_backward"}, result, scratch, stream);
     CHECK_LAUNCH("conv3x3_relu_pool_backward");
 }
 
@@ -49,6 +51,7 @@ void conv3x3_relu_pool_backward(const T* dy,
                                              int,             \
                                              int,             \
                                              int,             \
+                                             Division,        \
                                              GradientScale*,  \
                                              T*,              \
                                              void*,           \

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "inner/platform.cuh"
+
 namespace pynst::dlpack {
 
 namespace py = pybind11;
@@ -72,6 +74,10 @@ bool visit_tensor(const py::object& object, Visit visit) {
     const py::capsule capsule = object.attr("__dlpack__")();
     if (std::string(capsule.name()) != "dltensor") {
         throw std::invalid_argument("an array's DLPack capsule must hold a dltensor");
+    }
+    int current = 0;
+    if (cudaGetDevice(&current) != cudaSuccess || device[1].cast<int32_t>() != current) {
+        throw std::invalid_argument("an array must lie on the device that is current");
     }
     visit(*capsule.get_pointer<const Tensor>());  // a managed tensor begins with its tensor
     return true;

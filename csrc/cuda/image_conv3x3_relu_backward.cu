@@ -161,14 +161,17 @@ __device__ __forceinline__ void pack_fragments(const Gradient<half>& job,
     for (int i = threadIdx.x; i < kFragments; i += kThreads<half>) {
         const int g = i % 32 / 4, t = i % 4, tile = i / 32 % kTilesOfSums;
         const int step = i / (32 * kTilesOfSums), sum = 8 * tile + g;
+        const int channel = chunk + 8 * t + 4 * step, channels = padded(job.N);
+        // Four channels in one access; those beyond N hold zeros.
+        const float4 w = sum < kSums && channel < channels
+                             ? *reinterpret_cast<const float4*>(job.w + sum * channels + channel)
+                             : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         uint2 packed;
         half* halves = reinterpret_cast<half*>(&packed);
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-            const int channel = chunk + 8 * t + 4 * step + k;
-            const bool valid = sum < kSums && channel < job.N;
-            halves[k] = __float2half(valid ? job.w[sum * padded(job.N) + channel] : 0.0f);
-        }
+        halves[0] = __float2half(w.x);
+        halves[1] = __float2half(w.y);
+        halves[2] = __float2half(w.z);
+        halves[3] = __float2half(w.w);
         fragments[i] = packed;
     }
 }

@@ -43,6 +43,9 @@ struct CudaError : std::runtime_error {
 
 inline void check(cudaError_t status, const char* op) {
     if (status != cudaSuccess) {
+        // The runtime also keeps the error of a call that failed before a launch. It is read here, as
+        // the next op would otherwise be reported as failed.
+        cudaGetLastError();
         // No std::string: what the kernels' host code needs is then the same in libstdc++ and in
         // libc++, so that a wheel can be linked with the latter (tools/wheels.py).
         char message[256];
@@ -71,6 +74,30 @@ struct SplitWeights {
     const half* low;
 };
 
+// How a 3x3 convolution is divided among blocks: the tile of pixels and output channels that a block
+// computes, and the parts into which the input channels are cut, each with blocks of its own. Every
+// division gives the same numbers up to rounding. They differ in speed, and the parts decide the
+// order of the sums. pynst/backends/divisions.py chooses.
+enum class ConvTile {
+    large,   // halves: 256 pixels x 128 channels
+    narrow,  // halves: 256 x 64
+    flat,    // halves: 128 x 128
+    split,   // float32 as two halves: 128 x 64
+    simt,    // plain float32: 256 x 64
+};
+struct Division {
+    ConvTile tile;
+    int parts;  // 1 .. kMostParts; fewer are used where a part would have less than 32 channels
+};
+constexpr int kMostParts = 8;
+
+struct ConvTileSize {
+    int height, channels;  // rows of 16 pixels, output channels
+    int warps;
+    int resident;  // blocks that share a multiprocessor
+};
+ConvTileSize conv3x3_tile_size(ConvTile tile);
+
 // clang-format off: a launcher is a paragraph here, not a column of parameters
 
 // ---- VGG-19 -------------------------------------------------------------------------------------
@@ -78,20 +105,23 @@ struct SplitWeights {
 // <T, Weights> is <half, const half*>, <float, SplitWeights> or <float, const float*>.
 
 template <class T, class Weights>
-void conv3x3_relu(const T* x, Weights w, const float* b, int C, int N, int H, int W, T* y,
-                  uint8_t* bits, void* scratch, cudaStream_t);
+void conv3x3_relu(const T* x, Weights w, const float* b, int C, int N, int H, int W,
+                  Division division, T* y, uint8_t* bits, void* scratch, cudaStream_t);
 template <class T, class Weights>
 void conv3x3_relu_backward(const T* dy, const uint8_t* bits, Weights w, int C, int N, int H, int W,
-                           GradientScale* scale, T* dx, void* scratch, cudaStream_t);
+                           Division division, GradientScale* scale, T* dx, void* scratch,
+                           cudaStream_t);
 template <class T, class Weights>
 void conv3x3_relu_pool(const T* x, Weights w, const float* b, int C, int N, int H, int W,
-                       Pooling mode, T* y, uint8_t* bits, uint16_t* choices, void* scratch,
-                       cudaStream_t);
+                       Pooling mode, Division division, T* y, uint8_t* bits, uint16_t* choices,
+                       void* scratch, cudaStream_t);
 template <class T, class Weights>
 void conv3x3_relu_pool_backward(const T* dy, const uint8_t* bits, Pooling mode,
                                 const uint16_t* choices, Weights w, int C, int N, int H, int W,
-                                GradientScale* scale, T* dx, void* scratch, cudaStream_t);
-size_t conv3x3_relu_scratch(int C, int N, int H, int W);
+                                Division division, GradientScale* scale, T* dx, void* scratch,
+                                cudaStream_t);
+// Of a product that takes C channels to N: for a backward op the two change places.
+size_t conv3x3_scratch(int C, int N, int H, int W, Division division);
 
 // Weights of the image's convolution: float (27, padded(N)), row 3 * tap + plane.
 template <class T>
@@ -118,8 +148,14 @@ void filter7x7_backward(const T* dy, const uint8_t* bits, const float* w, const 
                         int H, int W, const GradientScale* scale, float* dx, void* scratch,
                         cudaStream_t);
 size_t filter7x7_scratch(int K, int H, int W);
-void binomial_down(const float* x, int H, int W, float* y, cudaStream_t);
-void binomial_down_backward(const float* dy, int H, int W, float* dx, cudaStream_t);
+// An image of which each value belongs to a plane, a row, a column and a lane, in this order: planar
+// (3, H, W, 1), or interleaved (1, H, W, 3).
+struct Pixels {
+    int planes, H, W, lanes;
+};
+void binomial_down(Pixels, const float* x, float* y, cudaStream_t);
+void binomial_down_backward(Pixels, const float* dy, float keep, const float* x, float* dx,
+                            cudaStream_t);
 
 // ---- losses; M pixels, Gram matrices float64 (N, N) ---------------------------------------------
 
@@ -162,35 +198,47 @@ void image_input_backward(const float* dx, InputAxes axes, int H, int W, float* 
 // L-BFGS keeps 10 pairs.
 constexpr int kMostPairRows = 11;
 
-// Scalar products that lbfgs_arrive computes: three without the pairs, and three with each vector.
+// Scalar products that lbfgs_arrive computes: four without the pairs, and two with each vector.
 constexpr int lbfgs_arrive_sums(int rows) {
-    return 3 + 3 * 2 * rows;
+    return 4 + 2 * 2 * rows;
 }
+
+// The filters of destripe, each the factor of a pixel, of its neighbours, and so on. kSmooth is a
+// Gaussian of two pixels; kShort keeps 0.04 of a wave of five pixels, 0.15 of one of four, 0.69 of
+// 2.5 and 0.87 of two.
+constexpr int kSmoothReach = 6, kShortReach = 2;
+constexpr float kSmooth[kSmoothReach + 1] = {
+    0.19967f, 0.17621f, 0.12110f, 0.06483f, 0.02702f, 0.00877f, 0.002235f};
+constexpr float kShort[kShortReach + 1] = {0.295f, -0.2175f, 0.07f};
+void destripe(const float* x, int H, int W, float* y, cudaStream_t);
 
 struct PairCoefficients {
     int count;                      // how many rows take part
     int row[2 * kMostPairRows];
     double factor[2 * kMostPairRows];
-    double factor_of_g;
+    double factor_of_h;
 };
-void lbfgs_direction(const float* pairs, PairCoefficients c, const float* g, size_t n, float* d,
+void lbfgs_direction(const float* pairs, PairCoefficients c, const float* h, size_t n, float* d,
                      cudaStream_t);
 void lbfgs_step(const float* x, const float* d, double t, size_t n, float* next, float* seen,
                 cudaStream_t);
+void lbfgs_gradient(const float* next, const float* gradient, double pull, size_t n, float* next_g,
+                    cudaStream_t);
 struct Arrival {
-    const float* x;         // where the step began
-    const float* g;         // the gradient there
-    const float* d;         // the direction of the step
-    const float* next;      // where the step ends
-    const float* gradient;  // the loss's gradient at next, clipped to [0, 1]
-    double pull;            // the factor k of the penalty k (next - clipped)^2
+    const float* x;       // where the step began
+    const float* g;       // the gradient there
+    const float* h;       // M g
+    const float* d;       // the direction of the step
+    const float* next;    // where the step ends
+    const float* next_g;  // the gradient there
+    const float* next_h;  // M times it
     float* pairs;
     int rows;
-    int spare;              // the row of the pairs that this step is written to
+    int spare;            // the row of the pairs that this step is written to
     size_t n;
 };
 // sums: lbfgs_arrive_sums(rows) values, in the order that lbfgs_arrive.cu tells
-void lbfgs_arrive(const Arrival& step, float* next_g, double* sums, void* scratch, cudaStream_t);
+void lbfgs_arrive(const Arrival& step, double* sums, void* scratch, cudaStream_t);
 size_t lbfgs_arrive_scratch(int rows, size_t n);
 
 // clang-format on

@@ -1,12 +1,12 @@
 // lbfgs_step.cu: the direction of L-BFGS from the kept pairs, and a step along it.
 //
-//   d = sum_i c_i v_i + c_g g,   next = x + t d,   seen = next, clipped to [0, 1]
+//   d = sum_i c_i v_i + c_h h,   next = x + t d,   seen = next, clipped to [0, 1]
 //
-//   in      pairs v (2 rows, n), g (n), c for the rows that take part; x (n), d (n), t.
+//   in      pairs v (2 rows, n), h (n), c for the rows that take part; x (n), d (n), t.
 //   out     d (n); next, seen (n), overwritten.
 //   mapping one thread per value; a warp reads a stretch of 32 values of each row.
 //   bounds  any n >= 1; a NaN stays a NaN when it is clipped.
-//   order   in the order of the list c, then g; in float64, since the terms nearly cancel.
+//   order   in the order of the list c, then h; in float64, since the terms nearly cancel.
 //   cost    one pass over the rows: 66 MB for 20 rows at 512 x 512 (estimate for an H200 at
 //           4.3 TB/s: 15 us); 13 MB for a step.
 
@@ -19,7 +19,7 @@ constexpr int kThreads = 256;
 
 __global__ void lbfgs_direction_kernel(const float* __restrict__ pairs,
                                        PairCoefficients c,
-                                       const float* __restrict__ g,
+                                       const float* __restrict__ h,
                                        size_t n,
                                        float* __restrict__ d) {
     const size_t i = static_cast<size_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -31,7 +31,7 @@ __global__ void lbfgs_direction_kernel(const float* __restrict__ pairs,
     for (int k = 0; k < c.count; ++k) {
         sum += c.factor[k] * static_cast<double>(pairs[c.row[k] * n + i]);
     }
-    d[i] = static_cast<float>(sum + c.factor_of_g * static_cast<double>(g[i]));
+    d[i] = static_cast<float>(sum + c.factor_of_h * static_cast<double>(h[i]));
 }
 
 __global__ void lbfgs_step_kernel(const float* __restrict__ x,
@@ -57,11 +57,11 @@ unsigned blocks_for(size_t n) {
 
 void lbfgs_direction(const float* pairs,
                      PairCoefficients c,
-                     const float* g,
+                     const float* h,
                      size_t n,
                      float* d,
                      cudaStream_t stream) {
-    LAUNCH(lbfgs_direction_kernel, (blocks_for(n)), (kThreads), 0, stream, pairs, c, g, n, d);
+    LAUNCH(lbfgs_direction_kernel, (blocks_for(n)), (kThreads), 0, stream, pairs, c, h, n, d);
     CHECK_LAUNCH("lbfgs_direction");
 }
 

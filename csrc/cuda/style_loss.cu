@@ -7,13 +7,14 @@
 //           s (N,) float64 or null for ones; m (M,) or null for ones, and its sum; the loss scale by
 //           which dF is multiplied, or null for 1.
 //   out     loss, overwritten; dF, added to; the largest magnitude of dF, noted in the loss scale.
-//   mapping 1. a warp per row of G - A: its contribution to the loss and its largest |D|.
-//           2. a warp per row of D: D times a power of two that brings its largest value to 2^14,
-//           as half, as two halves (split.cuh) or as float32.
-//           3. a block per 128 pixels and up to 144 channels: F D (product_channels.cuh).
+//   mapping 1. a warp per row of D: its contribution to the loss, and D times a power of two that
+//           brings the row's largest value to 2^14, as half, as two halves (split.cuh) or as float32.
+//           2. a block per 128 pixels and up to 144 channels: F D (product_channels.cuh); the first
+//           warp also adds the rows' contributions to the loss.
 //   bounds  any N, M >= 1; D is padded with zeros to padded(N).
 //   order   the loss is summed in float64, along each row by 32 lanes, then over the rows likewise;
-//           each element of F D is one float32 chain in the order of the channels.
+//           each element of F D is a float32 chain in the order of the channels, which is folded
+//           every 128 channels where F is float32 and the products are split ones.
 //   cost    N^2 M multiply-adds, F read, dF read and written: bound by memory up to 128 channels.
 
 #include "inner/product_channels.cuh"
@@ -22,18 +23,17 @@
 namespace pynst {
 namespace {
 
-using Half64 = ProductShape<128, 64, 32, 32, 64, 2, true>;
-using Half128 = ProductShape<128, 128, 64, 32, 32, 3, false>;
-using Half144 = ProductShape<128, 144, 64, 48, 32, 3, false>;  // the built-in network: 134
-using Float64 = ProductShape<128, 64, 32, 32, 16, 2, false>;
+using Half64 = ProductShape<128, 64, 32, 32, 64, 2, 2, true>;
+using Half128 = ProductShape<128, 128, 64, 32, 32, 3, 2, false>;
+using Half144 = ProductShape<128, 144, 64, 48, 32, 3, 2, false>;  // the built-in network: 134
+using Float64 = ProductShape<128, 64, 32, 32, 16, 2, 1, false>;
 
 template <class T, Products kProducts>
 void make_operand(const StyleDifference& difference,
                   const StyleScratch& scratch,
                   double k,
-                  double total,
+                  double weights,
                   const GradientScale* scale,
-                  double* loss,
                   cudaStream_t stream) {
     LAUNCH((style_operand_kernel<StyleOperand<T, kProducts>>),
            (ceil_div(padded(difference.N), kRowThreads / 32)),
@@ -43,85 +43,84 @@ void make_operand(const StyleDifference& difference,
            difference,
            scratch,
            k,
-           total,
-           scale,
-           loss);
+           weights,
+           scale);
     CHECK_LAUNCH("style_loss");
 }
 
 template <class Shape, class T>
 void launch_product(const T* F,
                     const StyleScratch& scratch,
-                    int N,
                     int M,
                     const float* m,
+                    const StyleTotal& total,
                     GradientScale* scale,
                     T* dF,
                     cudaStream_t stream) {
     constexpr auto kernel = product_tensor_kernel<T, Shape>;
     static_assert(Shape::kStages * Shape::template kStageHalves<T> * sizeof(half) <= 64 * 1024,
                   "what a block of sm_75 has");
-    const int bytes = Shape::template shared_bytes<T>(ceil_div(padded(N), Shape::kDepth));
+    const int bytes = Shape::template shared_bytes<T>(ceil_div(padded(total.N), Shape::kDepth));
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
           "style_loss");
     LAUNCH(kernel,
-           (ceil_div(M, Shape::kPixels) * ceil_div(padded(N), Shape::kColumns)),
+           (ceil_div(M, Shape::kPixels) * ceil_div(padded(total.N), Shape::kColumns)),
            (Shape::kThreads),
            bytes,
            stream,
            F,
            static_cast<const half*>(scratch.D),
-           scratch.factor,
+           scratch.factors,
            m,
-           N,
            M,
+           total,
            scale,
            dF);
 }
 
 void add_product(const half* F,
                  const StyleScratch& scratch,
-                 int N,
                  int M,
                  const float* m,
+                 const StyleTotal& total,
                  Products,
                  GradientScale* scale,
                  half* dF,
                  cudaStream_t stream) {
-    const int channels = padded(N);
+    const int channels = padded(total.N);
     if (channels <= 64) {
-        launch_product<Half64>(F, scratch, N, M, m, scale, dF, stream);
+        launch_product<Half64>(F, scratch, M, m, total, scale, dF, stream);
     } else if (channels > 128 && channels <= 144) {
-        launch_product<Half144>(F, scratch, N, M, m, scale, dF, stream);
+        launch_product<Half144>(F, scratch, M, m, total, scale, dF, stream);
     } else {
-        launch_product<Half128>(F, scratch, N, M, m, scale, dF, stream);
+        launch_product<Half128>(F, scratch, M, m, total, scale, dF, stream);
     }
 }
 
 void add_product(const float* F,
                  const StyleScratch& scratch,
-                 int N,
                  int M,
                  const float* m,
+                 const StyleTotal& total,
                  Products products,
                  GradientScale* scale,
                  float* dF,
                  cudaStream_t stream) {
     if (products == Products::tensor) {
-        launch_product<Float64>(F, scratch, N, M, m, scale, dF, stream);
+        launch_product<Float64>(F, scratch, M, m, total, scale, dF, stream);
         return;
     }
     LAUNCH(product_simt_kernel,
-           (ceil_div(M, kSimtTile) * ceil_div(padded(N), kSimtTile)),
+           (ceil_div(M, kSimtTile) * ceil_div(padded(total.N), kSimtTile)),
            (kSimtThreads),
            0,
            stream,
            F,
            static_cast<const float*>(scratch.D),
-           scratch.factor,
+           scratch.factors,
            m,
-           N,
            M,
+           total,
            scale,
            dF);
 }
@@ -149,21 +148,13 @@ void style_loss(const T* F,
                 cudaStream_t stream) {
     const StyleDifference difference = {G, A, s, N};
     const StyleScratch parts(N, scratch);
-    LAUNCH(style_rows_kernel,
-           (ceil_div(N, kRowThreads / 32)),
-           (kRowThreads),
-           0,
-           stream,
-           difference,
-           parts.losses,
-           parts.largest);
-    CHECK_LAUNCH("style_loss");
     if (sizeof(T) == sizeof(half) || products == Products::tensor) {
-        make_operand<T, Products::tensor>(difference, parts, k, m.total, scale, loss, stream);
+        make_operand<T, Products::tensor>(difference, parts, k, m.total, scale, stream);
     } else {
-        make_operand<float, Products::simt>(difference, parts, k, m.total, scale, loss, stream);
+        make_operand<float, Products::simt>(difference, parts, k, m.total, scale, stream);
     }
-    add_product(F, parts, N, M, m.values, products, scale, dF, stream);
+    const StyleTotal total = {parts.losses, N, k, loss};
+    add_product(F, parts, M, m.values, total, products, scale, dF, stream);
     CHECK_LAUNCH("style_loss");
 }
 

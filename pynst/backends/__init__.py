@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
 from pynst.backends.base import Backend, Precision
 from pynst.errors import BackendError
@@ -13,7 +16,11 @@ _LOG = logging.getLogger("pynst")
 
 
 def open_backend(
-    name: str = "auto", *, threads: int | None = None, precision: Precision = "fast"
+    name: str = "auto",
+    *,
+    threads: int | None = None,
+    precision: Precision = "fast",
+    cache: Callable[[], Path] | None = None,
 ) -> Backend:
     """Open a backend by name.
 
@@ -25,6 +32,8 @@ def open_backend(
         CPU threads; default: ``OMP_NUM_THREADS``, then every processor this process may use.
     precision : {"fast", "accurate"}
         Arithmetic on CUDA: in 16-bit or in 32-bit numbers.
+    cache : callable, optional
+        Returns the folder in which CUDA keeps what it has measured on the device.
 
     Raises
     ------
@@ -37,16 +46,25 @@ def open_backend(
         return ReferenceBackend()
     if name in ("auto", "cuda"):
         from pynst.backends.cuda import CudaBackend
+        from pynst.backends.device import DeviceError
 
         try:
-            return CudaBackend(precision)
+            return CudaBackend(precision, cache=cache)
         except BackendError as error:
             if name == "cuda":
                 raise
-            _LOG.debug("computing on the CPU: %s", error)
+            if isinstance(error, DeviceError):
+                _warn_once(f"computing on the CPU: {error}")
+            else:
+                _LOG.debug("computing on the CPU: %s", error)
     from pynst.backends.cpu import CpuBackend
 
     return CpuBackend(threads)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _LOG.warning("%s", message)
 
 
 def available_backends() -> dict[str, str]:

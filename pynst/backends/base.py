@@ -16,7 +16,7 @@ Rules that every op keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -36,6 +36,7 @@ __all__ = [
     "Padding",
     "Pooling",
     "Precision",
+    "ReadFeatures",
     "Shape",
 ]
 
@@ -44,6 +45,9 @@ Array: TypeAlias = Any
 
 AddLoss: TypeAlias = Callable[[str, Array, Array], None]
 """(layer, F, dF): called by a network's walk back at a layer; adds the losses' gradient to dF."""
+
+ReadFeatures: TypeAlias = Callable[[str, Array], None]
+"""(layer, F): called by a network's walk forward as soon as the features of a layer are there."""
 
 Walk: TypeAlias = Callable[[], None]
 """The ops of one evaluation, forward, backward and losses, in order."""
@@ -109,6 +113,22 @@ class Backend(Protocol):
     narrow: bool
     """Whether features have to stay near one, as in 16-bit numbers, which end at 65504."""
 
+    @property
+    def tuned(self) -> Mapping[str, str]:
+        """What was chosen by measurement on this device; empty where nothing is measured.
+
+        A record keeps it, since bits depend on it.
+        """
+
+    def choose_as(self, tuned: Mapping[str, str], *, measure: bool) -> None:
+        """Choose as the record of an earlier run says, and measure the rest or leave it as usual.
+
+        Raises
+        ------
+        ValueError
+            The record names a choice that there is not.
+        """
+
     # ---- memory ------------------------------------------------------------------------------
 
     def nbytes(self, kind: Kind, shape: Shape) -> int:
@@ -167,10 +187,18 @@ class Backend(Protocol):
         `download_losses` when it returns.
         """
 
-    def device_images(self, shape: Shape) -> DeviceImages | None:
-        """Memory for an image (H, W, 3) and its gradient on the device, float32.
+    def beside(self, work: Walk) -> Walk:
+        """Return a function after whose call `work` is done.
 
-        An optimiser computes with them there. None where images lie in the memory of the host.
+        It may be done at any time until then, and beside what is asked for meanwhile: neither what
+        it reads nor what it writes may be touched before. Without a device to share out, the
+        function is `work` itself.
+        """
+
+    def device_images(self, shape: Shape) -> DeviceImages | None:
+        """Memory for an image (H, W, 3) and its gradient where the core computes, float32.
+
+        An optimiser computes with them there. None where there is no compiled core.
         """
 
     # ---- the image ---------------------------------------------------------------------------

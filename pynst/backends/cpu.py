@@ -7,6 +7,7 @@ zeros. One bit per ReLU and two per maximum are packed likewise. Images are plan
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from math import prod
 from threading import Lock
 from typing import Any, NamedTuple, cast
@@ -14,8 +15,18 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, EagerEvaluation, Evaluation, Kind, Padding, Pooling, Shape
+from pynst.backends.base import (
+    Array,
+    EagerEvaluation,
+    Evaluation,
+    Kind,
+    Padding,
+    Pooling,
+    Shape,
+    Walk,
+)
 from pynst.backends.device import DeviceImages
+from pynst.backends.host import HostMemory
 from pynst.errors import BackendError
 from pynst.machine import default_threads
 
@@ -90,9 +101,13 @@ class CpuBackend:
             raise BackendError(f"cpu: {error}") from error
         count = self._threads.count
         self.narrow = False
+        self.tuned: Mapping[str, str] = {}
         self.name = f"cpu ({isa}, {count} thread{'s' if count > 1 else ''})"
         self._scratch = self.allocate(0)
         self._lock = Lock()
+
+    def choose_as(self, tuned: Mapping[str, str], *, measure: bool) -> None:
+        """Nothing is measured here."""
 
     # ---- memory ------------------------------------------------------------------------------
 
@@ -185,8 +200,16 @@ class CpuBackend:
     def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
         return EagerEvaluation()
 
-    def device_images(self, shape: Shape) -> DeviceImages | None:  # noqa: ARG002
-        return None
+    def beside(self, work: Walk) -> Walk:
+        return work
+
+    def device_images(self, shape: Shape) -> DeviceImages | None:
+        host = HostMemory(self._cpu)
+
+        def launch(op: str, *arguments: Any) -> None:
+            getattr(self._cpu, op)(self._threads, *arguments)
+
+        return DeviceImages(host, launch, host.empty(shape), host.empty(shape))
 
     # ---- the image ---------------------------------------------------------------------------
 

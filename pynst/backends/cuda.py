@@ -10,8 +10,11 @@ that is called by itself the factor is one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
+from pathlib import Path
+from threading import RLock
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -19,9 +22,11 @@ from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Evaluation, Kind, Padding, Pooling, Precision, Shape, Walk
 from pynst.backends.device import CupyDevice, Device, DeviceArray, DeviceImages
+from pynst.backends.divisions import Division, Divisions, Product
 from pynst.backends.eights import EIGHT, from_device, in_eights, padded, to_device
 from pynst.backends.evaluation import GraphEvaluation, Report
 from pynst.backends.planes import from_planes, to_planes
+from pynst.backends.tuning import Tuning
 from pynst.errors import BackendError
 
 __all__ = ["CudaBackend"]
@@ -29,6 +34,7 @@ __all__ = ["CudaBackend"]
 _SPLIT = np.float32(2048)  # csrc/cuda/inner/split.cuh
 
 Products = Literal["tensor", "simt"]
+_TILES = {"fast": ("large", "narrow", "flat"), "tensor": ("split",), "simt": ("simt",)}
 
 
 class Packed(NamedTuple):
@@ -89,6 +95,8 @@ class CudaBackend:
         such, which is slower and depends on no tensor core.
     device : Device, optional
         Default: the current CUDA device, through CuPy.
+    cache : callable, optional
+        Returns the folder in which the divisions are kept that are measured on the device.
 
     Raises
     ------
@@ -98,7 +106,7 @@ class CudaBackend:
     Notes
     -----
     Ops run on CuPy's current stream and return at once. The scratch memory is shared, so that a
-    backend serves one stream at a time.
+    backend serves one stream at a time; evaluations (`repeated`) wait for each other.
     """
 
     def __init__(
@@ -106,6 +114,7 @@ class CudaBackend:
         precision: Precision = "fast",
         products: Products = "tensor",
         device: Device | None = None,
+        cache: Callable[[], Path] | None = None,
     ) -> None:
         self.device: Device = CupyDevice() if device is None else device
         self._core = self.device.core
@@ -115,8 +124,23 @@ class CudaBackend:
         self.narrow = precision == "fast" or products == "tensor"
         how = precision if products == "tensor" else f"{precision}, {products}"
         self.name = f"cuda ({self.device.name}, {how})"
-        self.scratch = self.device.allocate(1)
+        self.scratch, self._scratch_beside = (self.device.allocate(1) for _ in range(2))
         self.gradient_scale: DeviceArray | None = None
+        self._lock = RLock()
+        kind = "fast" if precision == "fast" else products
+        tiles = {name: self._core.conv3x3_tiles[name] for name in _TILES[kind]}
+        self.divisions = Divisions(tiles, self._core.conv3x3_most_parts)
+        self._tuning = Tuning(
+            self.divisions, kind, self.device.identity, self.device.seconds, cache
+        )
+        self._evaluating = False
+
+    @property
+    def tuned(self) -> Mapping[str, str]:
+        return self._tuning.tuned
+
+    def choose_as(self, tuned: Mapping[str, str], *, measure: bool) -> None:
+        self._tuning.choose_as(tuned, measure=measure)
 
     # ---- memory ------------------------------------------------------------------------------
 
@@ -127,7 +151,8 @@ class CudaBackend:
     def scratch_nbytes(self, op: str, C: int, N: int, H: int, W: int) -> int:
         core, M = self._core, H * W
         if op.startswith("conv3x3"):
-            return int(core.conv3x3_relu_scratch(C, N, H, W))
+            both = Product(C, N, H, W), Product(N, C, H, W)
+            return max(self._sums_nbytes(way, self.divisions.usual(way)) for way in both)
         if op.startswith("filter7x7"):
             return int(core.filter7x7_scratch(N // 2, H, W))
         if op == "gram":
@@ -188,8 +213,19 @@ class CudaBackend:
 
     def repeated(self, losses: Array) -> Evaluation:
         report: Report = losses.owner
-        scaled = partial(self._scaled, report) if self.narrow else _plainly
-        return GraphEvaluation(self.device, report, len(losses), scaled, lambda: self.scratch)
+        scaled = partial(self._scaled, report)
+        count, scratch = len(losses), lambda: (self.scratch, self._scratch_beside)
+        return GraphEvaluation(self.device, report, count, scaled, scratch, self._lock)
+
+    def beside(self, work: Walk) -> Walk:
+        def with_its_own_scratch() -> None:
+            self.scratch, self._scratch_beside = self._scratch_beside, self.scratch
+            try:
+                work()
+            finally:
+                self.scratch, self._scratch_beside = self._scratch_beside, self.scratch
+
+        return self.device.beside(with_its_own_scratch)
 
     def device_images(self, shape: Shape) -> DeviceImages | None:
         image, gradient = (self.empty(np.float32, shape) for _ in range(2))
@@ -245,14 +281,22 @@ class CudaBackend:
 
     def conv3x3_relu(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
         C, N, packed, _, bias = weights
-        scratch = self._grow("conv3x3_relu", C, N, *x.shape[:2])
-        self.launch("conv3x3_relu", x, *packed, bias, C, N, y, bits, scratch)
+        self._convolve(
+            Product(C, N, *x.shape[:2]),
+            lambda division, scratch: self.launch(
+                "conv3x3_relu", x, *packed, bias, C, N, *division, y, bits, scratch
+            ),
+        )
 
     def conv3x3_relu_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
         C, N, _, packed, _ = weights
-        scratch = self._grow("conv3x3_relu_backward", C, N, *dx.shape[:2])
-        scale = self.gradient_scale
-        self.launch("conv3x3_relu_backward", dy, bits, *packed, C, N, scale, dx, scratch)
+        self._convolve(
+            Product(N, C, *dx.shape[:2]),
+            lambda division, scratch: self.launch(
+                "conv3x3_relu_backward",
+                dy, bits, *packed, C, N, *division, self.gradient_scale, dx, scratch,
+            ),
+        )  # fmt: skip
 
     def conv3x3_relu_pool(
         self,
@@ -264,18 +308,24 @@ class CudaBackend:
         choices: Array | None,
     ) -> None:
         C, N, packed, _, bias = weights
-        scratch = self._grow("conv3x3_relu_pool", C, N, *x.shape[:2])
-        self.launch("conv3x3_relu_pool", x, *packed, bias, C, N, mode, y, bits, choices, scratch)
+        self._convolve(
+            Product(C, N, *x.shape[:2]),
+            lambda division, scratch: self.launch(
+                "conv3x3_relu_pool",
+                x, *packed, bias, C, N, *division, mode, y, bits, choices, scratch,
+            ),
+        )  # fmt: skip
 
     def conv3x3_relu_pool_backward(
         self, dy: Array, bits: Array, mode: Pooling, choices: Array | None, weights: Any, dx: Array
     ) -> None:
         C, N, _, packed, _ = weights
-        scratch = self._grow("conv3x3_relu_pool_backward", C, N, *dx.shape[:2])
-        scale = self.gradient_scale
-        self.launch(
-            "conv3x3_relu_pool_backward",
-            dy, bits, mode, choices, *packed, C, N, scale, dx, scratch,
+        self._convolve(
+            Product(N, C, *dx.shape[:2]),
+            lambda division, scratch: self.launch(
+                "conv3x3_relu_pool_backward",
+                dy, bits, mode, choices, *packed, C, N, *division, self.gradient_scale, dx, scratch,
+            ),
         )  # fmt: skip
 
     def pool2x2(self, x: Array, mode: Pooling, y: Array, choices: Array | None) -> None:
@@ -299,10 +349,10 @@ class CudaBackend:
         self.launch("filter7x7_backward", dy, bits, *weights, scale, dx, scratch)
 
     def binomial_down(self, x: Array, y: Array) -> None:
-        self.launch("binomial_down", x, y)
+        self.launch("binomial_down", x, y, False)
 
     def binomial_down_backward(self, dy: Array, dx: Array) -> None:
-        self.launch("binomial_down_backward", dy, dx)
+        self.launch("binomial_down_backward", dy, dx, False, 0.0, None)
 
     # ---- losses --------------------------------------------------------------------------------
 
@@ -358,23 +408,55 @@ class CudaBackend:
     def launch(self, op: str, *arguments: Any) -> None:
         """Call an op of the core on the current stream; what fails names the op."""
         try:
-            getattr(self._core, op)(*arguments, self.device.stream)
-        except self._core.CudaError as error:
+            with self.device.entered():
+                getattr(self._core, op)(*arguments, self.device.stream)
+        except self.device.errors as error:
             raise BackendError(f"cuda: {error}") from error
 
     def _scaled(self, report: Report, walk: Walk) -> None:
-        """Do the walk with gradients multiplied by the scale that the device has found."""
-        self.gradient_scale = report.gradient_scale
+        """Do the walk, with gradients multiplied by the scale that the device has found if need be.
+
+        The convolutions of a walk are done again and again, so that it pays to measure them.
+        """
+        self._evaluating = bool(self.device.identity)
         try:
+            if not self.narrow:
+                walk()
+                return
+            self.gradient_scale = report.gradient_scale
             self.launch("gradient_scale_begin", self.gradient_scale)
             walk()
             self.launch("gradient_scale_end", self.gradient_scale)
         finally:
-            self.gradient_scale = None
+            self.gradient_scale, self._evaluating = None, False
+            self._tuning.keep()
+
+    def _convolve(self, product: Product, launch: Callable[[Division, DeviceArray], None]) -> None:
+        """Launch a convolution with its division among blocks, and scratch for partial sums."""
+
+        def run(division: Division) -> None:
+            launch(division, self._at_least(self._sums_nbytes(product, division)))
+
+        def measured(division: Division) -> None:
+            scale, self.gradient_scale = self.gradient_scale, None  # which must not see these
+            try:
+                run(division)
+            finally:
+                self.gradient_scale = scale
+
+        if self._evaluating:
+            run(self._tuning.division(product, measured))
+        else:
+            run(self.divisions.usual(product))
+
+    def _sums_nbytes(self, product: Product, division: Division) -> int:
+        return int(self._core.conv3x3_scratch(*product, *division))
 
     def _grow(self, op: str, C: int, N: int, H: int, W: int) -> DeviceArray:
         """Return the scratch memory, made larger if `op` needs more."""
-        needed = self.scratch_nbytes(op, C, N, H, W)
+        return self._at_least(self.scratch_nbytes(op, C, N, H, W))
+
+    def _at_least(self, needed: int) -> DeviceArray:
         if needed > self.scratch.nbytes:
             self.scratch = self.device.allocate(1)  # let go of the old one first
             self.scratch = self.device.allocate(needed)
@@ -425,11 +507,6 @@ def _of_pixels(
     if pixel_weights is None:
         return None, float(features.shape[0] * features.shape[1])
     return pixel_weights
-
-
-def _plainly(walk: Walk) -> None:
-    """Do the walk where no gradient has to be scaled."""
-    walk()
 
 
 def _slot(loss: DeviceArray) -> DeviceArray:

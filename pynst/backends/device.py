@@ -7,23 +7,36 @@ CUDA toolkit. So a driver and CuPy's one package are enough to run PyNST on a GP
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pynst.errors import BackendError
+from pynst.version import __version__
 
-__all__ = ["CupyDevice", "Device", "DeviceArray", "DeviceImages"]
+__all__ = ["CupyDevice", "Device", "DeviceArray", "DeviceError", "DeviceImages", "Memory"]
 
 _OLDEST = (7, 5)
+_BYTE = np.dtype(np.uint8)
+_HERE = nullcontext()
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+
+class DeviceError(BackendError):
+    """A device is there, and it is busy, full or failing."""
 
 
 class DeviceArray:
     """A C-contiguous array in the memory of a device; other libraries can read it in place.
+
+    It never changes: the core reads once what and where it is.
 
     Parameters
     ----------
@@ -35,20 +48,21 @@ class DeviceArray:
         As in NumPy.
     """
 
-    __slots__ = ("__weakref__", "dtype", "owner", "pointer", "shape")
+    __slots__ = ("__weakref__", "described", "dtype", "owner", "pointer", "shape")
 
     def __init__(
         self, owner: Any, pointer: int, dtype: DTypeLike, shape: tuple[int, ...] | int
     ) -> None:
         self.owner = owner
         self.pointer = pointer
-        self.dtype = np.dtype(dtype)
+        self.dtype = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
         self.shape = (shape,) if isinstance(shape, int) else shape
+        self.described: Any = None  # what the core has read of it: see csrc/cuda/arguments.h
 
     @property
     def nbytes(self) -> int:
         """Bytes of all values."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -62,6 +76,10 @@ class DeviceArray:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def reshape(self, shape: tuple[int, ...] | int) -> DeviceArray:
+        """The same values in another shape."""
+        return DeviceArray(self.owner, self.pointer, self.dtype, shape)
+
     def __getitem__(self, rows: slice) -> DeviceArray:
         """Some rows, one after another, of the same memory."""
         start, stop, step = rows.indices(len(self))
@@ -72,16 +90,46 @@ class DeviceArray:
         return DeviceArray(self.owner, self.pointer + start * row, self.dtype, shape)
 
 
-class Device(Protocol):
+class Memory(Protocol):
+    """What an optimiser asks of the memory where a core computes."""
+
+    core: Any
+    """The compiled module: ``pynst._cuda`` or ``pynst._cpu``."""
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        """Memory for float32 numbers."""
+
+    def allocate(self, nbytes: int) -> Any:
+        """Bytes."""
+
+    def copy_in(self, values: NDArray[Any], out: Any) -> None:
+        """Copy contiguous values to it; they may be changed as soon as this returns."""
+
+    def copy_out(self, array: Any, out: NDArray[Any]) -> None:
+        """Copy to contiguous `out`; it is there after `synchronize`."""
+
+    def zero(self, array: Any) -> None:
+        """Set all bytes to zero."""
+
+    def synchronize(self) -> None:
+        """Wait for what was asked for."""
+
+
+class Device(Memory, Protocol):
     """What a `CudaBackend` asks of a device; all of it happens in the order of one stream."""
 
     name: str
-    core: Any
-    """The compiled module, ``pynst._cuda``."""
+    errors: tuple[type[Exception], ...]
+    """What a launch, or asking for the stream, may raise."""
+    identity: str
+    """Device, driver and versions on which measured times depend; empty where none make sense."""
 
     @property
     def stream(self) -> int:
         """Handle of the stream that is current in this thread."""
+
+    def entered(self) -> AbstractContextManager[Any]:
+        """Make the device the current one of this thread, as launching on it asks."""
 
     def memory(self) -> tuple[int, int]:
         """Free bytes, and all."""
@@ -99,7 +147,7 @@ class Device(Protocol):
         """Bytes of the host to which `copy_out` copies without waiting."""
 
     def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
-        """Copy contiguous values to the device; they may be changed as soon as this returns."""
+        """Copy contiguous values to the device; they may be gone as soon as this returns."""
 
     def copy_out(self, array: DeviceArray, out: NDArray[Any]) -> None:
         """Copy to contiguous `out`; it is there after `synchronize`."""
@@ -116,32 +164,70 @@ class Device(Protocol):
         The memory that it uses has to be kept for as long as that function.
         """
 
+    def beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return a function after whose call `work` is done; in a graph it is a branch until then.
+
+        Where nothing is being captured, it is done at once.
+        """
+
+    def seconds(self, work: Callable[[], None], repeats: int) -> float:
+        """Time that the device takes for `work` when it is repeated, in seconds for each time."""
+
 
 @dataclass(frozen=True)
 class DeviceImages:
-    """An image and its gradient on a device, and what an optimiser needs to compute with them.
+    """An image and its gradient where a core computes, and what an optimiser needs there.
 
     Attributes
     ----------
-    device : Device
+    device : Memory
     launch : callable
-        Calls an op of the core by its name, on the current stream.
-    image, gradient : DeviceArray (H, W, 3), float32
+        Calls an op of the core by its name; on a GPU, on the current stream.
+    image, gradient : array (H, W, 3), float32
+        NumPy arrays, or `DeviceArray` on a GPU.
     """
 
-    device: Device
+    device: Memory
     launch: Callable[..., None]
-    image: DeviceArray
-    gradient: DeviceArray
+    image: Any
+    gradient: Any
+
+
+def _named(
+    what: str, help: str = ""
+) -> Callable[
+    [Callable[Concatenate[CupyDevice, _Given], _Result]],
+    Callable[Concatenate[CupyDevice, _Given], _Result],
+]:
+    """Let a method run on its own device, whatever device is current, and name what fails."""
+
+    def decorate(
+        method: Callable[Concatenate[CupyDevice, _Given], _Result],
+    ) -> Callable[Concatenate[CupyDevice, _Given], _Result]:
+        @wraps(method)
+        def call(device: CupyDevice, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
+            try:
+                with device.entered():
+                    return method(device, *given, **named)
+            except device.errors as error:
+                raise DeviceError(f"cuda: {what} failed on {device.name}: {error}{help}") from error
+
+        return call
+
+    return decorate
 
 
 class CupyDevice:
     """The CUDA device that is current, through CuPy; implements `Device`.
 
+    It stays the same device, whatever device is current in the thread that calls it.
+
     Raises
     ------
     BackendError
         Something is missing; the message says what, and what helps.
+    DeviceError
+        There is a device, which is busy, full or failing.
     """
 
     def __init__(self) -> None:
@@ -149,81 +235,166 @@ class CupyDevice:
         _need_driver(self.core)
         self._cupy = _load_cupy(self.core)
         self._runtime = self._cupy.cuda.runtime
-        index = self._runtime.getDevice()
-        found = self.core.device(index)
-        self.name = found["name"]
-        _need_capability(self.name, found["capability"])
-        self._probe(found["capability"])
+        self.errors: tuple[type[Exception], ...] = (
+            self._runtime.CUDARuntimeError,
+            self.core.CudaError,
+        )
+        self.name = "the current device"
+        self._in_flight: list[NDArray[Any]] = []
+        self._captured: tuple[Any, Any] | None = None  # the streams of a graph and of its branches
+        try:
+            self._index = self._runtime.getDevice()
+            found = self.core.device(self._index)
+            self.name = found["name"]
+            self.identity = (
+                f"{self.name}, driver {_version(self.core.driver_version())}, CUDA"
+                f" {_version(self.core.runtime_version())}, PyNST {__version__}"
+            )
+            _need_capability(self.name, found["capability"])
+            self._probe(found["capability"])
+        except (*self.errors, DeviceError) as error:
+            reason = str(error).removeprefix("cuda: ")
+            raise DeviceError(
+                f"backend 'cuda' is not available: {self.name} cannot be used now: {reason}"
+            ) from error
 
     @property
     def stream(self) -> int:
         return int(self._cupy.cuda.get_current_stream().ptr)
 
+    def entered(self) -> AbstractContextManager[Any]:
+        if self._runtime.getDevice() == self._index:
+            return _HERE
+        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._index)
+        return device
+
+    @_named("asking for free memory")
     def memory(self) -> tuple[int, int]:
         free, total = self._runtime.memGetInfo()
         # what CuPy's pool holds and nobody uses can be had again
         return int(free + self._cupy.get_default_memory_pool().free_bytes()), int(total)
 
+    @_named("the allocation of memory")
     def allocate(self, nbytes: int) -> DeviceArray:
         try:
             memory = self._cupy.cuda.alloc(max(nbytes, 1))
         except MemoryError as error:  # CuPy's own is one
             free, total = self.memory()
-            raise BackendError(
+            raise DeviceError(
                 f"cuda: out of memory on {self.name}: {nbytes / 1e6:.0f} MB were asked for,"
                 f" {free / 1e6:.0f} of {total / 1e6:.0f} MB are free; a smaller image_size needs"
                 " less"
             ) from error
-        return DeviceArray(memory, int(memory.ptr), np.uint8, nbytes)
+        return DeviceArray(memory, int(memory.ptr), _BYTE, nbytes)
 
+    def empty(self, shape: tuple[int, ...]) -> DeviceArray:
+        block = self.allocate(4 * math.prod(shape))
+        return DeviceArray(block.owner, block.pointer, np.float32, shape)
+
+    @_named("the allocation of pinned memory")
     def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:
         return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
 
+    @_named("a copy to the device")
     def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
-        # The runtime copies memory that is not pinned before it returns.
+        # Most machines copy what is not pinned before the call returns. Where the device reads the
+        # memory of the host itself it may do so later: then the values have to live until it has.
+        self._in_flight.append(values)
         kind = self._runtime.memcpyHostToDevice
         self._runtime.memcpyAsync(out.pointer, values.ctypes.data, out.nbytes, kind, self.stream)
 
+    @_named("a copy to the host")
     def copy_out(self, array: DeviceArray, out: NDArray[Any]) -> None:
         kind = self._runtime.memcpyDeviceToHost
         self._runtime.memcpyAsync(out.ctypes.data, array.pointer, array.nbytes, kind, self.stream)
 
+    @_named("clearing memory")
     def zero(self, array: DeviceArray) -> None:
         self._runtime.memsetAsync(array.pointer, 0, array.nbytes, self.stream)
 
+    @_named("an op", "; CUDA_LAUNCH_BLOCKING=1 in the environment makes the message name it")
     def synchronize(self) -> None:
-        try:
-            self._runtime.streamSynchronize(self.stream)
-        except self._runtime.CUDARuntimeError as error:
-            raise BackendError(f"cuda: an op failed on {self.name}: {error}") from error
+        self._runtime.streamSynchronize(self.stream)
+        self._in_flight.clear()
 
+    @_named("the capture of a graph")
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        stream = self._cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be recorded
+        # The default stream cannot be recorded.
+        stream, side = (self._cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         with stream:
             stream.begin_capture()
+            self._captured = stream, side
             try:
                 work()
             except BaseException:
                 with suppress(self._runtime.CUDARuntimeError):
                     stream.end_capture()
                 raise
+            finally:
+                self._captured = None
             graph = stream.end_capture()
-        return graph.launch  # type: ignore[no-any-return]
+        return partial(self._replay, graph)
+
+    @_named("a branch of a graph")
+    def beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        if self._captured is None:
+            work()
+            return _nothing
+        stream, side = self._captured
+        side.wait_event(self._recorded(stream))
+        with side:
+            work()
+        return partial(self._join, stream, self._recorded(side))
+
+    def _recorded(self, stream: Any) -> Any:
+        """Return an event that is over when all is done that the stream has been given so far."""
+        return stream.record(self._cupy.cuda.Event(disable_timing=True))
+
+    @_named("a branch of a graph")
+    def _join(self, stream: Any, event: Any) -> None:
+        stream.wait_event(event)
+
+    @_named("the replay of a graph")
+    def _replay(self, graph: Any) -> None:
+        graph.launch()
+
+    @_named("a measurement")
+    def seconds(self, work: Callable[[], None], repeats: int) -> float:
+        def repeated() -> None:
+            for _ in range(repeats):
+                work()
+
+        work()  # so that nothing is loaded or allocated while it is captured
+        replay = self.capture(repeated)  # launched one by one, the host would be the slower one
+        replay()
+        start, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
+        start.record()
+        replay()
+        end.record()
+        end.synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(start, end)) / 1e3 / repeats
 
     def _probe(self, capability: tuple[int, int]) -> None:
         """Launch the smallest kernel, to see that the module has code for this device."""
         scale = self.allocate(16)
         self.zero(scale)
+        words = DeviceArray(scale.owner, scale.pointer, np.uint32, 4)
         try:
-            words = DeviceArray(scale.owner, scale.pointer, np.uint32, 4)
             self.core.gradient_scale_begin(words, self.stream)
         except self.core.CudaError as error:
+            if "kernel image" not in str(error):
+                raise
             raise BackendError(
                 f"backend 'cuda' is not available: {self.name} has compute capability"
                 f" {_dotted(capability)}, and PyNST was built for {self.core.architectures}"
                 f" ({error}); build it again with PYNST_CUDA_ARCHITECTURES="
                 f"{capability[0]}{capability[1]}"
             ) from error
+        self.synchronize()
+
+
+def _nothing() -> None:
+    """What is done already."""
 
 
 def _load_core() -> Any:
@@ -255,7 +426,7 @@ def _need_driver(core: Any) -> None:
     try:
         count = core.device_count()
     except core.CudaError as error:
-        raise BackendError(f"backend 'cuda' is not available: {error}") from error
+        raise DeviceError(f"backend 'cuda' is not available: {error}") from error
     if count == 0:
         raise BackendError(
             "backend 'cuda' is not available: the NVIDIA driver finds no device (the variable"

@@ -9,6 +9,7 @@ evaluation, and tells the host whether this evaluation has to be run again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ _GRADIENT_SCALE = np.dtype(
     [("scale", "<f4"), ("largest", "<u4"), ("next", "<f4"), ("accepted", "<u4")]
 )
 _HEAD = _GRADIENT_SCALE.itemsize
+_ACCEPTED = 3  # index of its word
 
 
 class Report:
@@ -35,6 +37,8 @@ class Report:
     gradient_scale : DeviceArray (4,), uint32
         The core's ``GradientScale``.
     losses : DeviceArray (count,), float64
+    host_losses : ndarray (count,), float64
+        What has arrived of them.
     arrived : bool
         Whether `host_losses` are what the device holds.
     """
@@ -46,6 +50,10 @@ class Report:
         start = self._block.pointer
         self.gradient_scale = DeviceArray(self._block.owner, start, np.uint32, 4)
         self.arrived = False
+        # Views of the same memory, made once: an evaluation reads them again and again.
+        self._head = self._host[:_HEAD].view(_GRADIENT_SCALE)
+        self._words = self._host[:_HEAD].view(np.uint32)
+        self.host_losses: NDArray[np.float64] = self._host[_HEAD:].view(np.float64)
         state = np.zeros(self._block.nbytes, np.uint8)
         state[:_HEAD].view(_GRADIENT_SCALE)[:] = (1, 0, 1, 1)
         self._host[:] = state  # the next scale can be asked for before anything has arrived
@@ -56,17 +64,9 @@ class Report:
         return DeviceArray(self, self._block.pointer + _HEAD, np.float64, self.host_losses.size)
 
     @property
-    def host_losses(self) -> NDArray[np.float64]:
-        return self._host[_HEAD:].view(np.float64)
-
-    @property
-    def _head(self) -> NDArray[Any]:
-        return self._host[:_HEAD].view(_GRADIENT_SCALE)
-
-    @property
     def accepted(self) -> bool:
         """Whether no gradient of the evaluation was lost."""
-        return bool(self._head["accepted"][0])
+        return bool(self._words[_ACCEPTED])
 
     @property
     def scale(self) -> float:
@@ -80,7 +80,7 @@ class Report:
     @next_scale.setter
     def next_scale(self, scale: float) -> None:
         self._head["next"] = scale
-        self._device.copy_in(self._head.copy().view(np.uint32), self.gradient_scale)
+        self._device.copy_in(self._words.copy(), self.gradient_scale)
 
     def send(self) -> None:
         """Copy all of it to the host; it is there after a synchronisation."""
@@ -101,6 +101,9 @@ class GraphEvaluation:
     scratch : callable
         Returns the backend's scratch memory. The first walk finds out how much of it is needed, and
         allocates it.
+    lock : context manager
+        Held during an evaluation: all evaluations of a backend share its scratch memory, and may be
+        asked for by several threads.
     """
 
     def __init__(
@@ -109,21 +112,25 @@ class GraphEvaluation:
         report: Report,
         count: int,
         scaled: Callable[[Walk], None],
-        scratch: Callable[[], DeviceArray],
+        scratch: Callable[[], Any],
+        lock: AbstractContextManager[Any],
     ) -> None:
         self._device, self._report, self._count = device, report, count
         self._scaled, self._find_scratch = scaled, scratch
+        self._lock = lock
         self._walks = 0
         self._replay: Callable[[], None] | None = None
-        self._scratch: DeviceArray | None = None
+        self._scratch: Any = None
 
     def __call__(self, walk: Walk, after: Walk | None = None) -> None:
         """Do the walk and what comes after it, again where a gradient was lost."""
         for _ in range(_TRIES):
-            self._run_once(walk, after)
+            with self._lock:
+                self._run_once(walk, after)
+            if self._report.accepted:
+                return
             # Losses that are not finite are the caller's to judge: no scale would mend them.
-            losses = self._report.host_losses[: self._count]
-            if self._report.accepted or not np.isfinite(losses).all():
+            if not np.isfinite(self._report.host_losses[: self._count]).all():
                 return
         raise BackendError(
             f"cuda: the gradients leave the range of float16 in {_TRIES} tries, the last with the"
@@ -143,7 +150,7 @@ class GraphEvaluation:
     def _run_once(self, walk: Walk, after: Walk | None) -> None:
         if self._walks == 1:
             self._replay = self._device.capture(lambda: self._scaled(walk))
-            self._scratch = self._find_scratch()  # its address is in the graph: keep it
+            self._scratch = self._find_scratch()  # the graph has its address: keep it
         if self._replay is None:
             self._scaled(walk)
         else:

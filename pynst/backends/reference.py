@@ -6,13 +6,24 @@ bool, choices (C, h, w) uint8.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, EagerEvaluation, Evaluation, Kind, Padding, Pooling, Shape
+from pynst.backends.base import (
+    Array,
+    EagerEvaluation,
+    Evaluation,
+    Kind,
+    Padding,
+    Pooling,
+    Shape,
+    Walk,
+)
 from pynst.backends.device import DeviceImages
 
 __all__ = ["ReferenceBackend"]
@@ -44,6 +55,10 @@ class ReferenceBackend:
 
     name = "reference"
     narrow = False
+    tuned: Mapping[str, str] = MappingProxyType({})
+
+    def choose_as(self, tuned: Mapping[str, str], *, measure: bool) -> None:
+        """Nothing is measured here."""
 
     # ---- memory ------------------------------------------------------------------------------
 
@@ -94,6 +109,9 @@ class ReferenceBackend:
 
     def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
         return EagerEvaluation()
+
+    def beside(self, work: Walk) -> Walk:
+        return work
 
     def device_images(self, shape: Shape) -> DeviceImages | None:  # noqa: ARG002
         return None

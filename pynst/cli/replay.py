@@ -13,11 +13,9 @@ from pynst.cli.saving import checked_output, save
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import Display, cut, fail, say
 from pynst.options import MASK_SETTINGS
-from pynst.regions import setting_of
 
 __all__ = ["add_arguments", "run"]
 
-_MOST_DIFFERENCES = 10
 _LONGEST_DIFFERENCE = 200
 _PICTURE_AT_FAULT = re.compile(r"(content|style|init)\b[^:]{0,20}: ")
 
@@ -86,6 +84,8 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
 
 def _which_option_helps(error: pynst.PyNSTError) -> str:
     """Where a picture is not to be found, or is another one: the option that names it."""
+    from pynst.regions import setting_of
+
     fault = _PICTURE_AT_FAULT.match(str(error))
     mask = setting_of(str(error).partition(": ")[0])
     found = mask or (fault and fault[1])
@@ -95,8 +95,6 @@ def _which_option_helps(error: pynst.PyNSTError) -> str:
 
 
 def _say_differences(differences: Sequence[str]) -> None:
-    """Say each on a line; a record comes from anywhere, so that their length and number are cut."""
-    for difference in differences[:_MOST_DIFFERENCES]:
+    """Say each on a line; a record comes from anywhere, so that their length is cut."""
+    for difference in differences:
         say(cut(difference, _LONGEST_DIFFERENCE))
-    if len(differences) > _MOST_DIFFERENCES:
-        say(f"and {len(differences) - _MOST_DIFFERENCES} other differences")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pynst.cli.parser import Parser
 from pynst.cli.terminal import cut, fail, path_line, say, tell
 from pynst.errors import PyNSTError
 from pynst.files import shown
@@ -14,7 +15,23 @@ from pynst.files import shown
 if TYPE_CHECKING:
     from pynst.result import TransferResult
 
-__all__ = ["checked_output", "save", "written"]
+__all__ = ["add_curves_option", "check_curves", "checked_output", "save", "written"]
+
+
+def add_curves_option(parser: Parser, group: Any = None) -> None:
+    """Add the option for the curves of the loss."""
+    parser.option(
+        "--curves", group=group, metavar="PATH",
+        help="also draw the loss by term and level: .svg, or with matplotlib .pdf, .png, ...",
+    )  # fmt: skip
+
+
+def check_curves(path: str | None) -> None:
+    """Check before the long work that the curves can be written, if they are asked for."""
+    from pynst.curves import check_curves_file
+
+    if path is not None:
+        check_curves_file(path)
 
 
 def checked_output(
@@ -58,13 +75,15 @@ def checked_output(
 def save(result: TransferResult, path: Path, quiet: bool, **settings: Any) -> int:
     """Write a result and say where: its path on standard output, the rest on standard error.
 
-    Where it cannot be written there, it is written elsewhere; returns the exit code.
+    Where it cannot be written there, it is written elsewhere; returns the exit code. ``curves``
+    among the settings is the file that the curves of its loss go to, or None.
     """
-    asked = settings.pop("overwrite", True)
+    asked, curves = settings.pop("overwrite", True), settings.pop("curves", None)
 
     def write(place: Path, overwrite: bool) -> None:
         result.save(place, overwrite=overwrite, **settings)
 
+    code = 0 if curves is None else _save_curves(result, curves)
     if not written(write, path, overwrite=asked):
         return 1
     if not quiet:
@@ -77,6 +96,15 @@ def save(result: TransferResult, path: Path, quiet: bool, **settings: Any) -> in
             f" {result.backend}{early}"
         )
     path_line(path)
+    return code
+
+
+def _save_curves(result: TransferResult, path: str) -> int:
+    """Write the curves of the loss; that this fails costs no picture. Returns the exit code."""
+    try:
+        result.plot().save(path)
+    except PyNSTError as error:
+        return fail(error)
     return 0
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pynst
+from pynst.cli.live import LivePage
 from pynst.cli.parser import COMMANDS, Parser
-from pynst.cli.saving import checked_output, save
+from pynst.cli.saving import add_curves_option, check_curves, checked_output, save
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import Display, fail, say
 from pynst.errors import PyNSTError
@@ -53,6 +54,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
         bits=given.bits,
         side=side,
     )
+    check_curves(given.curves)
     content, styles, options = given.CONTENT, given.STYLE, None
     if given.resume is None:
         made = TransferOptions.paper if given.paper else TransferOptions
@@ -62,10 +64,12 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
 
     from pynst.transfer import stylize
 
-    report = Report(given, path)
+    report = Report(given, path, options)
     # A default name that another run has taken meanwhile is not overwritten.
     asked = bool(given.output or given.force or given.save_every)
-    settings = {"bits": given.bits, "record": given.record, "overwrite": asked}
+    settings = {
+        "bits": given.bits, "record": given.record, "overwrite": asked, "curves": given.curves,
+    }  # fmt: skip
     files = {"checkpoint": given.checkpoint, "resume": given.resume}
     try:
         result = stylize(content, styles, options, callback=report, **files, **changes)
@@ -73,26 +77,34 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     except (pynst.Interrupted, Exception) as error:
         report.display.close()
         code = save_early(error, path, signals, given, settings)
+        report.finish(error)
         if not isinstance(error, (pynst.Interrupted, PyNSTError, OSError)):
             raise  # a defect: its traceback is wanted
         return code
     report.display.close()
     for note in () if given.quiet else result.notes:
         say(note)
-    return save(result, path, given.quiet, **settings)
+    code = save(result, path, given.quiet, **settings)
+    report.finish(result)
+    return code
 
 
 class Report:
     """What a run calls after each evaluation: shows where it stands, and saves on the way."""
 
-    def __init__(self, given: argparse.Namespace, path: Path) -> None:
+    def __init__(
+        self, given: argparse.Namespace, path: Path, options: TransferOptions | None = None
+    ) -> None:
         self.display = Display(given.quiet)
+        self._page = LivePage(path.name, options or TransferOptions()) if given.live else None
         self._every, self._path = given.save_every, path
         self._warned = ""
 
     def __call__(self, progress: pynst.Progress) -> None:
         """Show, and save if it is time; that this fails is no reason to end the run."""
         self.display.show(progress)
+        if self._page is not None:
+            self._page.show(progress)
         if not self._every or progress.iteration % self._every:
             return
         try:
@@ -102,6 +114,11 @@ class Report:
                 self._warned = str(error)
                 self.display.close()
                 say(f"warning: --save-every: {error}; the run goes on")
+
+    def finish(self, outcome: pynst.TransferResult | BaseException) -> None:
+        """Show on the page, if there is one, what the run came to."""
+        if self._page is not None:
+            self._page.finish(outcome)
 
 
 def save_early(
@@ -195,6 +212,8 @@ def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
         "--record", group=files, action=argparse.BooleanOptionalAction, default=True,
         help="embed settings and paths in the result, for pynst replay",
     )  # fmt: skip
+    add_curves_option(parser, files)
+    parser.option("--live", action="store_true", help="show the run on a page in the browser")
     parser.option("--quiet", action="store_true", help="no progress line")
     parser.option("--version", action="version", version=f"pynst {pynst.__version__}")
     parser.option(

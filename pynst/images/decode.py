@@ -5,6 +5,7 @@ Nothing is decoded before its size, and the memory that this takes, are known to
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -20,12 +21,13 @@ from pynst.images.arrays import Samples, from_array
 from pynst.images.bands import Stored, reading_size
 from pynst.images.damage import check_png_data, libtiff_reports, reason
 from pynst.images.files import BinarySource, label
+from pynst.images.jpeg2000 import halvings
 from pynst.images.memory import check_room
 from pynst.images.pillow import opened, settings
 from pynst.images.profiles import is_grey_profile, to_srgb
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageFile
+    from PIL import Image
 
 __all__ = ["decode_file", "decode_image"]
 
@@ -33,8 +35,8 @@ _ORIENTATION = 274  # TIFF and EXIF tag
 _BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339
 _CORE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # per pixel; others: 4
 _MAYBE_SEVERAL = {"GIF", "PNG", "WEBP", "AVIF", "TIFF", "MPO", "HEIF"}
-_WHOLE_FRAMES = {"WEBP": 13, "AVIF": 16, "HEIF": 16, "JPEG2000": 24}
-"""Bytes per pixel, measured, that decoders take which cannot decode row by row."""
+_WHOLE_FRAMES = {"WEBP": 12, "AVIF": 16, "HEIF": 16, "JPEG2000": 24}
+"""Bytes per pixel, measured, that decoders take which cannot decode row by row, beside the file."""
 
 
 def decode_file(
@@ -43,8 +45,8 @@ def decode_file(
     """Decode a file; adds to `notes`.
 
     Pillow has no mode for colour of 16 bits per channel and drops the low bytes: such a file is
-    decoded once more for them. A large JPEG of which no more than `long_side` pixels are needed is
-    decoded at 1/2, 1/4 or 1/8 of its size.
+    decoded once more for them. A large JPEG or JPEG 2000 picture of which no more than `long_side`
+    pixels are needed is decoded at a fraction of its size.
     """
     what = f"{name}: cannot read {label(source)}"
     low = None
@@ -54,8 +56,8 @@ def decode_file(
         is_deep = bool(others) and None not in others
         is_grey = _is_grey(image)
         height, width = image.height, image.width
-        fraction = _drafted(image, long_side)
-        decoding = _decoding_bytes(image, is_deep, height * width)
+        fraction = _at_a_fraction(image, long_side)
+        decoding = _decoding_bytes(image, is_deep, height * width, fraction)
         check_room(decoding, (height, width), long_side, what)
         before = _orientation_of_tiff(image)
         _check_undecoded(image, what)
@@ -70,7 +72,8 @@ def decode_file(
         rows, orientation = _managed(_Decoded(image, low, is_grey, name), before, notes)
     if image.format in _MAYBE_SEVERAL:
         _note_frames(source, name, max_pixels, notes)
-    return Stored((height, width), rows, orientation, fraction)
+    first_sample = 0.5 if image.format == "JPEG2000" else fraction / 2
+    return Stored((height, width), rows, orientation, fraction, first_sample)
 
 
 def decode_image(
@@ -82,7 +85,7 @@ def decode_image(
         _check_header(image, name, max_pixels)
         is_grey = _is_grey(image)
         before = _orientation_of_tiff(image)
-        undecoded = _decoding_bytes(image, False, image.height * image.width)
+        undecoded = _decoding_bytes(image, False, image.height * image.width, 1)
         decoding = undecoded if getattr(image, "tile", None) else 0
         check_room(decoding, (image.height, image.width), long_side, what)
         _check_undecoded(image, what)
@@ -146,11 +149,12 @@ def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
         raise ImageError(f"{name}: TIFF of more than 8 bits in separate planes is not supported")
 
 
-def _decoding_bytes(image: Image.Image, is_deep: bool, pixels: int) -> int:
-    """Bytes that decoding takes at its peak; the file has `pixels`, `image` maybe fewer."""
-    core = image.width * image.height * _CORE_BYTES.get(image.mode, 4)
+def _decoding_bytes(image: Image.Image, is_deep: bool, pixels: int, fraction: int) -> int:
+    """Bytes that decoding takes at its peak; the file has `pixels` of which a fraction is made."""
+    decoded = pixels // fraction**2
     if image.format in _WHOLE_FRAMES:
-        return image.width * image.height * _WHOLE_FRAMES[image.format]
+        return decoded * _WHOLE_FRAMES[image.format] + _bytes_of_file(image)
+    core = decoded * _CORE_BYTES.get(image.mode, 4)
     if image.format in ("JPEG", "MPO") and image.info.get("progressive"):
         return core + pixels * 2 * len(image.getbands())  # all coefficients are kept
     if image.format == "TIFF":
@@ -158,16 +162,37 @@ def _decoding_bytes(image: Image.Image, is_deep: bool, pixels: int) -> int:
     return 2 * core if is_deep else core
 
 
-def _drafted(image: ImageFile.ImageFile, long_side: int | None) -> int:
-    """Let a large JPEG be decoded at a fraction, at least twice the size that it is reduced to.
+def _bytes_of_file(image: Any) -> int:
+    """Length of the file of an image, of which decoders of whole frames keep a copy."""
+    file = getattr(image, "fp", None)
+    if file is None:
+        return 0
+    place = file.tell()
+    length: int = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return length
 
-    Returns 1, or 2, 4 or 8 for a half, a quarter or an eighth.
+
+def _at_a_fraction(image: Any, long_side: int | None) -> int:
+    """Let a large JPEG or JPEG 2000 picture be decoded at 1/2, 1/4, ... of its size.
+
+    What is decoded has at least twice the size that it is reduced to. A JPEG 2000 picture is halved
+    once even where less is left, since its decoder takes more than 12 bytes per pixel otherwise.
+    Returns the 2, 4, ..., or 1.
     """
-    height, width = image.height, image.width
-    wanted = reading_size(height, width, long_side)
-    if image.format in ("JPEG", "MPO") and wanted != (height, width):
-        image.draft(None, (2 * wanted[1], 2 * wanted[0]))
-    return next(n for n in (1, 2, 4, 8) if -(-width // n) == image.width)
+    size = image.height, image.width
+    wanted = reading_size(*size, long_side)
+    if wanted == size:
+        return 1
+    twice = 2 * wanted[0], 2 * wanted[1]
+    if image.format in ("JPEG", "MPO"):
+        image.draft(None, twice[::-1])
+        return next(n for n in (1, 2, 4, 8) if -(-size[1] // n) == image.width)
+    if image.format == "JPEG2000" and image.mode not in ("P", "PA"):  # these hold no colours
+        count = halvings(image.fp, size, twice) or min(1, halvings(image.fp, size, wanted))
+        image.reduce = count
+        return 1 << count
+    return 1
 
 
 def _other_byte(args: Any) -> Any:

@@ -103,8 +103,8 @@ def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[np
     such mode.
 
     Memory: 24 bytes per pixel for the result and 8 for an alpha, and while decoding up to 12 more
-    (WebP 13, AVIF 16, JPEG 2000 24, as their decoders keep whole frames). Where less than that is
-    available, the picture is refused before it is decoded.
+    (AVIF 16, JPEG 2000 24; of these and of WebP the decoders keep whole frames, and the file).
+    Where less than that is available, the picture is refused before it is decoded.
     """
     return read_picture(source, "image", max_pixels=max_pixels).pixels
 

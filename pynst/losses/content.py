@@ -21,7 +21,7 @@ from pynst.networks.layers import LayerChoice
 from pynst.networks.network import Network, read_features, upload_scale
 from pynst.options.formulas import Formula
 
-__all__ = ["ContentTargets", "ContentTerm"]
+__all__ = ["ContentTargets", "ContentTerm", "Target"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ContentTerm:
             energy = float(np.mean(scaled**2))
             V = float(np.mean((scaled - scaled.mean(1, keepdims=True)) ** 2))
             k_c = self.formula.content_factor(self.alpha, N, M, V, energy)
-            targets[layer] = _Target(
+            targets[layer] = Target(
                 weight * k_c / (N * M),
                 features.copy(layer),
                 upload_scale(network, layer),
@@ -76,19 +76,19 @@ class ContentTerm:
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """Features P at one layer, their factor k, and the factors of their channels and pixels."""
 
     k: float
     P: Array
     scale: Array | None
-    pixel_weights: Array | None
+    pixel_weights: Array | None = None
 
 
 class ContentTargets:
     """The content term at one size."""
 
-    def __init__(self, backend: Backend, targets: Mapping[str, _Target]) -> None:
+    def __init__(self, backend: Backend, targets: Mapping[str, Target]) -> None:
         self._backend = backend
         self._targets = targets
         self.layers = tuple(targets)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Backend
+from pynst.backends.base import Array, Backend, Walk
 from pynst.errors import ImageError
 from pynst.images import resize, size_to_long_side
 from pynst.images.masks import Mask, carried_down, resize_mask
@@ -93,6 +93,7 @@ class GramTerm:
                     _Target(
                         k,
                         backend.upload_gram(A),
+                        backend.empty_gram(len(A)),
                         upload_scale(network, layer),
                         None if m is None else backend.upload_pixel_weights(m),
                     )
@@ -231,10 +232,14 @@ def check_regions(
 
 @dataclass(frozen=True)
 class _Target:
-    """Gram matrix A of a region at one layer, its factor k, the factors of channels and pixels."""
+    """Gram matrix A of a region at one layer, its factor k, memory for G, and the other factors.
+
+    Those of the channels, and those of the pixels.
+    """
 
     k: float
     A: Array
+    G: Array
     scale: Array | None
     pixel_weights: Array | None
 
@@ -245,16 +250,24 @@ class GramTargets:
     def __init__(self, backend: Backend, targets: Mapping[str, list[_Target]]) -> None:
         self._backend = backend
         self._targets = {layer: of_layer for layer, of_layer in targets.items() if of_layer}
-        # The regions of a layer are done one after another: G is free again for the next.
-        self._G = {
-            layer: backend.empty_gram(len(of_layer[0].A))
-            for layer, of_layer in self._targets.items()
-        }
+        self._ahead: dict[str, Walk] = {}
         self.layers = tuple(layer for layer, of_layer in self._targets.items() for _ in of_layer)
+
+    def prepare(self, layer: str, F: Array) -> None:
+        """Compute the Gram matrices of a layer, at the latest when `add` is called (Eq. 3)."""
+
+        def grams() -> None:
+            for target in self._targets[layer]:
+                self._backend.gram(F, target.G, target.pixel_weights)
+
+        self._ahead[layer] = self._backend.beside(grams)
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
         """Set the loss of each region at a layer, add its gradient to dF (Eq. 3, 4 and 6)."""
-        G = self._G[layer]
+        if layer not in self._ahead:
+            self.prepare(layer, F)
+        self._ahead.pop(layer)()
         for i, t in enumerate(self._targets[layer]):
-            self._backend.gram(F, G, t.pixel_weights)
-            self._backend.style_loss(F, G, t.A, t.k, t.scale, dF, loss[i : i + 1], t.pixel_weights)
+            self._backend.style_loss(
+                F, t.G, t.A, t.k, t.scale, dF, loss[i : i + 1], t.pixel_weights
+            )

@@ -7,17 +7,20 @@ its weight is 0, or where there is no picture that it could compare with.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from pynst.errors import OptionError
+from pynst.errors import BackendError, OptionError
 from pynst.inputs import Inputs
 from pynst.losses.content import ContentTerm
+from pynst.losses.neighbours import NeighboursTerm
 from pynst.losses.style import GramTerm, check_regions
 from pynst.losses.terms import Term
 from pynst.losses.variation import VariationTerm
-from pynst.networks.layers import content_choice, style_choice
+from pynst.losses.wasserstein import WassersteinTerm
+from pynst.networks.layers import LayerChoice, content_choice, neighbour_choice, style_choice
 from pynst.networks.network import Network
 from pynst.options import TransferOptions
-from pynst.options.formulas import FORMULAS
+from pynst.options.formulas import FORMULAS, Formula
 
 __all__ = ["TERMS", "loss_terms"]
 
@@ -29,10 +32,12 @@ def loss_terms(options: TransferOptions, network: Network, inputs: Inputs) -> tu
     ------
     OptionError
         A layer is unknown, or nothing would be left to do.
+    BackendError
+        A term needs the memory of the host, and the network's backend is a device.
     """
     made = (make(options, network, inputs) for make in TERMS.values())
     terms = tuple(term for term in made if term is not None)
-    if not {"content", "style"} & {term.name for term in terms}:
+    if not {term.name for term in terms} - {"tv"}:
         raise OptionError(
             "content_weight and style_weight must not both be 0, or 0 for the one picture that is"
             " given: nothing would be left to do"
@@ -51,12 +56,40 @@ def _content(options: TransferOptions, network: Network, inputs: Inputs) -> Term
 
 def _style(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
     layers = style_choice(options, network)
+    guided = partial(GramTerm, guidance=options.guidance)
+    term = _style_term("gram", guided, layers, options, inputs)
+    if term is not None:
+        check_regions(network, inputs.regions, layers, *inputs.size(options.image_size))
+    return term
+
+
+def _wasserstein(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
+    layers = style_choice(options, network)
+    term = _style_term("wasserstein", WassersteinTerm, layers, options, inputs)
+    if term is not None and network.backend.free_memory() is not None:
+        raise BackendError(
+            f"style_loss='wasserstein' is not available on {network.backend.name}: ask for"
+            " backend='cpu'"
+        )
+    return term
+
+
+def _neighbours(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
+    layers = neighbour_choice(options, network)
+    return _style_term("neighbours", NeighboursTerm, layers, options, inputs)
+
+
+def _style_term(
+    loss: str,
+    term: Callable[[float, LayerChoice, Formula], Term],
+    layers: LayerChoice,
+    options: TransferOptions,
+    inputs: Inputs,
+) -> Term | None:
     formula = FORMULAS[options.formula]
     beta = _default(options.style_weight, formula.style_weight)
-    if not inputs.styles or not beta:
-        return None
-    check_regions(network, inputs.regions, layers, *inputs.size(options.image_size))
-    return GramTerm(beta, layers, formula, options.guidance)
+    beta *= options.style_shares().get(loss, 0.0)
+    return term(beta, layers, formula) if inputs.styles and beta else None
 
 
 def _variation(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:  # noqa: ARG001
@@ -72,6 +105,8 @@ def _default(given: float | None, formula: float) -> float:
 TERMS: dict[str, Callable[[TransferOptions, Network, Inputs], Term | None]] = {
     "content": _content,
     "style": _style,
+    "wasserstein": _wasserstein,
+    "neighbours": _neighbours,
     "tv": _variation,
 }
 """By the name of the term, in the order in which they are added up."""

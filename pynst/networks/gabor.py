@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, ReadFeatures, Shape
 from pynst.errors import OptionError
 from pynst.networks.plan import Buffer, Plan, Workspace
 
@@ -137,8 +137,16 @@ class Gabor:
         """The filters take next to nothing, and are there already."""
         return 0
 
-    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
-        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
+    def forget_deeper(self, layers: Collection[str]) -> None:
+        """Do nothing: the filters are small."""
+
+    def forward(
+        self, workspace: Workspace, layers: Collection[str], read: ReadFeatures | None = None
+    ) -> None:
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs.
+
+        `read` is called at each of the layers, first to last.
+        """
         for i in range(1, self._deepest(layers) + 1):
             if i > 1:
                 self.backend.binomial_down(workspace[_image(i - 1)], workspace[_image(i)])
@@ -146,6 +154,8 @@ class Gabor:
             if layer in layers:
                 bits = workspace.get(f"bits {layer}")
                 self.backend.filter7x7(workspace[_image(i)], self._weights, workspace[layer], bits)
+                if read is not None:
+                    read(layer, workspace[layer])
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk back to the image after `forward`, coarsest level first; returns its gradient."""

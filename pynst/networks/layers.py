@@ -19,6 +19,7 @@ __all__ = [
     "content_choice",
     "deepest",
     "layers_read",
+    "neighbour_choice",
     "style_choice",
 ]
 
@@ -79,7 +80,18 @@ def content_choice(options: TransferOptions, network: Network) -> LayerChoice:
 
 def style_choice(options: TransferOptions, network: Network) -> LayerChoice:
     """The layers of the style term; raises `OptionError` for one that the network lacks."""
+    if set(options.style_shares()) == {"neighbours"}:
+        return neighbour_choice(options, network)
     return LayerChoice(_known(options.style_layers, network), network.style_layers)
+
+
+def neighbour_choice(options: TransferOptions, network: Network) -> LayerChoice:
+    """The layers whose features are matched: of the style's by default neither finest nor coarsest.
+
+    On the finest, the colour of a pixel says too little of what it belongs to; on the coarsest, a
+    feature is a whole object of the painting.
+    """
+    return LayerChoice(_known(options.style_layers, network), network.style_layers[1:-1])
 
 
 def layers_read(options: TransferOptions, network: Network) -> dict[str, None]:

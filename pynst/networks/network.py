@@ -8,10 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, ReadFeatures, Shape
 from pynst.networks.plan import Plan, Workspace
 
-__all__ = ["Features", "Network", "read_features", "upload_image", "upload_scale"]
+__all__ = [
+    "Features",
+    "Network",
+    "read_features",
+    "upload_features",
+    "upload_image",
+    "upload_scale",
+]
 
 
 class Network(Protocol):
@@ -76,8 +83,16 @@ class Network(Protocol):
     def weights_nbytes(self, layers: Collection[str]) -> int:
         """Bytes that packing the weights up to the deepest of the layers will add."""
 
-    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
-        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
+    def forget_deeper(self, layers: Collection[str]) -> None:
+        """Give up what no walk to these layers needs; no deeper one may follow."""
+
+    def forward(
+        self, workspace: Workspace, layers: Collection[str], read: ReadFeatures | None = None
+    ) -> None:
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs.
+
+        `read` is called at each of the layers, first to last.
+        """
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk back to the image after `forward`; returns ``workspace["d x"]``.
@@ -101,6 +116,14 @@ def upload_scale(network: Network, layer: str) -> Array | None:
     return None if scale is None else network.backend.upload_scale(scale)
 
 
+def upload_features(backend: Backend, values: NDArray[np.floating[Any]]) -> Array:
+    """Features (N, h, w) from NumPy, in memory of their own."""
+    block = backend.allocate(backend.nbytes("features", values.shape))
+    features = backend.view(block, 0, "features", values.shape)
+    backend.upload(values, "features", features)
+    return features
+
+
 class Features:
     """The features of one image, in memory of their own, without what a way back would need."""
 
@@ -108,17 +131,17 @@ class Features:
         self._backend = network.backend
         self._workspace = workspace
 
+    def __getitem__(self, layer: str) -> Array:
+        """Features of one layer where they lie."""
+        return self._workspace[layer]
+
     def download(self, layer: str) -> NDArray[np.floating[Any]]:
         """Features (N, h, w) of one layer to NumPy."""
         return self._backend.download(self._workspace[layer], "features", self._shape(layer))
 
     def copy(self, layer: str) -> Array:
         """Features of one layer in memory of their own, which outlives these features."""
-        backend, shape = self._backend, self._shape(layer)
-        block = backend.allocate(backend.nbytes("features", shape))
-        copied = backend.view(block, 0, "features", shape)
-        backend.upload(self.download(layer), "features", copied)
-        return copied
+        return upload_features(self._backend, self.download(layer))
 
     def gram(self, layer: str, pixel_weights: Array | None = None) -> NDArray[np.float64]:
         """Gram matrix (N, N) of one layer to NumPy; see `pynst.backends.base.Backend.gram`."""

@@ -18,7 +18,7 @@ from pynst.networks.network import Network
 from pynst.networks.vgg19 import LAYERS, POOLINGS, VGG19, unpooled
 from pynst.options import TransferOptions
 from pynst.options.formulas import FORMULAS
-from pynst.weights import VGG19Weights
+from pynst.weights import VGG19Weights, cache_directory
 from pynst.weights.cache import open_weights
 
 __all__ = ["open_network"]
@@ -55,7 +55,7 @@ def open_network(options: TransferOptions) -> Network:
 def _vgg_only(options: TransferOptions) -> list[str]:
     """The settings that only VGG-19 has, as far as they are set."""
     asked = {
-        f"formula={options.formula!r}": options.formula != "balanced",
+        f"formula={options.formula!r}": not FORMULAS[options.formula].relative,
         "normalised=True": bool(options.normalised),
         "weights": options.weights is not None,
         "pooling": options.pooling is not None,
@@ -68,12 +68,24 @@ def _vgg_only(options: TransferOptions) -> list[str]:
 def _backend(options: TransferOptions) -> Backend:
     """The backend that the options ask for."""
     name = options.backend
-    if options.padding != "circular":
-        return open_backend(name, threads=options.threads, precision=options.precision)
-    if name == "cuda":
-        raise BackendError("padding='circular' is not available on CUDA: ask for backend='cpu'")
-    name = "cpu" if name == "auto" else name
-    return circular(open_backend(name, threads=options.threads, precision=options.precision))
+    host_only = _host_only(options)
+    if host_only and name == "cuda":
+        raise BackendError(f"{host_only[0]} is not available on CUDA: ask for backend='cpu'")
+    name = "cpu" if host_only and name == "auto" else name
+    backend = open_backend(
+        name, threads=options.threads, precision=options.precision, cache=cache_directory
+    )
+    return circular(backend) if options.padding == "circular" else backend
+
+
+def _host_only(options: TransferOptions) -> list[str]:
+    """The settings that need the memory of the host, as far as they are set."""
+    asked = {
+        "padding='circular'": options.padding == "circular",
+        # Its eigenvectors are LAPACK's; they would stop the device's stream in every evaluation.
+        "style_loss='wasserstein'": "wasserstein" in options.style_shares(),
+    }
+    return [name for name, wanted in asked.items() if wanted]
 
 
 def _scales(convolutions: Convolutions, powers: Mapping[str, int]) -> dict[str, Vector]:

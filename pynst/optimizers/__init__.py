@@ -7,6 +7,6 @@ computed: `vectors` on the host, `device_vectors` on a GPU.
 
 from __future__ import annotations
 
-from pynst.optimizers.table import OPTIMIZERS
+from pynst.optimizers.table import OPTIMIZERS, optimizer_of
 
-__all__ = ["OPTIMIZERS"]
+__all__ = ["OPTIMIZERS", "optimizer_of"]

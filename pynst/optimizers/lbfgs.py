@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -26,7 +27,7 @@ FIRST_STEP = 2.0
 """Grey levels RMS by which the first trial step moves the pixels; in SciPy its length is one."""
 
 
-def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
+def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bool = False) -> None:
     """L-BFGS over the pixels: the algorithm of SciPy's L-BFGS-B where there are no bounds.
 
     The first trial step moves the pixels by two grey levels RMS. There are no stop rules but the
@@ -40,6 +41,8 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
         Start image, sRGB in [0, 1].
     state : mapping of str to ndarray, optional
         The state in an earlier descent's `Snapshot`, to go on from it.
+    pyramid : bool
+        Minimise over the variables of a pyramid, see `pynst.optimizers.pyramid`.
 
     Notes
     -----
@@ -49,21 +52,22 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
     """
     unit = FIRST_STEP * math.sqrt(x.size) / 255
     pairs = Pairs(PAIRS)
-    vectors = _vectors(descent, x, pairs.rows)
+    vectors = _vectors(descent, x, pairs.rows, pyramid)
     if state is not None and "g" in state:
         here = _restored(vectors, pairs, state)
     else:
         start = np.clip(x, 0, 1)
-        descent.between_steps(lambda: {"x": start})
+        descent.between_steps(partial(dict, x=start))
         here = vectors.start(descent, vectors.upload(start))
-    while here.g_g > 0:
-        descent.between_steps(partial(_state, vectors, here, pairs.arrays()))
-        c, c_g, slope = pairs.direction(here.with_g, here.g_g)
-        ahead = _Ahead(descent, vectors, here, vectors.combine(c, c_g, here.g), pairs.spare)
-        step = 1.0 if pairs.order else unit / math.sqrt(here.g_g)
+        del start  # an image in float64, which would lie there for the whole level
+    while here.g_h > 0:
+        descent.between_steps(partial(_state, vectors, here, pairs.kept()))
+        d, slope = vectors.direction(pairs, here)
+        ahead = _Ahead(descent, vectors, here, d, pairs.spare)
+        step = 1.0 if pairs.order else unit / math.sqrt(here.h_h)
         found = slope < 0 and search(ahead, here.value, slope, step)
         if found and ahead.point.value < here.value:
-            pairs.add(ahead.point.with_s, ahead.point.with_y)
+            pairs.add(ahead.point.with_y)
             here = ahead.point
         elif pairs.order:
             pairs.clear()
@@ -73,10 +77,12 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None) -> None:
     raise Stop(StopReason.CONVERGED)
 
 
-def _vectors(descent: Descent, x: Image, rows: int) -> Vectors:
-    """Vectors on the device, where the loss can be evaluated in place there; else on the host."""
+def _vectors(descent: Descent, x: Image, rows: int, pyramid: bool) -> Vectors:
+    """Vectors where a core computes, if the loss can be evaluated in place there; else in NumPy."""
     place = descent.closure.in_place(sums_of(rows))
-    return HostVectors(x.shape, rows) if place is None else DeviceVectors(place, rows)
+    if place is None:
+        return HostVectors(x.shape, rows, pyramid=pyramid)
+    return DeviceVectors(place, rows, pyramid=pyramid)
 
 
 class _Ahead:
@@ -95,16 +101,17 @@ class _Ahead:
         return self.point.value, self.point.slope
 
 
-def _state(vectors: Vectors, here: Point, pairs: State) -> State:
+def _state(vectors: Vectors, here: Point, pairs: Callable[[], State]) -> State:
     """All that `_restored` needs; no evaluation after `here` changes anything in it."""
     return {
         "x": vectors.download(here.x),
         "value": np.array(here.value),
         "g": vectors.download(here.g),
-        "g_g": np.array(here.g_g),
+        "g_h": np.array(here.g_h),
+        "h_h": np.array(here.h_h),
         "with_g": here.with_g,
         "pairs": vectors.download_pairs(),
-        **pairs,
+        **pairs(),
     }
 
 
@@ -112,14 +119,7 @@ def _restored(vectors: Vectors, pairs: Pairs, state: State) -> Point:
     """The point, the kept vectors and their bookkeeping, as `_state` gave them."""
     vectors.upload_pairs(state["pairs"])
     pairs.restore(state)
-    with_g = state["with_g"].copy()
-    return Point(
-        vectors.upload(state["x"]),
-        vectors.upload(state["g"]),
-        float(state["value"]),
-        float(state["g_g"]),
-        0.0,
-        with_g,
-        np.zeros_like(with_g),
-        np.zeros_like(with_g),
-    )
+    with_g, g = state["with_g"].copy(), vectors.upload(state["g"])
+    value, g_h, h_h = (float(state[name]) for name in ("value", "g_h", "h_h"))
+    x, h = vectors.upload(state["x"]), vectors.precondition(g)
+    return Point(x, g, h, value, 0.0, g_h, h_h, with_g, np.zeros_like(with_g))

@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 
 from pynst.optimizers.descent import Descent, Image, State, Stop, StopReason
 from pynst.optimizers.lbfgs import FIRST_STEP, PAIRS
+from pynst.optimizers.pyramid import HostOps, Pyramid
 from pynst.optimizers.vectors import clipped
 
 __all__ = ["lbfgs_scipy"]
 
 
 def lbfgs_scipy(
-    descent: Descent, x: Image, state: State | None = None, *, bounds: bool = False
+    descent: Descent,
+    x: Image,
+    state: State | None = None,
+    *,
+    pyramid: bool = False,
+    bounds: bool = False,
 ) -> None:
     """L-BFGS over the pixels, driven by SciPy's L-BFGS-B.
 
@@ -31,9 +37,12 @@ def lbfgs_scipy(
         As for `lbfgs`.
     state : mapping of str to ndarray, optional
         SciPy does not give its own away: with this, a level is begun again from its start.
+    pyramid : bool
+        Minimise over the variables of a pyramid, see `pynst.optimizers.pyramid`: SciPy sees a third
+        more of them than the image has pixels.
     bounds : bool
-        Let L-BFGS-B keep every pixel in [0, 1]; this takes half as long again and gains
-        nothing.
+        Without a pyramid: let L-BFGS-B keep every pixel in [0, 1]; this takes half as long again
+        and gains nothing.
     """
     from scipy.optimize import fmin_l_bfgs_b
 
@@ -42,20 +51,26 @@ def lbfgs_scipy(
         descent.between_steps(lambda: {"x": start})
     unit = FIRST_STEP * math.sqrt(x.size) / 255  # of x per unit of y
     scale = 1.0
+    levels = Pyramid(HostOps(), x.shape) if pyramid else None
+    origin = x if pyramid else np.zeros_like(x)
 
     def evaluate(y: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        nonlocal scale
-        value, gradient = clipped(descent, unit * y.reshape(x.shape))
+        nonlocal scale, unit
+        moved = y.reshape(x.shape) if levels is None else levels.image(y)
+        value, gradient = clipped(descent, origin + unit * moved)
+        slope = gradient.ravel() if levels is None else levels.of_variables(gradient)
         if len(descent.history) == 1:
             scale = 1 / value if value > 0 else 1.0
-        return value * scale, gradient.ravel() * (unit * scale)
+            if levels is not None and slope.any():  # y is zero here: the image stays the same
+                unit *= float(np.linalg.norm(slope) / np.linalg.norm(levels.image(slope)))
+        return value * scale, slope * (unit * scale)
 
-    limits: Any = [(0.0, 1 / unit)] * x.size if bounds else None
+    limits: Any = [(0.0, 1 / unit)] * x.size if bounds and not pyramid else None
     failed_at = math.inf
     while True:
         outcome = fmin_l_bfgs_b(
             evaluate,
-            x.ravel() / unit,
+            np.zeros(levels.count) if levels else x.ravel() / unit,
             m=PAIRS,
             factr=0,
             pgtol=0,
@@ -69,3 +84,4 @@ def lbfgs_scipy(
         descent.restarts += 1
         assert descent.best is not None
         x = descent.best
+        origin = x if pyramid else origin

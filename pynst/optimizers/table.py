@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -18,11 +19,20 @@ from pynst.optimizers.adam import MOMENTS, adam
 from pynst.optimizers.lbfgs import PAIRS, lbfgs
 from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.scipy_lbfgs import lbfgs_scipy
+from pynst.options import TransferOptions
 
-__all__ = ["OPTIMIZERS", "state_shapes"]
+__all__ = ["OPTIMIZERS", "optimizer_of", "state_shapes"]
 
 OPTIMIZERS: dict[str, Callable[..., None]] = {"lbfgs": lbfgs, "scipy": lbfgs_scipy, "adam": adam}
 """By the name of the option ``optimizer``; each ends by raising `Stop`."""
+
+
+def optimizer_of(options: TransferOptions) -> Callable[..., None]:
+    """The optimiser that a run's settings name, over the variables that they name."""
+    minimise = OPTIMIZERS[options.optimizer]
+    if options.optimizer == "adam":
+        return minimise
+    return partial(minimise, pyramid=options.variables == "pyramid")
 
 
 def state_shapes(optimizer: str, shape: tuple[int, ...]) -> dict[str, tuple[type, tuple[int, ...]]]:
@@ -40,7 +50,8 @@ def state_shapes(optimizer: str, shape: tuple[int, ...]) -> dict[str, tuple[type
         "x": image,
         "value": number,
         "g": image,
-        "g_g": number,
+        "g_h": number,
+        "h_h": number,
         "with_g": (np.float64, (rows,)),
         "pairs": (np.float32, (rows, math.prod(shape))),
         **Pairs.shapes(PAIRS),

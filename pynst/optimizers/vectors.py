@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from pynst.backends.slices import slices
 from pynst.optimizers.descent import Descent, Image
+from pynst.optimizers.pairs import Pairs
+from pynst.optimizers.pyramid import HostOps, Pyramid
 
 __all__ = ["PULL", "HostVectors", "Point", "Vector", "Vectors"]
 
@@ -32,28 +34,29 @@ class Point:
 
     Attributes
     ----------
-    x, g : Vector
-        The image, and the gradient of what is minimised.
+    x, g, h : Vector
+        The image, the gradient of what is minimised, and M g.
     value : float
         What is minimised: the loss of the clipped image, and a pull back.
-    g_g, slope : float
-        Products g.g and g.d.
-    with_g, with_s, with_y : ndarray (rows of the pairs,), float64
-        Products of the kept vectors with g, and with the pair of this step.
+    slope, g_h, h_h : float
+        Products g.d, g.h and h.h.
+    with_g, with_y : ndarray (rows of the pairs,), float64
+        Products of the kept vectors with g, and with the change y of the gradient in this step.
     """
 
     x: Vector
     g: Vector
+    h: Vector
     value: float
-    g_g: float
     slope: float
+    g_h: float
+    h_h: float
     with_g: NDArray[np.float64]
-    with_s: NDArray[np.float64]
     with_y: NDArray[np.float64]
 
 
 class Vectors(Protocol):
-    """Vectors where the loss is computed, and pairs: s in row i, y in row ``rows + i``.
+    """Vectors where the loss is computed, and pairs: s in row i, z in row ``rows + i``.
 
     Equal calls give equal bits, for any number of threads.
     """
@@ -73,11 +76,14 @@ class Vectors(Protocol):
     def download_pairs(self) -> NDArray[np.float32]:
         """The kept vectors; they may change with the next `evaluate`, in the spare row."""
 
+    def precondition(self, g: Vector) -> Vector:
+        """M g."""
+
     def start(self, descent: Descent, x: Vector) -> Point:
         """Evaluate at the first point."""
 
-    def combine(self, c: NDArray[np.float64], c_g: float, g: Vector) -> Vector:
-        """sum_i c_i v_i + c_g g."""
+    def direction(self, pairs: Pairs, here: Point) -> tuple[Vector, float]:
+        """-H g at a point, by `Pairs.direction`, and its product with g."""
 
     def evaluate(self, descent: Descent, origin: Point, d: Vector, t: float, spare: int) -> Point:
         """Evaluate at x + t d; the pair of this step is written into the row `spare`.
@@ -93,8 +99,9 @@ class Vectors(Protocol):
 class HostVectors:
     """`Vectors` as NumPy arrays: pairs in float32, everything else in float64."""
 
-    def __init__(self, shape: tuple[int, ...], rows: int) -> None:
+    def __init__(self, shape: tuple[int, ...], rows: int, *, pyramid: bool = False) -> None:
         self._rows = rows
+        self._pyramid = Pyramid(HostOps(), shape) if pyramid else None
         self.pairs = np.zeros((2 * rows, int(np.prod(shape))), np.float32)
 
     def upload(self, image: Image) -> Vector:
@@ -114,39 +121,48 @@ class HostVectors:
         """The kept vectors."""
         return self.pairs
 
+    def precondition(self, g: Vector) -> Vector:
+        """M g."""
+        if self._pyramid is None:
+            return g
+        h = np.empty_like(g)
+        self._pyramid(g, h)
+        return h
+
     def start(self, descent: Descent, x: Vector) -> Point:
         """Evaluate at the first point."""
         value, g = clipped(descent, x)
-        nothing = np.zeros(len(self.pairs))
-        return Point(x, g, value, _dot(g, g), 0.0, nothing, nothing, nothing)
+        h, nothing = self.precondition(g), np.zeros(len(self.pairs))
+        return Point(x, g, h, value, 0.0, _dot(g, h), _dot(h, h), nothing, nothing)
 
-    def combine(self, c: NDArray[np.float64], c_g: float, g: Vector) -> Vector:
-        """sum_i c_i v_i + c_g g."""
-        d = c_g * g
+    def direction(self, pairs: Pairs, here: Point) -> tuple[Vector, float]:
+        """-H g at a point, by `Pairs.direction`, and its product with g."""
+        c, c_h, slope = pairs.direction(here.with_g, here.g_h)
+        d = c_h * here.h
         flat, used = d.reshape(-1), np.flatnonzero(c)
         for span in slices(flat.size) if used.size else ():
             flat[span] += np.einsum("i,in->n", c[used], self.pairs[used, span])
-        return d
+        return d, slope
 
     def evaluate(self, descent: Descent, origin: Point, d: Vector, t: float, spare: int) -> Point:
         """Evaluate at x + t d; the pair of this step is written into the row `spare`."""
         x = origin.x + t * d
         value, g = clipped(descent, x)
+        h = self.precondition(g)
         self.pairs[spare] = (x - origin.x).reshape(-1)
-        self.pairs[self._rows + spare] = (g - origin.g).reshape(-1)
-        with_g, with_s, with_y = self._products(g.reshape(-1), spare)
-        return Point(x, g, value, _dot(g, g), _dot(g, d), with_g, with_s, with_y)
+        self.pairs[self._rows + spare] = (h - origin.h).reshape(-1)
+        with_g, with_y = self._products(g.reshape(-1), origin.g.reshape(-1))
+        return Point(x, g, h, value, _dot(g, d), _dot(g, h), _dot(h, h), with_g, with_y)
 
-    def _products(self, g: Vector, spare: int) -> NDArray[np.float64]:
-        """Products of the pairs with g, and with the spare pair; (3, 2 rows).
+    def _products(self, g: Vector, before: Vector) -> NDArray[np.float64]:
+        """Products of the pairs with g, and with its change; (2, 2 rows).
 
         By einsum in blocks, not by BLAS, whose sums depend on the number of its threads.
         """
-        products = np.zeros((3, len(self.pairs)))
+        products = np.zeros((2, len(self.pairs)))
         for span in slices(g.size):
             rows = self.pairs[:, span].astype(np.float64)
-            others = np.stack([g[span], rows[spare], rows[self._rows + spare]])
-            products += np.einsum("in,kn->ki", rows, others)
+            products += np.einsum("in,kn->ki", rows, np.stack([g[span], g[span] - before[span]]))
         return products
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "picture",
     "pictures",
     "several",
+    "shares",
     "start",
 ]
 
@@ -150,35 +151,60 @@ def _clean_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def _clean_layers(name: str, value: Any) -> Any:
-    """Layer names with relative weights, as a tuple of (layer, weight)."""
+def _weighted(name: str, value: Any, noun: str) -> dict[str, float]:
+    """Words with relative weights, of which at least one is positive, by word."""
     words = [value] if isinstance(value, str) else value
     pairs: list[tuple[str, Any]] = []
     try:
         items = list(words.items()) if isinstance(words, Mapping) else list(words)
     except TypeError:
-        raise OptionError(f"{name} must be layer names, got {_given(value)}") from None
+        raise OptionError(f"{name} must be {noun} names, got {_given(value)}") from None
     for item in items:
         if isinstance(item, str):
-            layer, _, weight = item.partition("=")
-            pairs.append((layer, _as_number(weight) if weight else 1.0))
+            word, _, weight = item.partition("=")
+            pairs.append((word, _as_number(weight) if weight else 1.0))
         elif isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str):
             pairs.append((item[0], item[1]))
         else:
-            raise OptionError(f"{name} must be layer names, got {_given(item)}")
+            raise OptionError(f"{name} must be {noun} names, got {_given(item)}")
     weight_check = number(0)
     cleaned = {
         # The paper calls the rectified response of a convolution conv4_2; here it is relu4_2.
-        layer.replace("conv", "relu"): weight_check.clean(f"{name}: weight of {layer}", weight)
-        for layer, weight in pairs
+        word.replace("conv", "relu"): weight_check.clean(f"{name}: weight of {word}", weight)
+        for word, weight in pairs
     }
     if len(cleaned) != len(pairs):
-        raise OptionError(f"{name} names a layer twice: {_given(value)}")
+        raise OptionError(f"{name} names a {noun} twice: {_given(value)}")
     if not any(cleaned.values()):
         raise OptionError(
-            f"{name} must name at least one layer with a positive weight, got {_given(value)}"
+            f"{name} must name at least one {noun} with a positive weight, got {_given(value)}"
         )
-    return tuple(cleaned.items())
+    return cleaned
+
+
+def _clean_layers(name: str, value: Any) -> Any:
+    """Layer names with relative weights, as a tuple of (layer, weight)."""
+    return tuple(_weighted(name, value, "layer").items())
+
+
+def shares(*allowed: str) -> Check:
+    """One or several of the allowed words with relative weights, as a tuple of (word, share)."""
+
+    def clean(name: str, value: Any) -> Any:
+        weights = _weighted(name, value, "loss")
+        for word in weights:
+            if word not in allowed:
+                raise OptionError(f"{name} must be of {', '.join(allowed)}, got {_given(word)}")
+        total = sum(weights.values())
+        return tuple((word, weight / total) for word, weight in weights.items() if weight > 0)
+
+    words = ", ".join(map(repr, allowed))
+    return Check(
+        clean,
+        f"{{{words}}} or several of them, with weights",
+        many=True,
+        continues=lambda word: word.partition("=")[0] in allowed,
+    )
 
 
 def _clean_path(name: str, value: Any) -> Any:

@@ -9,6 +9,7 @@ VARIABLES = {
     "PYNST_CACHE_DIR": "folder for downloaded weights, instead of the user's cache",
     "PYNST_OFFLINE": "1: never download anything",
     "PYNST_MEMORY": "memory that the process may take, like 4G or 500M; larger runs are refused",
+    "PYNST_TUNE": "0: choose CUDA's kernels by a model of the device, do not measure them",
     "PYNST_CPU_ISA": "instruction set of the CPU core: amx, avx512, avx2, neon or generic",
     "OMP_NUM_THREADS": "CPU threads where the setting threads is not given, 1 to 1024",
 }

@@ -14,7 +14,7 @@ the number of style layers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pynst.options.keywords import Padding, Pooling
 
@@ -45,6 +45,11 @@ class Formula:
         Whether each filter's features are divided by their mean activation over photographs.
     source : str
         Where it was published.
+    style_loss : tuple of (str, float)
+        What the style term compares, with shares that add up to 1.
+    relative : bool
+        Whether every term is relative to its own picture. Then it fits any network, and any
+        `style_loss`: energy and V may be in the units of that one.
     """
 
     content_factor: Callable[[float, int, int, float, float], float]
@@ -56,22 +61,32 @@ class Formula:
     padding: Padding
     normalised: bool
     source: str
+    style_loss: tuple[tuple[str, float], ...] = (("gram", 1.0),)
+    relative: bool = False
 
+
+# Differs from the paper: every term is relative to its own picture, so that one setting fits
+# any picture, size and network; maximum pooling and a little total variation (see the README).
+_BALANCED = Formula(
+    content_factor=lambda alpha, N, M, V, energy: alpha / max(V, _FLAT * energy, _TINY),  # noqa: ARG005
+    style_factor=lambda beta, r, L, N, energy: beta * r / L / max(energy, _TINY),  # noqa: ARG005
+    content_weight=0.06,
+    style_weight=1.0,
+    tv_weight=1.0,
+    pooling="max",
+    padding="replicate",
+    normalised=False,
+    source="PyNST's default",
+    relative=True,
+)
 
 FORMULAS: dict[str, Formula] = {
-    # Differs from the paper: every term is relative to its own picture, so that one setting fits
-    # any picture, size and network; maximum pooling and a little total variation (see the README).
-    "balanced": Formula(
-        content_factor=lambda alpha, N, M, V, energy: alpha / max(V, _FLAT * energy, _TINY),  # noqa: ARG005
-        style_factor=lambda beta, r, L, N, energy: beta * r / L / max(energy, _TINY),  # noqa: ARG005
-        content_weight=0.06,
-        style_weight=1.0,
-        tv_weight=1.0,
-        pooling="max",
-        padding="replicate",
-        normalised=False,
-        source="PyNST's default",
+    "balanced": _BALANCED,
+    # Things stay whole, as the photograph's features are matched with the painting's.
+    "gentle": replace(
+        _BALANCED, style_loss=(("gram", 0.5), ("neighbours", 0.5)), source="PyNST's own"
     ),
+    "strong": replace(_BALANCED, content_weight=0.02, source="PyNST's own"),
     # Eq. 1: alpha 1/2 sum (F - P)^2 = alpha N M / 2 mean(...). Eq. 4 and 5 with w_l = 1 / L.
     "paper": Formula(
         content_factor=lambda alpha, N, M, V, energy: alpha * N * M / 2,  # noqa: ARG005

@@ -27,13 +27,19 @@ __all__ = [
     "Pooling",
     "Precision",
     "Quality",
+    "StyleLoss",
     "TransferChanges",
+    "Variables",
 ]
 
 NetworkName = Literal["auto", "vgg19", "builtin"]
-FormulaName = Literal["balanced", "paper", "gatys-normalised", "gatys", "johnson"]
+FormulaName = Literal[
+    "balanced", "gentle", "strong", "paper", "gatys-normalised", "gatys", "johnson"
+]
+StyleLoss = Literal["gram", "wasserstein", "neighbours"]
 Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
+Variables = Literal["pyramid", "pixels"]
 Guidance = Literal["area", "gatys"]
 MatchColor = Literal["none", "cholesky", "symmetric"]
 Pooling = Literal["average", "max"]
@@ -68,6 +74,7 @@ class ObjectiveChanges(TypedDict, total=False):
     style_weight: float | None
     tv_weight: float | None
     formula: FormulaName
+    style_loss: Layers | None
     style_layers: Layers | None
     content_layers: Layers | None
     pooling: Pooling | None
@@ -79,6 +86,7 @@ class ObjectiveChanges(TypedDict, total=False):
     minutes: float | None
     tolerance: float
     optimizer: Optimizer
+    variables: Variables
     preserve_color: bool
     match_color: MatchColor
     backend: BackendName

@@ -25,8 +25,10 @@ from pynst.options.checks import (
     picture,
     pictures,
     several,
+    shares,
     start,
 )
+from pynst.options.formulas import FORMULAS
 from pynst.options.keywords import (
     BackendName,
     FormulaName,
@@ -38,7 +40,9 @@ from pynst.options.keywords import (
     Pooling,
     Precision,
     Quality,
+    StyleLoss,
     TransferChanges,
+    Variables,
 )
 
 if TYPE_CHECKING:
@@ -56,8 +60,8 @@ __all__ = [
 ]
 
 QUALITIES: dict[str, tuple[int, ...]] = {
-    "draft": (30, 20, 12, 8, 6),
-    "normal": (50, 35, 25, 20, 14),
+    "draft": (24, 16, 10, 7, 5),
+    "normal": (40, 28, 20, 15, 12),
     "fine": (100, 70, 50, 40, 30),
 }
 """Evaluations of the objective per level, coarse to fine; the last holds for further levels."""
@@ -219,7 +223,11 @@ class TransferOptions:
         LOSS, None, "weight of total variation; default: the formula's", optional(number(0)), "X"
     )
     formula: FormulaName = setting(
-        LOSS, "balanced", "form of the loss", choice(*get_args(FormulaName))
+        LOSS,
+        "balanced",
+        "form of the loss: gentle, balanced or strong (how much of the painting), or a published"
+        " one",
+        choice(*get_args(FormulaName)),
     )
     # A str here, as records name the network that was used; `TransferChanges` has the words.
     network: str = setting(
@@ -227,6 +235,15 @@ class TransferOptions:
         "auto",
         "vgg19, builtin (no download), or auto: vgg19 if it is at hand or can be downloaded",
         choice(*get_args(NetworkName)),
+    )
+    style_loss: tuple[tuple[str, float], ...] | None = setting(
+        LOSS,
+        None,
+        "what the style term compares, LOSS or LOSS=WEIGHT: gram (Gram matrices), wasserstein (mean"
+        " and covariance of the features), neighbours (each feature with the painting's nearest to"
+        " the content's); default: the formula's",
+        optional(shares(*get_args(StyleLoss))),
+        "LOSS",
     )
     style_layers: tuple[tuple[str, float], ...] | None = setting(
         LOSS,
@@ -302,6 +319,13 @@ class TransferOptions:
         "lbfgs (the algorithm of SciPy's L-BFGS-B, resumable), scipy (SciPy's own), or adam",
         choice(*get_args(Optimizer)),
     )
+    variables: Variables = setting(
+        OPTIMISATION,
+        "pyramid",
+        "what lbfgs and scipy minimise over: pyramid (large shapes move as fast as details), or"
+        " pixels, as the paper does",
+        choice(*get_args(Variables)),
+    )
 
     # ---- colour ----------------------------------------------------------------------------------
     preserve_color: bool = setting(COLOUR, False, "keep the colours of the content picture", flag)
@@ -368,6 +392,14 @@ class TransferOptions:
         if self.style_blend is not None and not any(self.style_blend):
             raise OptionError("style_blend must have at least one positive weight, got only zeros")
 
+        only_gram = all(loss == "gram" for loss, _ in self.style_loss or ())
+        if not only_gram and not FORMULAS[self.formula].relative:
+            relative = [name for name, formula in FORMULAS.items() if formula.relative]
+            raise OptionError(
+                f"style_loss={self.style_loss!r} needs a formula whose terms are relative to the"
+                f" pictures ({', '.join(relative)}), got formula={self.formula!r}"
+            )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TransferOptions):
             return NotImplemented
@@ -397,10 +429,15 @@ class TransferOptions:
                 levels=1,
                 iterations=500,
                 optimizer="scipy",
+                variables="pixels",
                 style_weight=1e6,
             ),
             changes,
         )
+
+    def style_shares(self) -> dict[str, float]:
+        """What the style term compares, by name, with shares that add up to 1."""
+        return dict(self.style_loss or FORMULAS[self.formula].style_loss)
 
     def schedule(self, levels: int, finest_share: float = 0.0) -> tuple[int, ...]:
         """Evaluations for each of so many levels, coarse to fine.

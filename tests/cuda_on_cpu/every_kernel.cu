@@ -5,6 +5,8 @@
 // Every array is an allocation of exactly its size; outputs begin as NaN and have to end as
 // numbers. Whether the numbers are right is checked by test_backends_cuda.py.
 
+#include <vector>
+
 #include "arrays.cuh"
 #include "kernels.h"
 
@@ -13,27 +15,43 @@ namespace {
 
 // ---- VGG-19 -------------------------------------------------------------------------------------
 
+template <class Weights>
+std::vector<Division> divisions();
+template <>
+std::vector<Division> divisions<const half*>() {
+    return {{ConvTile::large, 1}, {ConvTile::narrow, 3}, {ConvTile::flat, 2}};
+}
+template <>
+std::vector<Division> divisions<SplitWeights>() {
+    return {{ConvTile::split, 1}, {ConvTile::split, 2}};
+}
+template <>
+std::vector<Division> divisions<const float*>() {
+    return {{ConvTile::simt, 1}, {ConvTile::simt, 2}};
+}
+
 template <class T, class Weights>
-void check_conv3x3(const Shape& s) {
+void check_conv3x3(const Shape& s, Division division) {
     const size_t M = pixels_of(s.H, s.W);
     Random<T> x(M, s.C, padded(s.C)), dy(M, s.N, padded(s.N));
     Packed<Weights> forward(s.N, s.C), backward(s.C, s.N);
     Random<float> b(1, s.N, padded(s.N));
     Array<T> y(lanes_of(M, s.N)), dx(lanes_of(M, s.C));
     Array<uint8_t> bits(lanes_of(M, s.N) / 8);
-    Scratch scratch(conv3x3_relu_scratch(s.C, s.N, s.H, s.W));
-    conv3x3_relu<T, Weights>(x, forward.get(), b, s.C, s.N, s.H, s.W, y, bits, scratch, nullptr);
+    Scratch scratch(conv3x3_scratch(s.C, s.N, s.H, s.W, division));
+    conv3x3_relu<T, Weights>(
+        x, forward.get(), b, s.C, s.N, s.H, s.W, division, y, bits, scratch, nullptr);
     y.require_numbers("y of conv3x3_relu" + s.text());
-    Scratch back(conv3x3_relu_scratch(s.N, s.C, s.H, s.W));
+    Scratch back(conv3x3_scratch(s.N, s.C, s.H, s.W, division));
     Scale scale;
     conv3x3_relu_backward<T, Weights>(
-        dy, bits, backward.get(), s.C, s.N, s.H, s.W, scale, dx, back, nullptr);
+        dy, bits, backward.get(), s.C, s.N, s.H, s.W, division, scale, dx, back, nullptr);
     scale.end();
     dx.require_numbers("dx of conv3x3_relu_backward" + s.text());
 }
 
 template <class T, class Weights>
-void check_conv3x3_pool(const Shape& s, Pooling mode) {
+void check_conv3x3_pool(const Shape& s, Pooling mode, Division division) {
     const size_t M = pixels_of(s.H, s.W), pooled = pixels_of(s.H / 2, s.W / 2);
     Random<T> x(M, s.C, padded(s.C)), dy(pooled, s.N, padded(s.N));
     Packed<Weights> forward(s.N, s.C), backward(s.C, s.N);
@@ -41,14 +59,50 @@ void check_conv3x3_pool(const Shape& s, Pooling mode) {
     Array<T> y(lanes_of(pooled, s.N)), dx(lanes_of(M, s.C));
     Array<uint8_t> bits(lanes_of(M, s.N) / 8);
     Array<uint16_t> choices(lanes_of(pooled, s.N) / 8);
-    Scratch scratch(conv3x3_relu_scratch(s.C, s.N, s.H, s.W));
-    conv3x3_relu_pool<T, Weights>(
-        x, forward.get(), b, s.C, s.N, s.H, s.W, mode, y, bits, choices, scratch, nullptr);
+    Scratch scratch(conv3x3_scratch(s.C, s.N, s.H, s.W, division));
+    conv3x3_relu_pool<T, Weights>(x,
+                                  forward.get(),
+                                  b,
+                                  s.C,
+                                  s.N,
+                                  s.H,
+                                  s.W,
+                                  mode,
+                                  division,
+                                  y,
+                                  bits,
+                                  choices,
+                                  scratch,
+                                  nullptr);
     y.require_numbers("y of conv3x3_relu_pool" + s.text());
-    Scratch back(conv3x3_relu_scratch(s.N, s.C, s.H, s.W));
-    conv3x3_relu_pool_backward<T, Weights>(
-        dy, bits, mode, choices, backward.get(), s.C, s.N, s.H, s.W, nullptr, dx, back, nullptr);
+    Scratch back(conv3x3_scratch(s.N, s.C, s.H, s.W, division));
+    conv3x3_relu_pool_backward<T, Weights>(dy,
+                                           bits,
+                                           mode,
+                                           choices,
+                                           backward.get(),
+                                           s.C,
+                                           s.N,
+                                           s.H,
+                                           s.W,
+                                           division,
+                                           nullptr,
+                                           dx,
+                                           back,
+                                           nullptr);
     dx.require_numbers("dx of conv3x3_relu_pool_backward" + s.text());
+}
+
+template <class T, class Weights>
+void check_conv3x3s(const Shape& s) {
+    for (const Division& division : divisions<Weights>()) {
+        check_conv3x3<T, Weights>(s, division);
+        for (const Pooling mode : {Pooling::average, Pooling::max}) {
+            if (s.H >= 2 && s.W >= 2) {
+                check_conv3x3_pool<T, Weights>(s, mode, division);
+            }
+        }
+    }
 }
 
 template <class T>
@@ -111,10 +165,18 @@ void check_image_ops(const Shape& s) {
     gradient.require_numbers("gradient of image_input_backward" + s.text());
     if (s.H >= 2 && s.W >= 2) {
         Array<float> y(3 * half_M), dx(3 * M);
-        binomial_down(x, s.H, s.W, y, nullptr);
+        Array<float> damped(3 * pixels_of(s.H, s.W));
+        const Pixels planar = {3, s.H, s.W, 1}, interleaved = {1, s.H, s.W, 3};
+        binomial_down(planar, x, y, nullptr);
         y.require_numbers("y of binomial_down" + s.text());
-        binomial_down_backward(dy, s.H, s.W, dx, nullptr);
+        binomial_down_backward(planar, dy, 0.0f, nullptr, dx, nullptr);
         dx.require_numbers("dx of binomial_down_backward" + s.text());
+        binomial_down(interleaved, x, y, nullptr);
+        y.require_numbers("y of binomial_down, interleaved" + s.text());
+        destripe(x, s.H, s.W, damped, nullptr);
+        damped.require_numbers("y of destripe" + s.text());
+        binomial_down_backward(interleaved, dy, 0.5f, dx, dx, nullptr);
+        dx.require_numbers("dx of binomial_down_backward, interleaved" + s.text());
     }
     Array<double> loss(1);
     Scratch scratch(total_variation_scratch(s.H, s.W));
@@ -171,18 +233,19 @@ void check_losses(const Shape& s, Products products) {
 
 void check_lbfgs(size_t n) {
     constexpr int rows = 3;
-    Random<float> x(n), g(n), d(n), gradient(n), pairs(2 * rows * n);
+    Random<float> x(n), g(n), h(n), d(n), gradient(n), next_h(n), pairs(2 * rows * n);
     Array<float> direction(n), next(n), seen(n), next_g(n);
     const PairCoefficients c{3, {0, 2, 4}, {0.5, -1.0, 2.0}, 1.0};
-    lbfgs_direction(pairs, c, g, n, direction, nullptr);
+    lbfgs_direction(pairs, c, h, n, direction, nullptr);
     direction.require_numbers("the direction of L-BFGS");
     lbfgs_step(x, direction, 0.5, n, next, seen, nullptr);
     next.require_numbers("the step of L-BFGS");
     seen.require_numbers("the clipped step of L-BFGS");
-    Array<double> sums(3 + 6 * rows);
-    Scratch scratch(lbfgs_arrive_scratch(rows, n));
-    lbfgs_arrive({x, g, d, next, gradient, 0.1, pairs, rows, 1, n}, next_g, sums, scratch, nullptr);
+    lbfgs_gradient(next, gradient, 0.1, n, next_g, nullptr);
     next_g.require_numbers("the gradient of L-BFGS");
+    Array<double> sums(lbfgs_arrive_sums(rows));
+    Scratch scratch(lbfgs_arrive_scratch(rows, n));
+    lbfgs_arrive({x, g, h, d, next, next_g, next_h, pairs, rows, 1, n}, sums, scratch, nullptr);
     sums.require_numbers("the products of L-BFGS");
     pairs.require_numbers("the pairs of L-BFGS");
 }
@@ -206,16 +269,9 @@ void check_of_type(const Shape& s, Products products) {
 void check_all(const Shape& s) {
     std::printf("every op%s\n", s.text().c_str());
     std::fflush(stdout);
-    check_conv3x3<half, const half*>(s);
-    check_conv3x3<float, SplitWeights>(s);
-    check_conv3x3<float, const float*>(s);
-    for (const Pooling mode : {Pooling::average, Pooling::max}) {
-        if (s.H >= 2 && s.W >= 2) {
-            check_conv3x3_pool<half, const half*>(s, mode);
-            check_conv3x3_pool<float, SplitWeights>(s, mode);
-            check_conv3x3_pool<float, const float*>(s, mode);
-        }
-    }
+    check_conv3x3s<half, const half*>(s);
+    check_conv3x3s<float, SplitWeights>(s);
+    check_conv3x3s<float, const float*>(s);
     check_of_type<half>(s, Products::tensor);
     check_of_type<float>(s, Products::tensor);
     check_losses<float>(s, Products::simt);

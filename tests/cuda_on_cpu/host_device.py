@@ -7,7 +7,9 @@ addresses, not arrays, so that a graph that outlives its memory is found out.
 
 from __future__ import annotations
 
+import math
 import weakref
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -44,6 +46,8 @@ class HostDevice:
 
     name = "CPU"
     stream = 0
+    identity = ""  # times mean nothing here
+    branches_are_late = False
 
     def __init__(self, module):
         self._module = module
@@ -51,6 +55,10 @@ class HostDevice:
         self._graph = None
         self.launches = []
         self.core = Core(self, module)
+        self.errors = (module.CudaError,)
+
+    def entered(self):
+        return nullcontext()
 
     def memory(self):
         return 2**33, 2**34
@@ -59,6 +67,10 @@ class HostDevice:
         block = Block(max(nbytes, 1))
         self._blocks[block.pointer] = block
         return DeviceArray(block, block.pointer, np.uint8, nbytes)
+
+    def empty(self, shape):
+        block = self.allocate(4 * math.prod(shape))
+        return DeviceArray(block.owner, block.pointer, np.float32, shape)
 
     def allocate_host(self, nbytes):
         return np.zeros(nbytes, np.uint8)
@@ -80,6 +92,29 @@ class HostDevice:
 
     def synchronize(self):
         assert self._graph is None, "a recording stream cannot be waited for"
+
+    def seconds(self, work, repeats):
+        """A made-up time: a test that wants others overrides this."""
+        work()
+        return 1.0
+
+    def beside(self, work):
+        """In a graph: at once or at the latest, as `branches_are_late` says, and never in between.
+
+        A true device may do it at any time between the two.
+        """
+        if self._graph is None:
+            work()
+            return lambda: None
+        main, self._graph = self._graph, []
+        try:
+            work()
+        finally:
+            branch, self._graph = self._graph, main
+        if not self.branches_are_late:
+            main.extend(branch)
+            return lambda: None
+        return lambda: main.extend(branch)
 
     def capture(self, work):
         assert self._graph is None
@@ -130,7 +165,11 @@ class Core:
 
     def __getattr__(self, name):
         found = getattr(self._module, name)
-        if name.endswith("_scratch") or not callable(found) or isinstance(found, type):
+        if (
+            name.endswith(("_scratch", "_coefficients"))
+            or not callable(found)
+            or isinstance(found, type)
+        ):
             return found
         return lambda *arguments: self._device._do(found, *arguments)
 

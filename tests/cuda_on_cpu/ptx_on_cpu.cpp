@@ -2,6 +2,7 @@
 
 #include "ptx_on_cpu.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "scheduler.h"
@@ -15,6 +16,15 @@ void unpack(std::uint32_t pair, float* low, float* high) {
     std::memcpy(numbers, &pair, sizeof pair);
     *low = static_cast<float>(numbers[0]);
     *high = static_cast<float>(numbers[1]);
+}
+
+// A sum as a tensor core leaves it: cut off, not rounded, to the 24 bits of a float. Long chains of
+// products lose accuracy through this, and a kernel has to fold them in time.
+float truncated(double exact) {
+    const float rounded = static_cast<float>(exact);
+    return std::fabs(rounded) > std::fabs(exact) && std::isfinite(rounded)
+               ? std::nextafterf(rounded, 0.0f)
+               : rounded;
 }
 
 // d += a b; the comment at mma_m16n8k16 in ptx.cuh tells what each lane holds.
@@ -41,7 +51,8 @@ void multiply(unsigned, void* const* payloads) {
     for (unsigned lane = 0; lane < kLanes; ++lane) {
         float* const mine = static_cast<const Product*>(payloads[lane])->d;
         for (unsigned i = 0; i < 4; ++i) {
-            mine[i] += d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+            mine[i] = truncated(static_cast<double>(mine[i]) +
+                                d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
         }
     }
 }

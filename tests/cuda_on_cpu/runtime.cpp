@@ -10,14 +10,16 @@ namespace {
 
 cudaError_t last_error = cudaSuccess;
 
-cudaError_t noted(cudaError_t error) {
+}  // namespace
+
+cudaError_t cuda_on_cpu::noted(cudaError_t error) {
     if (error != cudaSuccess) {
         last_error = error;
     }
     return error;
 }
 
-}  // namespace
+using cuda_on_cpu::noted;
 
 cudaError_t cudaGetLastError() {
     const cudaError_t error = last_error;

@@ -44,6 +44,7 @@ struct cudaDeviceProp {
 
 namespace cuda_on_cpu CUDA_ON_CPU_LOCAL {
 cudaError_t allow_dynamic_shared(const void* kernel, int bytes);
+cudaError_t noted(cudaError_t error);  // keeps an error for cudaGetLastError, as the runtime does
 }  // namespace cuda_on_cpu CUDA_ON_CPU_LOCAL
 
 CUDA_ON_CPU_LOCAL cudaError_t cudaGetLastError();
@@ -76,7 +77,8 @@ CUDA_ON_CPU_LOCAL cudaError_t cudaMemcpyAsync(
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute attribute, int value) {
     return attribute == cudaFuncAttributeMaxDynamicSharedMemorySize
-               ? cuda_on_cpu::allow_dynamic_shared(reinterpret_cast<const void*>(kernel), value)
+               ? cuda_on_cpu::noted(cuda_on_cpu::allow_dynamic_shared(
+                     reinterpret_cast<const void*>(kernel), value))
                : cudaSuccess;
 }
 template <class T>

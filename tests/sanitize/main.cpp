@@ -318,16 +318,117 @@ void check_losses(Threads& threads, int N, int H, int W, bool weighted) {
     }
 }
 
+// (planes, M) to (M, planes): the order of an interleaved image.
+Floats interleaved(const Floats& planes) {
+    const size_t M = planes.size() / 3;
+    Floats out(planes.size());
+    for (size_t i = 0; i < planes.size(); ++i) {
+        out[i % M * 3 + i / M] = planes[i];
+    }
+    return out;
+}
+
+// The same halving of an interleaved image, and its transpose onto the image itself.
+void check_interleaved(
+    Threads& threads, const Maps& x, const Floats& y, const Maps& dy, const Floats& dx) {
+    const pynst::Pixels all = {1, x.H, x.W, 3};
+    Floats half(y.size()), to = interleaved(floats(x.v)), wanted = interleaved(dx);
+    pynst::binomial_down(threads, all, to.data(), half.data());
+    close(half, interleaved(y));
+    for (size_t i = 0; i < to.size(); ++i) {
+        wanted[i] += 0.5f * to[i];
+    }
+    pynst::binomial_down_backward(
+        threads, all, interleaved(floats(dy.v)).data(), 0.5f, to.data(), to.data());
+    close(to, wanted);
+}
+
+// A flat image stays flat, and the filter is its own transpose.
+void check_destripe(Threads& threads, int H, int W) {
+    const size_t n = static_cast<size_t>(3) * H * W;
+    const Floats a = floats(random_maps(3, H, W).v), b = floats(random_maps(3, H, W).v);
+    Floats flat(n, 0.5f), damped_flat(n), damped_a(n), damped_b(n);
+    pynst::destripe(threads, H, W, flat.data(), damped_flat.data());
+    close(damped_flat, flat);
+    pynst::destripe(threads, H, W, a.data(), damped_a.data());
+    pynst::destripe(threads, H, W, b.data(), damped_b.data());
+    double left = 0.0, right = 0.0;
+    for (size_t i = 0; i < n; ++i) {
+        left += static_cast<double>(damped_a[i]) * b[i];
+        right += static_cast<double>(a[i]) * damped_b[i];
+    }
+    close({left}, {right}, 1e-5);
+}
+
+Floats random_floats(size_t n) {
+    return floats(random_maps(1, 1, static_cast<int>(n)).v);
+}
+
+void check_lbfgs(Threads& threads, int n) {
+    constexpr int rows = 3, spare = 1;
+    const Floats x = random_floats(n), g = random_floats(n), h = random_floats(n),
+                 d = random_floats(n), gradient = random_floats(n);
+    Floats pairs = random_floats(2 * rows * n), next(n), seen(n), next_g(n), next_h(n), sum(n);
+    const pynst::PairCoefficients c = {2, {0, 4}, {0.5, -1.0}, 2.0};
+    pynst::lbfgs_direction(threads, pairs.data(), c, h.data(), n, sum.data());
+    Floats wanted(n);
+    for (int i = 0; i < n; ++i) {
+        wanted[i] = 0.5f * pairs[i] - pairs[4 * n + i] + 2.0f * h[i];
+    }
+    close(sum, wanted);
+    pynst::lbfgs_step(threads, x.data(), d.data(), 0.5, n, next.data(), seen.data());
+    pynst::lbfgs_gradient(threads, next.data(), gradient.data(), 0.1, n, next_g.data());
+    for (int i = 0; i < n; ++i) {
+        const float beyond = next[i] - seen[i];
+        wanted[i] = (beyond == 0.0f ? gradient[i] : 0.0f) + 0.2f * beyond;
+        next_h[i] = 2.0f * next_g[i];
+    }
+    close(next_g, wanted);
+    Values sums(pynst::lbfgs_arrive_sums(rows));
+    Scratch scratch(pynst::lbfgs_arrive_scratch(rows, n));
+    const pynst::Arrival step = {static_cast<size_t>(n),
+                                 rows,
+                                 spare,
+                                 x.data(),
+                                 g.data(),
+                                 h.data(),
+                                 d.data(),
+                                 next.data(),
+                                 next_g.data(),
+                                 next_h.data(),
+                                 pairs.data()};
+    pynst::lbfgs_arrive(threads, step, sums.data(), scratch.data());
+    Values products(sums.size());
+    for (int i = 0; i < n; ++i) {
+        const double of_g = next_g[i], y = of_g - g[i], beyond = double(next[i]) - seen[i];
+        const double own[] = {
+            beyond * beyond, of_g * d[i], of_g * next_h[i], double(next_h[i]) * next_h[i]};
+        for (int k = 0; k < 4; ++k) {
+            products[k] += own[k];
+        }
+        for (int v = 0; v < 2 * rows; ++v) {
+            products[4 + v] += of_g * pairs[v * n + i];
+            products[4 + 2 * rows + v] += y * pairs[v * n + i];
+        }
+    }
+    close(sums, products, 1e-9);
+}
+
 void check_image_ops(Threads& threads, int H, int W) {
     const Maps x = random_maps(3, H, W);
     if (H >= 2 && W >= 2) {
         const Maps dy = random_maps(3, (H + 1) / 2, (W + 1) / 2);
         Floats y(dy.v.size()), dx(x.v.size());
-        pynst::binomial_down(threads, H, W, floats(x.v).data(), y.data());
+        const pynst::Pixels planar = {3, H, W, 1};
+        pynst::binomial_down(threads, planar, floats(x.v).data(), y.data());
         close_planes(y, naive::binomial(x));
-        pynst::binomial_down_backward(threads, H, W, floats(dy.v).data(), dx.data());
+        pynst::binomial_down_backward(
+            threads, planar, floats(dy.v).data(), 0.0f, nullptr, dx.data());
         close_planes(dx, naive::binomial_transposed(dy, H, W));
+        check_interleaved(threads, x, y, dy, dx);
     }
+    check_destripe(threads, H, W);
+    check_lbfgs(threads, 3 * H * W);
     const double k = 1.5, step = 1e-3;
     Floats dx(x.v.size());
     double loss = 0.0;

@@ -17,20 +17,27 @@
 
 namespace pynst::conv3x3 {
 
-constexpr int kSimtThreads = 256;
-constexpr TileSize kSimtTile = {16, 64, 2};
-constexpr int kSimtRows = 4;                // of a thread
+// A warp has 4 rows of 16 pixels of 32 channels.
+struct SimtTile {
+    static constexpr int kRows = 4, kPairs = kRows / 2, kDown = 4;
+    static constexpr int kThreads = 256, kHeight = kRows * kDown, kChannels = 64;
+    static constexpr ConvTileSize kSize = {kHeight, kChannels, kThreads / 32, 2};
+};
 constexpr int kSimtWidth = kTileWidth + 2;  // with halo
 constexpr int kSimtPitch = 20;              // even: a thread reads two pixels at a time
-constexpr int kSimtPlane = (kSimtTile.height + 2) * kSimtPitch;
+constexpr int kSimtPlane = (SimtTile::kHeight + 2) * kSimtPitch;
 
 // Reads eight channels of the tile with its halo, channel by channel.
 template <class Source>
-__device__ __forceinline__ void load_simt_input(
-    float* input, const Source& source, const Layer& layer, const Place& place, int channel) {
+__device__ __forceinline__ void load_simt_input(float* input,
+                                                const Source& source,
+                                                const Layer& layer,
+                                                const Place<SimtTile>& place,
+                                                int channel) {
     const Extent extent = layer.input();
 #pragma unroll 1
-    for (int item = threadIdx.x; item < (kSimtTile.height + 2) * kSimtWidth; item += kSimtThreads) {
+    for (int item = threadIdx.x; item < (SimtTile::kHeight + 2) * kSimtWidth;
+         item += SimtTile::kThreads) {
         const int i = item / kSimtWidth, j = item % kSimtWidth;
         const int y = place.row + i - 1, x = place.column + j - 1;
         const auto values = source.open(source.fetch(extent, y, x, channel / kLanes), y, x);
@@ -48,30 +55,30 @@ __device__ __forceinline__ void load_simt_input(
 
 // Weights of eight input channels, as (channel, tap, output channel).
 __device__ __forceinline__ void load_simt_weights(
-    float* weights, const float* w, const Layer& layer, const Place& place, int channel) {
+    float* weights, const float* w, const Layer& layer, const Place<SimtTile>& place, int channel) {
 #pragma unroll 1
-    for (int item = threadIdx.x; item < 9 * kSimtTile.channels; item += kSimtThreads) {
-        const int n = place.n + item % kSimtTile.channels, tap = item / kSimtTile.channels;
+    for (int item = threadIdx.x; item < 9 * SimtTile::kChannels; item += SimtTile::kThreads) {
+        const int n = place.n + item % SimtTile::kChannels, tap = item / SimtTile::kChannels;
         float values[kLanes] = {};
         if (n < layer.N) {
             load_lanes(w + (static_cast<size_t>(tap) * layer.N + n) * layer.C + channel, values);
         }
 #pragma unroll
         for (int lane = 0; lane < kLanes; ++lane) {
-            weights[lane * 9 * kSimtTile.channels + item] = values[lane];
+            weights[lane * 9 * SimtTile::kChannels + item] = values[lane];
         }
     }
 }
 
-using SimtSums = float[kSimtRows][2][kLanes];
+using SimtSums = float[SimtTile::kRows][2][kLanes];
 
 // One input channel: all nine taps.
 __device__ __forceinline__ void multiply_simt(SimtSums& sum,
                                               const float* input,
                                               const float* weights) {
-    float in[kSimtRows + 2][4];
+    float in[SimtTile::kRows + 2][4];
 #pragma unroll
-    for (int i = 0; i < kSimtRows + 2; ++i) {
+    for (int i = 0; i < SimtTile::kRows + 2; ++i) {
 #pragma unroll
         for (int j = 0; j < 4; j += 2) {
             const float2 two = *reinterpret_cast<const float2*>(input + i * kSimtPitch + j);
@@ -82,9 +89,9 @@ __device__ __forceinline__ void multiply_simt(SimtSums& sum,
 #pragma unroll
     for (int tap = 0; tap < 9; ++tap) {
         float w[kLanes];
-        load_lanes(weights + tap * kSimtTile.channels, w);
+        load_lanes(weights + tap * SimtTile::kChannels, w);
 #pragma unroll
-        for (int i = 0; i < kSimtRows; ++i) {
+        for (int i = 0; i < SimtTile::kRows; ++i) {
 #pragma unroll
             for (int j = 0; j < 2; ++j) {
 #pragma unroll
@@ -97,17 +104,20 @@ __device__ __forceinline__ void multiply_simt(SimtSums& sum,
 }
 
 template <class Source, class Result>
-__global__ void __launch_bounds__(kSimtThreads, kSimtTile.resident)
+__global__ void __launch_bounds__(SimtTile::kThreads, SimtTile::kSize.resident)
     conv3x3_simt_kernel(Source source, const float* w, Layer layer, Result result) {
     SHARED(float, input, kLanes* kSimtPlane);
-    SHARED(float, weights, kLanes * 9 * kSimtTile.channels);
-    const Place place(layer, kSimtTile);
+    SHARED(float, weights, kLanes * 9 * SimtTile::kChannels);
+    const Place<SimtTile> place(layer.parts);
+    const int first_channel = place.inner * layer.part_channels;
+    const int after_part = first_channel + layer.part_channels;
+    const int last_channel = after_part < layer.C ? after_part : layer.C;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int row = warp % 4 * kSimtRows, column = lane / 4 * 2;
+    const int row = warp % 4 * SimtTile::kRows, column = lane / 4 * 2;
     const int n = warp / 4 * kTileChannels + lane % 4 * kLanes;
 
     SimtSums sum = {};
-    for (int channel = place.first_channel; channel < place.last_channel; channel += kLanes) {
+    for (int channel = first_channel; channel < last_channel; channel += kLanes) {
         // 1. load eight channels
         __syncthreads();
         load_simt_input(input, source, layer, place, channel);
@@ -118,26 +128,20 @@ __global__ void __launch_bounds__(kSimtThreads, kSimtTile.resident)
         for (int c = 0; c < kLanes; ++c) {
             multiply_simt(sum,
                           input + c * kSimtPlane + row * kSimtPitch + column,
-                          weights + c * 9 * kSimtTile.channels + n);
+                          weights + c * 9 * SimtTile::kChannels + n);
         }
     }
 
     // 3. store
 #pragma unroll
-    for (int pair = 0; pair < kSimtRows / 2; ++pair) {
+    for (int pair = 0; pair < SimtTile::kPairs; ++pair) {
         Square v;
 #pragma unroll
         for (int i = 0; i < 4 * kLanes; ++i) {
             const int corner = i / kLanes;
             v[corner][i % kLanes] = sum[2 * pair + corner / 2][corner % 2][i % kLanes];
         }
-        store(layer,
-              place,
-              place.row + row + 2 * pair,
-              place.column + column,
-              place.n + n,
-              v,
-              result);
+        store<SimtTile>(layer, pair, v, result);
     }
     if (layer.parts == 1) {
         result.finish();

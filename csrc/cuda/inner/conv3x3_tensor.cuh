@@ -28,7 +28,10 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
     conv3x3_tensor_kernel(Source source, Weights w, Layer layer, Result result) {
     DYN_SHARED(uint4, shared);
     uint4* const ring = shared + 2 * Tile::kInput;
-    const Place place(layer, Tile::kSize);
+    const Place<Tile> place(layer.parts);
+    const int first_channel = place.inner * layer.part_channels;
+    const int after_part = first_channel + layer.part_channels;
+    const int last_channel = after_part < layer.C ? after_part : layer.C;
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int warp_row = warp % Tile::kDown * Tile::kRows;
     const int warp_n = warp / Tile::kDown * kTileChannels;
@@ -39,9 +42,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
     };
 
     // 1. fill the first tile of input and all but one stage of weights
-    const int chunks = (place.last_channel - place.first_channel + kChunk - 1) / kChunk;
-    const WeightCopies<Tile> weights(layer, place);
-    InputCopies<Tile, Source> input(source, layer, place);
+    const int chunks = (last_channel - first_channel + kChunk - 1) / kChunk;
+    const WeightCopies<Tile> weights(layer, place, first_channel);
+    InputCopies<Tile, Source> input(source, layer, place, first_channel);
 #pragma unroll
     for (int s = 0; s < kStages - 1; ++s) {
 #pragma unroll
@@ -107,9 +110,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
     }
 
     // 3. store, a square of 2 x 2 pixels at a time
-    const int column = place.column + lane / 4 * 2, n = place.n + warp_n + lane % 4 * kLanes;
 #pragma unroll
-    for (int pair = 0; pair < Tile::kRows / 2; ++pair) {
+    for (int pair = 0; pair < Tile::kPairs; ++pair) {
         Square v;
 #pragma unroll
         for (int i = 0; i < 4 * kLanes; ++i) {
@@ -117,7 +119,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
             v[corner][channel] =
                 sum[2 * pair + corner / 2][channel / 2][corner % 2 * 2 + channel % 2];
         }
-        store(layer, place, place.row + warp_row + 2 * pair, column, n, v, result);
+        store<Tile>(layer, pair, v, result);
     }
     if (layer.parts == 1) {
         result.finish();

@@ -28,11 +28,12 @@ constexpr int kRowPieces = kHaloPitch * kPieces;
 template <class T, int kRows_, int kWarpsDown, int kWarpsAcross, int kResident>
 struct TensorTile {
     static constexpr int kRows = kRows_;  // rows of pixels of a warp
+    static constexpr int kPairs = kRows / 2;
     static constexpr int kDown = kWarpsDown;
     static constexpr int kThreads = 32 * kWarpsDown * kWarpsAcross;
     static constexpr int kHeight = kRows * kWarpsDown;
     static constexpr int kChannels = kTileChannels * kWarpsAcross;
-    static constexpr TileSize kSize = {kHeight, kChannels, kResident};
+    static constexpr ConvTileSize kSize = {kHeight, kChannels, kThreads / 32, kResident};
     static constexpr int kPlanes = sizeof(T) / sizeof(half);  // high and low halves of floats
     static constexpr int kInputPlane = (kHeight + 2) * kRowPieces;
     static constexpr int kInput = kPlanes * kInputPlane;
@@ -91,12 +92,13 @@ struct InputCopies {
 
     __device__ __forceinline__ InputCopies(const Source& from,
                                            const Layer& layer,
-                                           const Place& tile)
+                                           const Place<Tile>& tile,
+                                           int first_channel)
         : source(from), extent(layer.input()) {
         const unsigned column = threadIdx.x / kPieces % kThird;
         const int row = threadIdx.x / (kPieces * kThird);
         piece = threadIdx.x % kPieces;
-        group = tile.first_channel / kLanes + piece;
+        group = first_channel / kLanes + piece;
         y = row < kStep ? tile.row + row - 1 : kNowhere;
         x = tile.column + column - 1;
         row_place = row * kRowPieces;
@@ -131,12 +133,14 @@ struct WeightCopies {
     int channel, at, to;
     bool valid[kMore];
 
-    __device__ __forceinline__ WeightCopies(const Layer& layer, const Place& place) {
+    __device__ __forceinline__ WeightCopies(const Layer& layer,
+                                            const Place<Tile>& place,
+                                            int first_channel) {
         const unsigned piece = threadIdx.x % kPieces, first = threadIdx.x / kPieces;
         // column 2 t + e of block j is channel 8 t + 2 j + e of 32
         const int n = place.n + first / kTileChannels * kTileChannels + first % 8 / 2 * 8 +
                       first / 8 % 4 * 2 + first % 2;
-        channel = place.first_channel + piece * kPiece;
+        channel = first_channel + piece * kPiece;
         at = n * layer.C + channel;
         to = swizzled(first, piece);
 #pragma unroll

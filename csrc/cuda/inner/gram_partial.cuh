@@ -5,9 +5,7 @@
 // and k, the index summed over, runs down their rows. On the diagonal they are the same box, read
 // once.
 //
-// A float32 sum over thousands of pixels, all of one sign, would lose six bits, and tensor cores
-// truncate where they should round. Therefore the sums are added, with rounding, to other sums
-// after every kFoldPixels pixels.
+// The sums are folded after every kFoldPixels pixels (FoldedSums in product_warp.cuh tells why).
 
 #pragma once
 
@@ -17,7 +15,7 @@
 
 namespace pynst {
 
-constexpr int kFoldPixels = 128;
+constexpr int kFoldPixels = kFoldDepth;
 
 // Row and column of an element on or above the diagonal, counted row by row.
 __device__ __forceinline__ void locate_in_triangle(int across, int index, int* row, int* column) {
@@ -94,34 +92,20 @@ struct GramShape {
     }
 };
 
-// The sums of a warp since the last fold, and those before.
-template <class Shape, int kParts>
-class FoldedSums : public WarpSums<Shape::kRows, Shape::kColumns, kParts> {
-   public:
-    __device__ __forceinline__ void fold() {
+// Stores a warp's sums; `to` is its corner of the tile.
+template <class Shape, class Sums>
+__device__ __forceinline__ void store_sums(const Sums& sums, float* to) {
+    to += threadIdx.x % 32 / 4 * Shape::kTile + threadIdx.x % 4 * 2;
 #pragma unroll
-        for (int i = 0; i < kValues; ++i) {
-            folded_[i] += this->value(i / 4 / kAcross, i / 4 % kAcross, i % 4);
-        }
-        this->clear();
-    }
-
-    // `to`: this warp's corner of the tile.
-    __device__ __forceinline__ void store(float* to) const {
-        to += threadIdx.x % 32 / 4 * Shape::kTile + threadIdx.x % 4 * 2;
+    for (int m = 0; m < Sums::kRowBlocks; ++m) {
 #pragma unroll
-        for (int i = 0; i < kValues; i += 2) {
-            const int row = i / 4 / kAcross * 16 + i % 4 * 4, column = i / 4 % kAcross * 8;
-            *reinterpret_cast<float2*>(to + row * Shape::kTile + column) = {folded_[i],
-                                                                            folded_[i + 1]};
+        for (int i = 0; i < 2 * Sums::kColumnBlocks; ++i) {
+            const int n = i / 2, upper = i % 2 * 2;
+            *reinterpret_cast<float2*>(to + (16 * m + 4 * upper) * Shape::kTile + 8 * n) = {
+                sums.value(m, n, upper), sums.value(m, n, upper + 1)};
         }
     }
-
-   private:
-    static constexpr int kAcross = Shape::kColumns / 8;
-    static constexpr int kValues = Shape::kRows / 16 * kAcross * 4;
-    float folded_[kValues] = {};
-};
+}
 
 template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks)) gram_tensor_kernel(
@@ -141,7 +125,7 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks)) gra
         lane_offset<Depth::rows, Copy::kStride, false>(n0) + (diagonal ? 0 : kOperandHalves);
 
     // 1. sums over the split
-    FoldedSums<Shape, Copy::kParts> sums;
+    FoldedSums<Shape::kRows, Shape::kColumns, Copy::kParts> sums;
     sums.clear();
     Copy left_copy, right_copy;
     const auto fetch = [&](int step, int slot) {
@@ -176,7 +160,7 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks)) gra
     sums.fold();
 
     // 2. store
-    sums.store(partials + task.out + m0 * Shape::kTile + n0);
+    store_sums<Shape>(sums, partials + task.out + m0 * Shape::kTile + n0);
 }
 
 static __global__ void __launch_bounds__(kSimtThreads)

@@ -1,31 +1,53 @@
-// product_channels.cuh: dF += factor * m F D for a symmetric D (N, N) and factors m of the pixels:
-// the last step of style_loss.cu.
+// product_channels.cuh: dF_pn += m_p factor_n sum_k F_pk D_nk: the last step of style_loss.cu.
 //
-// The left operand is F (M, padded(N)), the right one D, and k, the index summed over, runs along
-// the rows of both: since D is symmetric, its rows serve as columns. The sums pass through shared
-// memory, so that dF is read and written 16 bytes at a time.
+// The left operand is F (M, padded(N)), the right one D (N, N), and k, the index summed over, runs
+// along the rows of both. Row n of D makes channel n of dF and has a factor of its own; so has each
+// pixel where there are weights m. The sums pass through shared memory, so that dF is read and
+// written 16 bytes at a time.
 
 #pragma once
+
+#include <type_traits>
 
 #include "product_ring.cuh"
 #include "product_simt.cuh"
 #include "product_warp.cuh"
+#include "style_operand.cuh"
 
 namespace pynst {
 
-// 16 bytes of dF: 8 halves or 4 float32.
+// 16 bytes of dF: 8 halves or 4 float32. They are read and written as one uint4 that is put together
+// in registers: nvcc would split a copy between this structure and global memory into single values.
 template <class T>
 struct Piece {
     static constexpr int kValues = 16 / static_cast<int>(sizeof(T));
     T values[kValues];
 
-    // Adds factor * product. Returns the bits of the largest magnitude; those of a NaN are larger
-    // than those of infinity.
-    __device__ __forceinline__ unsigned add(float factor, const float* product) {
+    __device__ __forceinline__ void load(const T* from) {
+        const uint4 packed = *reinterpret_cast<const uint4*>(from);
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) {
+            values[i] = reinterpret_cast<const T*>(&packed)[i];
+        }
+    }
+    __device__ __forceinline__ void store(T* to) const {
+        uint4 packed;
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) {
+            reinterpret_cast<T*>(&packed)[i] = values[i];
+        }
+        *reinterpret_cast<uint4*>(to) = packed;
+    }
+
+    // Adds factor * weight * product, value by value. Returns the bits of the largest magnitude;
+    // those of a NaN are larger than those of infinity.
+    __device__ __forceinline__ unsigned add(const float* factors,
+                                            float weight,
+                                            const float* product) {
         unsigned largest = 0;
 #pragma unroll
         for (int i = 0; i < kValues; ++i) {
-            const float sum = fmaf(factor, product[i], to_float(values[i]));
+            const float sum = fmaf(weight * factors[i], product[i], to_float(values[i]));
             const unsigned magnitude = __float_as_uint(sum) & 0x7fffffffu;
             largest = magnitude > largest ? magnitude : largest;
             values[i] = from_float<T>(sum);
@@ -55,10 +77,11 @@ class WarpPieces {
         }
     }
 
-    // Adds factor * sums, each row times its weight where there are any. The sums pass through 16
-    // rows of float32 in shared memory, which belong to this warp alone.
+    // Adds factors * sums, each row times its weight where there are any; `factors` are those of the
+    // warp's channels. The sums pass through 16 rows of float32 in shared memory, which belong to
+    // this warp alone.
     template <class Sums>
-    __device__ __forceinline__ unsigned add(float factor,
+    __device__ __forceinline__ unsigned add(const float* factors,
                                             const float* __restrict__ weights,
                                             const Sums& sums,
                                             float* own) {
@@ -75,9 +98,9 @@ class WarpPieces {
                 if (row(i) < rows_ && column(i) < columns_) {
                     const float* product = own + (row(i) - 16 * m) * kSumStride + column(i);
                     const float weight = weights == nullptr ? 1.0f : weights[row(i)];
-                    const unsigned magnitude = pieces_[i].add(weight * factor, product);
+                    const unsigned magnitude = pieces_[i].add(factors + column(i), weight, product);
                     largest = magnitude > largest ? magnitude : largest;
-                    *reinterpret_cast<uint4*>(at(i)) = bits_as<uint4>(pieces_[i]);
+                    pieces_[i].store(at(i));
                 }
             }
             __syncwarp();
@@ -106,7 +129,7 @@ class WarpPieces {
 #pragma unroll
         for (int i = m * kTurns; i < (m + 1) * kTurns; ++i) {
             if (row(i) < rows_ && column(i) < columns_) {
-                pieces_[i] = bits_as<Piece<T>>(*reinterpret_cast<const uint4*>(at(i)));
+                pieces_[i].load(at(i));
             }
         }
     }
@@ -138,6 +161,7 @@ template <int kPixels_,
           int kWarpColumns_,
           int kDepth_,
           int kStages_,
+          int kBlocks_,
           bool kEarly_>
 struct ProductShape {
     static constexpr bool kEarly = kEarly_;
@@ -145,7 +169,7 @@ struct ProductShape {
     static constexpr int kRows = kRows_, kWarpColumns = kWarpColumns_;
     static constexpr int kDepth = kDepth_, kStages = kStages_;
     static constexpr int kAcross = kColumns / kWarpColumns;  // warps side by side
-    static constexpr int kBlocks = 2;                        // blocks that share a multiprocessor
+    static constexpr int kBlocks = kBlocks_;                 // blocks that share a multiprocessor
     static constexpr int kThreads = 32 * (kPixels / kRows) * kAcross;
     static_assert(kPixels % kRows == 0 && kColumns % kWarpColumns == 0 && kDepth % 16 == 0, "");
 
@@ -172,10 +196,10 @@ template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
     product_tensor_kernel(const T* __restrict__ F,
                           const half* __restrict__ D,
-                          const float* __restrict__ factor,
+                          const float* __restrict__ factors,
                           const float* __restrict__ m,
-                          int N,
                           int M,
+                          StyleTotal total,
                           GradientScale* scale,
                           T* __restrict__ dF) {
     using Left = typename Shape::template Left<T>;
@@ -183,7 +207,7 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
     constexpr int kStageHalves = Shape::template kStageHalves<T>;
     DYN_SHARED(half, ring);
 
-    const int channels = padded(N), across = ceil_div(channels, Shape::kColumns);
+    const int channels = padded(total.N), across = ceil_div(channels, Shape::kColumns);
     const int pixel0 = blockIdx.x / across * Shape::kPixels;
     const int column0 = blockIdx.x % across * Shape::kColumns;
     const int warp = threadIdx.x / 32, m0 = warp / Shape::kAcross * Shape::kRows;
@@ -213,8 +237,23 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
         }
     };
     const auto land = [&](int slot) { left_copy.land(ring + slot * kStageHalves); };
-    WarpSums<Shape::kRows, Shape::kWarpColumns, Left::kParts> sums;
+    // Rounding to halves hides what a long sum loses; float32 does not.
+    constexpr bool kFolds = Left::kParts == 2;
+    std::conditional_t<kFolds,
+                       FoldedSums<Shape::kRows, Shape::kWarpColumns, Left::kParts>,
+                       WarpSums<Shape::kRows, Shape::kWarpColumns, Left::kParts>>
+        sums;
     sums.clear();
+    int unfolded = 0;
+    const auto fold = [&](int depth) {
+        if constexpr (kFolds) {
+            unfolded += Shape::kDepth;
+            if (unfolded >= depth) {
+                sums.fold();
+                unfolded = 0;
+            }
+        }
+    };
     const auto use = [&](int slot) {
         const half* stage = ring + slot * kStageHalves;
 #pragma unroll
@@ -222,8 +261,10 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
             sums.template multiply<Depth::columns, Left, Right>(stage + left + k,
                                                                 stage + right + k);
         }
+        fold(kFoldDepth);
     };
     run_ring<Shape::kStages>(ceil_div(channels, Shape::kDepth), fetch, land, use);
+    fold(0);
 
     // 2. dF
     if (!Shape::kEarly) {
@@ -232,21 +273,23 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
     __syncthreads();  // the ring is free
     float* own = reinterpret_cast<float*>(ring) + warp * 16 * pieces.kSumStride;
     const float* weights = m == nullptr ? nullptr : m + pixel0 + m0;
-    note_largest(scale, __uint_as_float(pieces.add(*factor, weights, sums, own)));
+    const unsigned largest = pieces.add(factors + column0 + n0, weights, sums, own);
+    note_largest(scale, __uint_as_float(largest));
+    total.store();
 }
 
 static __global__ void __launch_bounds__(kSimtThreads)
     product_simt_kernel(const float* __restrict__ F,
                         const float* __restrict__ D,
-                        const float* __restrict__ factor,
+                        const float* __restrict__ factors,
                         const float* __restrict__ m,
-                        int N,
                         int M,
+                        StyleTotal total,
                         GradientScale* scale,
                         float* __restrict__ dF) {
     SHARED(float, ring, 4 * kSimtFloats);  // two stages of left and right
 
-    const int channels = padded(N), across = ceil_div(channels, kSimtTile);
+    const int channels = padded(total.N), across = ceil_div(channels, kSimtTile);
     const int pixel0 = blockIdx.x / across * kSimtTile, column0 = blockIdx.x % across * kSimtTile;
     const Matrix<float> features = {F, M, channels}, differences = {D, channels, channels};
 
@@ -254,10 +297,10 @@ static __global__ void __launch_bounds__(kSimtThreads)
     SimtSums sums;
     sums.clear();
     SimtColumns left_copy;
-    SimtRows right_copy;
+    SimtColumns right_copy;
     const auto fetch = [&](int step, int) {
         left_copy.fetch(features, pixel0, step * kSimtDepth);
-        right_copy.fetch(differences, step * kSimtDepth, column0);
+        right_copy.fetch(differences, column0, step * kSimtDepth);
     };
     const auto land = [&](int slot) {
         left_copy.land(ring + 2 * slot * kSimtFloats);
@@ -275,16 +318,17 @@ static __global__ void __launch_bounds__(kSimtThreads)
     for (int i = 0; i < 4; ++i) {
         const int pixel = pixel0 + threadIdx.x / 16 * 4 + i;
         if (pixel < M && column < channels) {
-            uint4* to =
-                reinterpret_cast<uint4*>(dF + static_cast<size_t>(pixel) * channels + column);
-            Piece<float> piece = bits_as<Piece<float>>(*to);
+            float* to = dF + static_cast<size_t>(pixel) * channels + column;
+            Piece<float> piece;
+            piece.load(to);
             const float weight = m == nullptr ? 1.0f : m[pixel];
-            const unsigned magnitude = piece.add(weight * *factor, sums.value[i]);
+            const unsigned magnitude = piece.add(factors + column, weight, sums.value[i]);
             largest = magnitude > largest ? magnitude : largest;
-            *to = bits_as<uint4>(piece);
+            piece.store(to);
         }
     }
     note_largest(scale, __uint_as_float(largest));
+    total.store();
 }
 
 }  // namespace pynst

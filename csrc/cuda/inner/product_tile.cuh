@@ -28,9 +28,10 @@ constexpr int resident(int blocks) {
 }
 #endif
 
-// The bits of a value as another type of the same size; a copy in registers.
+// The bits of a value as another type of the same size; a copy in registers. The value is passed by
+// value: from a reference to global memory nvcc would make sixteen copies of single bytes.
 template <class To, class From>
-__device__ __forceinline__ To bits_as(const From& from) {
+__device__ __forceinline__ To bits_as(From from) {
     static_assert(sizeof(To) == sizeof(From), "a view of the same bytes");
     To to;
     memcpy(&to, &from, sizeof(To));

@@ -104,4 +104,30 @@ class WarpSums {
     float sums_[kParts][kRowBlocks][kColumnBlocks][4];
 };
 
+// Sums of a long product. Tensor cores truncate where they should round, and a long float32 sum of
+// numbers of one sign would lose six bits. Therefore fold() adds the sums since the last fold, with
+// rounding, to other sums; the caller calls it after every kFoldDepth steps of k.
+constexpr int kFoldDepth = 128;
+
+template <int kM, int kN, int kParts>
+class FoldedSums : public WarpSums<kM, kN, kParts> {
+   public:
+    __device__ __forceinline__ void fold() {
+#pragma unroll
+        for (int i = 0; i < kValues; ++i) {
+            folded_[i] += WarpSums<kM, kN, kParts>::value(i / 4 / kAcross, i / 4 % kAcross, i % 4);
+        }
+        this->clear();
+    }
+
+    __device__ __forceinline__ float value(int m, int n, int i) const {
+        return folded_[(m * kAcross + n) * 4 + i];
+    }
+
+   private:
+    static constexpr int kAcross = kN / 8;
+    static constexpr int kValues = kM / 16 * kAcross * 4;
+    float folded_[kValues] = {};
+};
+
 }  // namespace pynst

@@ -9,26 +9,25 @@ namespace pynst {
 
 constexpr int kRowThreads = 128;  // threads of a block: a warp for each of four rows
 
-// D is scaled so that its largest magnitude lies in [2^14, 2^15): halves end at 2^16 and keep all
-// their 11 bits down to 2^-14.
+// Each row of D is scaled so that its largest magnitude lies in [2^14, 2^15): halves end at 2^16 and
+// keep all their 11 bits down to 2^-14. D is symmetric, so row j is also what makes channel j of
+// F D, whose factor takes the scale back.
 constexpr int kLargestExponent = 14;
 
-// The layout of scratch: for each row of D its contribution to the loss and its largest magnitude,
-// then the factor of the product, then D itself.
+// The layout of scratch: for each row of D its contribution to the loss, and its factor in the
+// product; then D itself.
 struct StyleScratch {
     double* losses;
-    double* largest;
-    float* factor;
+    float* factors;
     void* D;
 
     StyleScratch(int N, void* scratch) {
         losses = static_cast<double*>(scratch);
-        largest = losses + N;
-        factor = reinterpret_cast<float*>(largest + N);
+        factors = reinterpret_cast<float*>(losses + N);
         D = static_cast<char*>(scratch) + head_bytes(N);
     }
     static size_t head_bytes(int N) {
-        return (2 * sizeof(double) * N + sizeof(float) + kScratchAlignment - 1) /
+        return (sizeof(double) * N + sizeof(float) * padded(N) + kScratchAlignment - 1) /
                kScratchAlignment * kScratchAlignment;
     }
     static size_t bytes(int N) {
@@ -51,26 +50,6 @@ struct StyleDifference {
         return G[at] - A[at];
     }
 };
-
-static __global__ void __launch_bounds__(kRowThreads)
-    style_rows_kernel(StyleDifference difference, double* losses, double* largest) {
-    const int i = blockIdx.x * (kRowThreads / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (i >= difference.N) {
-        return;
-    }
-    double sum = 0.0, most = 0.0;
-    for (int j = lane; j < difference.N; j += 32) {
-        const double scale = difference.scale(i, j), scaled = scale * difference.at(i, j);
-        sum += scaled * scaled;
-        most = fmax(most, fabs(scale * scaled));
-    }
-    sum = warp_sum(sum);
-    most = warp_max(most);
-    if (lane == 0) {
-        losses[i] = sum;
-        largest[i] = most;
-    }
-}
 
 // An element of D as the product's right operand.
 template <class T, Products kProducts>
@@ -96,54 +75,74 @@ struct StyleOperand<float, Products::simt> {
     }
 };
 
-// The exponent that brings the largest |D| into [2^14, 2^15). Every warp computes it anew, and
-// finds the same, so that no kernel has to run for it.
-__device__ __forceinline__ int exponent_of(const double* largest, int N) {
-    double most = 0.0;
-    for (int i = threadIdx.x % 32; i < N; i += 32) {
-        most = fmax(most, largest[i]);
-    }
-    most = warp_max(most);
-    return most > 0.0 && most < HUGE_VAL ? kLargestExponent - ilogb(most) : 0;
+// The exponent that brings the largest magnitude of a row into [2^14, 2^15).
+__device__ __forceinline__ int exponent_of(double largest) {
+    return largest > 0.0 && largest < HUGE_VAL ? kLargestExponent - ilogb(largest) : 0;
 }
 
+// `weights` is the sum of the pixels' weights.
 template <class Operand>
 __global__ void __launch_bounds__(kRowThreads) style_operand_kernel(StyleDifference difference,
                                                                     StyleScratch scratch,
                                                                     double k,
-                                                                    double total,
-                                                                    const GradientScale* scale,
-                                                                    double* loss) {
+                                                                    double weights,
+                                                                    const GradientScale* scale) {
     const int i = blockIdx.x * (kRowThreads / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     const int N = difference.N, channels = padded(N);
-    const int exponent = exponent_of(scratch.largest, N);
-
-    // 1. a row of D
-    if (i < channels) {
-        const size_t size = static_cast<size_t>(channels) * channels;
-        for (int j = lane; j < channels; j += 32) {
-            double value = 0.0;
-            if (i < N && j < N) {
-                const double s = difference.scale(i, j);
-                value = ldexp(s * s * difference.at(i, j), exponent);
-            }
-            Operand::store(scratch.D, static_cast<size_t>(i) * channels + j, size, value);
-        }
+    if (i >= channels) {
+        return;
     }
 
-    // 2. the loss and the product's factor, once
-    if (i == 0) {
-        double sum = 0.0;
-        for (int row = lane; row < N; row += 32) {
-            sum += scratch.losses[row];
+    // 1. the row's contribution to the loss, and its largest magnitude
+    double sum = 0.0, largest = 0.0;
+    for (int j = lane; j < N && i < N; j += 32) {
+        const double s = difference.scale(i, j), scaled = s * difference.at(i, j);
+        sum += scaled * scaled;
+        largest = fmax(largest, fabs(s * scaled));
+    }
+    sum = warp_sum(sum);
+    const int exponent = exponent_of(warp_max(largest));
+    if (lane == 0) {
+        if (i < N) {
+            scratch.losses[i] = sum;
         }
-        sum = warp_sum(sum);
-        if (lane == 0) {
-            *loss = k * sum;
-            *scratch.factor = static_cast<float>(ldexp(4.0 * k / total, -exponent) *
-                                                 static_cast<double>(gradient_scale_of(scale)));
+        scratch.factors[i] = static_cast<float>(ldexp(4.0 * k / weights, -exponent) *
+                                                static_cast<double>(gradient_scale_of(scale)));
+    }
+
+    // 2. the row of D
+    const size_t size = static_cast<size_t>(channels) * channels;
+    for (int j = lane; j < channels; j += 32) {
+        double value = 0.0;
+        if (i < N && j < N) {
+            const double s = difference.scale(i, j);
+            value = ldexp(s * s * difference.at(i, j), exponent);
         }
+        Operand::store(scratch.D, static_cast<size_t>(i) * channels + j, size, value);
     }
 }
+
+// The loss, from the contributions of the rows: done once, by the product's first warp, so that no
+// kernel has to run for it.
+struct StyleTotal {
+    const double* losses;
+    int N;
+    double k;
+    double* loss;
+
+    __device__ __forceinline__ void store() const {
+        if (blockIdx.x != 0 || threadIdx.x >= 32) {
+            return;
+        }
+        double sum = 0.0;
+        for (int row = threadIdx.x; row < N; row += 32) {
+            sum += losses[row];
+        }
+        sum = warp_sum(sum);
+        if (threadIdx.x == 0) {
+            *loss = k * sum;
+        }
+    }
+};
 
 }  // namespace pynst

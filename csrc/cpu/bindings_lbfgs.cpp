@@ -1,0 +1,159 @@
+// bindings_lbfgs.cpp: the vectors of L-BFGS.
+
+#include "../lbfgs_coefficients.h"
+#include "bindings.h"
+
+namespace pynst {
+namespace {
+
+// (2 rows, n): row i holds a step, row `rows + i` the change of the preconditioned gradient.
+struct Pairs {
+    int rows;
+    size_t n;
+    py::array array;
+
+    Pairs(const Arguments& arguments, const py::array& pairs)
+        : rows(length(pairs, 0) / 2), n(static_cast<size_t>(length(pairs, 1))), array(pairs) {
+        const int count = length(pairs, 0);
+        arguments.in<float>("pairs", pairs, {{"2 rows", count}, {"n", length(pairs, 1)}});
+        arguments.require(count % 2 == 0 && rows >= 1 && rows <= kMostPairRows,
+                          "pairs must have 2 to " + std::to_string(2 * kMostPairRows) +
+                              " rows, an even number, got " + std::to_string(count));
+    }
+};
+
+struct Vector {
+    const Arguments& arguments;
+    int n;
+
+    const float* operator()(const char* name, const py::array& a) const {
+        return arguments.in<float>(name, a, {{"n", n}});
+    }
+    float* out(const char* name, py::array& a) const {
+        return arguments.out<float>(name, a, {{"n", n}});
+    }
+};
+
+void bind_direction(py::module_& m) {
+    m.def("lbfgs_coefficients", lbfgs_coefficients);
+    m.def("lbfgs_direction",
+          [](Threads& threads,
+             const py::array& pairs,
+             const std::vector<int>& rows,
+             const std::vector<double>& factors,
+             double factor_of_h,
+             const py::array& h,
+             py::array d) {
+              const Arguments arguments("lbfgs_direction");
+              const Pairs all(arguments, pairs);
+              arguments.require(rows.size() == factors.size() && rows.size() <= 2u * all.rows,
+                                "rows and factors must be equally many, one for each row of the "
+                                "pairs at most");
+              PairCoefficients c = {static_cast<int>(rows.size()), {}, {}, factor_of_h};
+              for (size_t k = 0; k < rows.size(); ++k) {
+                  arguments.require(
+                      rows[k] >= 0 && rows[k] < 2 * all.rows,
+                      "rows must be rows of the pairs, got " + std::to_string(rows[k]));
+                  c.row[k] = rows[k];
+                  c.factor[k] = factors[k];
+              }
+              const Vector vector{arguments, length(pairs, 1)};
+              const float *from = static_cast<const float*>(pairs.data()), *of_h = vector("h", h);
+              float* to = vector.out("d", d);
+              const Release release;
+              lbfgs_direction(threads, from, c, of_h, all.n, to);
+          });
+    m.def("lbfgs_step",
+          [](Threads& threads,
+             const py::array& x,
+             const py::array& d,
+             double t,
+             py::array next,
+             py::array seen) {
+              const Arguments arguments("lbfgs_step");
+              const Vector vector{arguments, length(x, 0)};
+              const float *from = vector("x", x), *along = vector("d", d);
+              float *to = vector.out("next", next), *clipped = vector.out("seen", seen);
+              const Release release;
+              lbfgs_step(threads, from, along, t, vector.n, to, clipped);
+          });
+}
+
+void bind_arrival(py::module_& m) {
+    m.def("lbfgs_gradient",
+          [](Threads& threads,
+             const py::array& next,
+             const py::array& gradient,
+             double pull,
+             py::array next_g) {
+              const Arguments arguments("lbfgs_gradient");
+              const Vector vector{arguments, length(next, 0)};
+              const float *at = vector("next", next), *of_loss = vector("gradient", gradient);
+              float* to = vector.out("next_g", next_g);
+              const Release release;
+              lbfgs_gradient(threads, at, of_loss, pull, vector.n, to);
+          });
+    m.def("lbfgs_arrive_scratch", [](const py::object& rows, const py::object& n) {
+        const Sizes sizes("lbfgs_arrive_scratch");
+        return lbfgs_arrive_scratch(sizes.channels("rows", rows), sizes.pixels("n", n));
+    });
+    m.def("lbfgs_arrive",
+          [](Threads& threads,
+             const py::array& x,
+             const py::array& g,
+             const py::array& h,
+             const py::array& d,
+             const py::array& next,
+             const py::array& next_g,
+             const py::array& next_h,
+             py::array pairs,
+             int spare,
+             py::array sums,
+             py::array scratch) {
+              const Arguments arguments("lbfgs_arrive");
+              const Pairs all(arguments, pairs);
+              arguments.require(spare >= 0 && spare < all.rows,
+                                "spare must be a row of the steps, got " + std::to_string(spare));
+              const Vector vector{arguments, length(pairs, 1)};
+              const int count = static_cast<int>(lbfgs_arrive_sums(all.rows));
+              const Arrival step = {
+                  all.n,
+                  all.rows,
+                  spare,
+                  vector("x", x),
+                  vector("g", g),
+                  vector("h", h),
+                  vector("d", d),
+                  vector("next", next),
+                  vector("next_g", next_g),
+                  vector("next_h", next_h),
+                  arguments.out<float>("pairs", pairs, {{"2 rows"}, {"n"}}),
+              };
+              double* to = arguments.out<double>("sums", sums, {{"", count}});
+              void* memory = arguments.scratch(scratch, lbfgs_arrive_scratch(all.rows, all.n));
+              const Release release;
+              lbfgs_arrive(threads, step, to, memory);
+          });
+}
+
+void bind_destripe(py::module_& m) {
+    m.def("destripe", [](Threads& threads, const py::array& x, py::array y) {
+        const Arguments arguments("destripe");
+        const Pixels all = {1, length(x, 0), length(x, 1), 3};
+        const float* from = arguments.pixels("x", x, all);
+        float* to = arguments.pixels_out("y", y, all);
+        arguments.require(from != to, "y must not be x");
+        const Release release;
+        destripe(threads, all.H, all.W, from, to);
+    });
+}
+
+}  // namespace
+
+void bind_lbfgs(py::module_& m) {
+    bind_destripe(m);
+    bind_direction(m);
+    bind_arrival(m);
+}
+
+}  // namespace pynst

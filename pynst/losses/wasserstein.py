@@ -1,0 +1,164 @@
+"""The Wasserstein term: mean and covariance of the image's features shall be the painting's.
+
+    L_wasserstein = sum_l k_l (|mu - m|^2 + tr(C + S - 2 (S^1/2 C S^1/2)^1/2))
+
+mu, C and m, S are the mean and the covariance of the features of the image and of the painting,
+times the network's factor per channel. It is the squared 2-Wasserstein distance of two normal
+distributions with these moments: the least mean squared change that makes the one the other. With
+L L^T = S its gradient with respect to the features is
+
+    dF = 2 k / M ((mu - m) 1^T + D (F - mu 1^T)),   D = I - L (L^T C L)^-1/2 L^T
+
+Differs from the formula: of S, the principal directions are kept that hold 99 % of its variance;
+what the image has in other directions counts in full. Along those that are kept, both covariances
+get a little white noise added, so that the gradient is bounded and continuous where C is singular:
+an image with fewer pixels than channels, or a flat one. The moments of several paintings are
+those of all their pixels together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynst.backends.base import Array, Backend
+from pynst.inputs import Inputs
+from pynst.losses.moments import Moments, add_through_moments, moments
+from pynst.losses.style import style_features
+from pynst.networks.layers import LayerChoice
+from pynst.networks.network import Network
+from pynst.options.formulas import Formula
+from pynst.regions import scaled_side
+
+__all__ = ["Distance", "WassersteinTargets", "WassersteinTerm"]
+
+Matrix = NDArray[np.float64]
+
+_KEPT = 0.99  # share of the painting's variance whose directions are kept
+_NOISE = 1e-3  # variance of the added noise, as a share of the mean of those that are kept
+_LEAST_NOISE = 1e-12  # where the painting is flat
+
+
+@dataclass(frozen=True)
+class WassersteinTerm:
+    """beta L_wasserstein over several layers, with relative weights.
+
+    Attributes
+    ----------
+    beta : float
+        Weight of the term.
+    layers : LayerChoice
+    formula : Formula
+    """
+
+    beta: float
+    layers: LayerChoice
+    formula: Formula
+    name = "wasserstein"
+
+    def at(self, network: Network, inputs: Inputs, H: int, W: int) -> WassersteinTargets:
+        """Compute the moments of the paintings, join them, and weigh each layer."""
+        weights = self.layers.at(network, H, W)
+        targets = {}
+        for layer, painting in self._joined(network, inputs, H, W, weights).items():
+            N, n = len(painting.mean), len(weights)
+            s = network.scales.get(layer, np.ones(N))
+            energy = float(np.sum(s**2 * (np.diag(painting.covariance) + painting.mean**2)))
+            k = self.formula.style_factor(self.beta, weights[layer] * n, n, N, energy)
+            distance = Distance(painting, s)
+            targets[layer] = _Target(k, distance, network.backend.empty_gram(N))
+        return WassersteinTargets(network.backend, targets)
+
+    def _joined(
+        self, network: Network, inputs: Inputs, H: int, W: int, layers: Collection[str]
+    ) -> dict[str, Moments]:
+        """The moments of all paintings' pixels together, each painting with its share."""
+        means, seconds = dict[str, Matrix](), dict[str, Matrix]()
+        for style in inputs.styles:
+            long_side = scaled_side(max(H, W), style.scale)
+            features = style_features(network, style, long_side, layers)
+            for layer in layers:
+                G = network.backend.empty_gram(network.shape(layer, H, W)[0])
+                mean, C = moments(network.backend, features[layer], G)
+                means[layer] = means.get(layer, 0.0) + style.share * mean
+                second = C + np.outer(mean, mean)
+                seconds[layer] = seconds.get(layer, 0.0) + style.share * second
+        return {
+            layer: Moments(mean, seconds[layer] - np.outer(mean, mean))
+            for layer, mean in means.items()
+        }
+
+
+class Distance:
+    """The squared distance from given moments, with its gradient.
+
+    Parameters
+    ----------
+    painting : Moments
+        m and S, before the factors of the channels.
+    scale : ndarray (N,)
+        Factors of the channels.
+    """
+
+    def __init__(self, painting: Moments, scale: Matrix) -> None:
+        self._scale = scale
+        self._mean = scale * painting.mean
+        variances, axes = np.linalg.eigh(np.outer(scale, scale) * painting.covariance)
+        variances, axes = np.maximum(variances[::-1], 0.0), axes[:, ::-1]
+        held = np.cumsum(variances)
+        kept = variances[: 1 + int(np.searchsorted(held, _KEPT * held[-1]))]
+        self._noise = max(_NOISE * float(kept.mean()), _LEAST_NOISE)
+        self._L = axes[:, : len(kept)] * np.sqrt(kept + self._noise)
+        self._constant = float(np.sum(kept + 2 * self._noise))
+
+    def __call__(self, image: Moments) -> tuple[float, Matrix, Matrix]:
+        """Compare with the moments of an image.
+
+        Returns
+        -------
+        value : float
+        D : ndarray (N, N)
+        d : ndarray (N,)
+            Half of the gradient times M is D F + d 1^T.
+        """
+        s, L = self._scale, self._L
+        difference = s * image.mean - self._mean
+        C = np.outer(s, s) * image.covariance
+        inner = L.T @ C @ L + self._noise * (L.T @ L)
+        values, vectors = np.linalg.eigh((inner + inner.T) / 2)
+        roots = np.sqrt(np.maximum(values, self._noise**2))
+        value = (
+            float(difference @ difference) + np.trace(C) + self._constant - 2 * float(roots.sum())
+        )
+        B = (L @ vectors) / np.sqrt(roots)
+        D = np.outer(s, s) * (np.eye(len(s)) - B @ B.T)
+        return value, D, s * difference - D @ image.mean
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Distance from the painting at one layer, its factor k, and memory for a Gram matrix."""
+
+    k: float
+    distance: Distance
+    G: Array
+
+
+class WassersteinTargets:
+    """The Wasserstein term at one size."""
+
+    def __init__(self, backend: Backend, targets: Mapping[str, _Target]) -> None:
+        self._backend = backend
+        self._targets = targets
+        self.layers = tuple(targets)
+
+    def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
+        """Set the loss of one layer, and add its gradient to dF."""
+        target = self._targets[layer]
+        value, D, d = target.distance(moments(self._backend, F, target.G))
+        loss[0] = target.k * value
+        factor = 2 * target.k / (F.shape[1] * F.shape[2])
+        add_through_moments(self._backend, F, factor * D, factor * d, dF)

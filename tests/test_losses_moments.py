@@ -1,0 +1,49 @@
+"""Mean and covariance of features: NumPy's, on each backend that has them; the way back as well."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pynst.backends.cpu import CpuBackend
+from pynst.backends.reference import ReferenceBackend
+from pynst.losses.moments import add_through_moments, moments
+from pynst.networks.network import upload_features
+
+BACKENDS = {"reference": ReferenceBackend(), "cpu": CpuBackend(2)}
+
+
+def made(N, H, W, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.maximum(rng.standard_normal((N, H, W)) + 0.5, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@settings(max_examples=25, deadline=None)
+@given(N=st.integers(1, 40), H=st.integers(1, 70), W=st.integers(1, 9))
+def test_they_are_numpys(name, N, H, W):
+    backend, F = BACKENDS[name], made(N, H, W)
+    found = moments(backend, upload_features(backend, F), backend.empty_gram(N))
+    pixels = F.reshape(N, -1).astype(np.float64)
+    np.testing.assert_allclose(found.mean, pixels.mean(1), rtol=1e-5, atol=1e-6)
+    wanted = np.cov(pixels, bias=True).reshape(N, N)
+    np.testing.assert_allclose(found.covariance, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@settings(max_examples=25, deadline=None)
+@given(N=st.integers(1, 40), H=st.integers(1, 20), W=st.integers(1, 9))
+def test_the_way_back_adds_a_product_and_a_vector(name, N, H, W):
+    backend, F, before = BACKENDS[name], made(N, H, W), made(N, H, W, 1)
+    rng = np.random.default_rng(2)
+    D, d = rng.standard_normal((N, N)), rng.standard_normal(N)
+    D += D.T
+    dF = upload_features(backend, before)
+    add_through_moments(backend, upload_features(backend, F), D, d, dF)
+    wanted = before + np.tensordot(D, F, 1) + d[:, None, None]
+    found = backend.download(dF, "features", (N, H, W))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    if name == "cpu":
+        assert not dF.transpose(0, 3, 1, 2).reshape(-1, H, W)[N:].any()  # lanes beyond N stay zero
