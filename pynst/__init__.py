@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pynst.experiments.sweeps import sweep
     from pynst.experiments.textures import texture
     from pynst.images import load_image, save_image
+    from pynst.jobs.batches import BatchJob, BatchProgress, batch
     from pynst.losses.terms import LossTerms
     from pynst.objective import Objective
     from pynst.options import TransferOptions
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "BatchJob",
+    "BatchProgress",
     "DivergedError",
     "ImageError",
     "Interrupted",
@@ -54,6 +57,7 @@ __all__ = [
     "TransferResult",
     "WeightsError",
     "available_backends",
+    "batch",
     "figure",
     "load_image",
     "load_weights",
@@ -67,6 +71,9 @@ __all__ = [
 
 _HOME = {
     "available_backends": "backends",
+    "batch": "jobs.batches",
+    "BatchJob": "jobs.batches",
+    "BatchProgress": "jobs.batches",
     "figure": "experiments.figures",
     "load_image": "images",
     "save_image": "images",

@@ -33,6 +33,7 @@ class _Saving(TypedDict, total=False):
 
     format: str | None
     bits: int
+    dpi: float | None
     quality: int
     record: bool
     overwrite: bool
@@ -188,6 +189,7 @@ class TransferResult:
         *,
         format: str | None = None,
         bits: int = 8,
+        dpi: float | None = None,
         quality: int = 95,
         record: bool = True,
         overwrite: bool = True,
@@ -198,7 +200,7 @@ class TransferResult:
         ----------
         path : str, path or binary file
             Its extension names the format; a file without a name needs `format`.
-        format, bits, quality, overwrite
+        format, bits, dpi, quality, overwrite
             As for `pynst.save_image`.
         record : bool
             Embed what the result was made from, the paths of the pictures included, so that
@@ -221,6 +223,7 @@ class TransferResult:
             path,
             format=format,
             bits=bits,
+            dpi=dpi,
             quality=quality,
             metadata=self.record.to_metadata() if record else None,
             alpha=self.alpha if holds_alpha else None,

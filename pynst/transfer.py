@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pynst.checkpoint import Checkpoints, read_checkpoint
-from pynst.forecast import check_memory
+from pynst.forecast import fit_memory
 from pynst.images import ImageLike, resize
 from pynst.inputs import named_start, read_inputs
 from pynst.levels import Level, plan_levels
@@ -130,11 +130,15 @@ def stylize(
     return minimise_levels(run)
 
 
-def minimise_levels(run: Run) -> TransferResult:
-    """Minimise level by level; whatever ends it, the best image so far is not lost."""
-    terms = loss_terms(run.options, run.network, run.inputs)
+def minimise_levels(run: Run, terms: Sequence[Term] | None = None) -> TransferResult:
+    """Minimise level by level; whatever ends it, the best image so far is not lost.
+
+    The terms are those that the options of the run name, unless others are given.
+    """
+    if terms is None:
+        terms = loss_terms(run.options, run.network, run.inputs)
     give_back_memory()
-    check_memory(run.network, run.options, run.inputs)
+    run.fit(fit_memory(run.network, run.options, run.inputs))
     with run.keeping_the_best():
         for level in run.levels_left():
             _minimise(run, level, terms)
@@ -149,7 +153,11 @@ def _minimise(run: Run, level: Level, terms: Sequence[Term]) -> None:
     x = _first_image(run, level) if snapshot is None else snapshot.state["x"]
     loss = TotalLoss(run.network, run.inputs, terms, level.H, level.W)
     with run.descent(loss, level, snapshot) as descent:
-        minimise(descent, x, None if snapshot is None else snapshot.state)
+        minimise(
+            descent,
+            x.astype(loss.dtype, copy=False),
+            None if snapshot is None else snapshot.state,
+        )
 
 
 def _first_image(run: Run, level: Level) -> Image:
@@ -171,10 +179,12 @@ def _enlarged(run: Run, H: int, W: int) -> Image:
 
     The photograph's own detail is a better start than none: the same loss is reached earlier, and
     faces and lines come out clearer. With all of it the photograph would shine through the strokes.
+    A run that did not begin from the photograph, or that shows what a layer keeps of it, gets none.
     """
     assert run.x is not None
-    x, content = resize(run.x, H, W), run.inputs.content
-    if content is None or run.options.variables != "pyramid" or run.options.content_weight == 0:
+    x, options, inputs = resize(run.x, H, W), run.options, run.inputs
+    begun_from_content = inputs.content is not None and named_start(options) == "content"
+    if not (begun_from_content and inputs.styles and options.over_pyramid()):
         return x
-    finer, coarser = run.inputs.content_at(H, W), run.inputs.content_at(*run.x.shape[:2])
+    finer, coarser = inputs.content_at(H, W), inputs.content_at(*run.x.shape[:2])
     return np.clip(x + _DETAIL * (finer - resize(coarser, H, W)), 0, 1)

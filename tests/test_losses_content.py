@@ -10,7 +10,7 @@ from terms import gradient_error, inputs_of, set_and_added
 from pynst import TransferOptions
 from pynst.images.masks import carried_down
 from pynst.inputs import read_inputs
-from pynst.losses.content import ContentTerm
+from pynst.losses.content import ContentTerm, _energy_and_variance
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import read_features
 from pynst.options.formulas import FORMULAS
@@ -64,3 +64,14 @@ def test_inside_the_mask_the_differences_count_as_often_as_it_says():
         value, _ = set_and_added(targets, network, layer, F)
         assert value == pytest.approx(2.0 * share * np.mean(c * (F - P) ** 2), rel=1e-9)
         assert gradient_error(targets, network, layer, F) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (5, 1000), (64, 4097), (33, 80_001)])
+def test_block_by_block_the_bits_are_those_of_the_whole(monkeypatch, shape, dtype):
+    monkeypatch.setattr("pynst.losses.content._BLOCK", 1000)
+    rng = np.random.default_rng(0)
+    P, s = (100 * rng.random(shape)).astype(dtype), rng.uniform(0.5, 2, shape[0])
+    scaled = s[:, None] * P.astype(np.float64)
+    wanted = np.mean(scaled**2), np.mean((scaled - scaled.mean(1, keepdims=True)) ** 2)
+    assert _energy_and_variance(P, s) == wanted

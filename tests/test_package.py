@@ -21,6 +21,7 @@ ROOMS = [
     {"cli"},
     {"serve"},
     {"experiments"},
+    {"jobs"},
     {"replay", "info"},
     {"transfer"},
     {"run"},
@@ -45,6 +46,7 @@ ONE_HOME = {
     "scipy": {"optimizers", "formats"},
     "cupy": {"backends"},
     "pooch": {"weights"},
+    "distributed": {"jobs"},
 }
 COMPILED = {"_cpu", "_cuda"}
 
@@ -86,6 +88,9 @@ TESTED_WITH = {
     "cli.single": "test_cli_experiments",
     "cli.sweep": "test_cli_experiments",
     "cli.texture": "test_cli_experiments",
+    # Seen in whole batches, and in the sheets that keep their cells; and what is only data.
+    "jobs.kept": "test_jobs_batches",
+    "jobs.messages": "test_jobs_work",
 }
 
 

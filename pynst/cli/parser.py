@@ -25,6 +25,7 @@ COMMANDS = {
     "stylize": "render a photograph in the style of a painting; the word may be left out",
     "reconstruct": "what a layer of the network keeps of a picture",
     "texture": "an image of any size with the texture of a picture",
+    "batch": "many pictures: folders, patterns, tables of jobs, on one machine or several",
     "sweep": "settings against each other on a contact sheet",
     "figure": "a figure of the paper with your pictures",
     "serve": "a page in the browser: drop pictures in, watch, compare",
@@ -42,8 +43,8 @@ usage: pynst CONTENT STYLE [STYLE ...] [-o OUTPUT] [options]
   pynst photo.jpg painting.jpg --image-size 1024 --quality fine --preserve-color
   pynst demo
 
-The last one needs no file. All options: pynst --help. Other commands: reconstruct, texture, sweep,
-figure, serve, weights, replay, info.
+The last one needs no file. All options: pynst --help. Other commands: batch, reconstruct, texture,
+sweep, figure, serve, weights, replay, info.
 """
 
 _NEGATIVE_NUMBER = re.compile(r"-\.?\d")

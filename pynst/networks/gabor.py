@@ -105,6 +105,13 @@ class Gabor:
         """Shortest image side, in pixels, at which each layer has the 3 pixels its border needs."""
         return 1 + max(2 << (_level(layer) - 1) for layer in layers)
 
+    def reach(self, layer: str) -> tuple[int, int]:
+        """Pixels along one cell of a layer, and how many pixels beyond its cell a feature sees."""
+        beyond = _SIZE // 2
+        for _ in range(_level(layer) - 1):
+            beyond = 2 * beyond + 1
+        return 1 << (_level(layer) - 1), beyond
+
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
         """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
         return Workspace(self.plan(H, W, layers, gradient=gradient), self.backend)

@@ -71,6 +71,9 @@ class Network(Protocol):
     def smallest_side(self, layers: Collection[str]) -> int:
         """Shortest image side, in pixels, at which each of the layers can be computed."""
 
+    def reach(self, layer: str) -> tuple[int, int]:
+        """Pixels along one cell of a layer, and how many pixels beyond its cell a feature sees."""
+
     def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
         """Say which buffers a walk over an image of H x W pixels needs, and when."""
 
@@ -141,7 +144,7 @@ class Features:
 
     def copy(self, layer: str) -> Array:
         """Features of one layer in memory of their own, which outlives these features."""
-        return upload_features(self._backend, self.download(layer))
+        return self._workspace.copied(layer)
 
     def gram(self, layer: str, pixel_weights: Array | None = None) -> NDArray[np.float64]:
         """Gram matrix (N, N) of one layer to NumPy; see `pynst.backends.base.Backend.gram`."""

@@ -166,6 +166,13 @@ class VGG19:
         """Shortest image side, in pixels, at which each of the layers still has a pixel."""
         return 1 << max(map(_halvings, layers))
 
+    def reach(self, layer: str) -> tuple[int, int]:
+        """Pixels along one cell of a layer, and how many pixels beyond its cell a feature sees."""
+        beyond = 0
+        for step in reversed(self._walk([layer])):
+            beyond = 2 * beyond if step in POOLINGS else beyond + 1
+        return 1 << _halvings(layer), beyond
+
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
         """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
         return Workspace(self.plan(H, W, layers, gradient=gradient), self.backend)

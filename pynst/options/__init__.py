@@ -14,6 +14,7 @@ from pynst.options.settings import (
     TransferChanges,
     TransferOptions,
     describe,
+    from_text,
     with_changes,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "TransferChanges",
     "TransferOptions",
     "describe",
+    "from_text",
     "with_changes",
 ]

@@ -86,12 +86,15 @@ class ObjectiveChanges(TypedDict, total=False):
     minutes: float | None
     tolerance: float
     optimizer: Optimizer
-    variables: Variables
+    variables: Variables | None
     preserve_color: bool
     match_color: MatchColor
     backend: BackendName
     threads: int | None
     precision: Precision
+    memory: int | str | None
+    tile: int | Literal["auto", "none"] | None
+    pairs: int | None
     weights: str | os.PathLike[str] | None
     calibration: str | os.PathLike[str] | None
 

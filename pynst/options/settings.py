@@ -18,6 +18,7 @@ from pynst.options.checks import (
     choice,
     flag,
     layers,
+    memory,
     number,
     one_or_several,
     optional,
@@ -26,7 +27,9 @@ from pynst.options.checks import (
     pictures,
     several,
     shares,
+    size,
     start,
+    tile,
 )
 from pynst.options.formulas import FORMULAS
 from pynst.options.keywords import (
@@ -56,6 +59,7 @@ __all__ = [
     "TransferChanges",
     "TransferOptions",
     "describe",
+    "from_text",
     "with_changes",
 ]
 
@@ -110,7 +114,11 @@ class TransferOptions:
 
     # ---- pictures --------------------------------------------------------------------------------
     image_size: int = setting(
-        PICTURES, 512, "long side of the result, pixels", number(16, 32768, whole=True), "N"
+        PICTURES,
+        512,
+        "long side of the result, pixels; on the command line also content: as large as that",
+        size(16, 32768),
+        "N",
     )
     aspect: tuple[int, int] | None = setting(
         PICTURES,
@@ -319,12 +327,12 @@ class TransferOptions:
         "lbfgs (the algorithm of SciPy's L-BFGS-B, resumable), scipy (SciPy's own), or adam",
         choice(*get_args(Optimizer)),
     )
-    variables: Variables = setting(
+    variables: Variables | None = setting(
         OPTIMISATION,
-        "pyramid",
+        None,
         "what lbfgs and scipy minimise over: pyramid (large shapes move as fast as details), or"
-        " pixels, as the paper does",
-        choice(*get_args(Variables)),
+        " pixels, as the paper does; default: the formula's",
+        optional(choice(*get_args(Variables))),
     )
 
     # ---- colour ----------------------------------------------------------------------------------
@@ -356,6 +364,29 @@ class TransferOptions:
         "fast",
         "arithmetic on CUDA: fast (16-bit numbers) or accurate (32-bit)",
         choice("fast", "accurate"),
+    )
+
+    memory: int | None = setting(
+        MACHINE,
+        None,
+        "most memory of the whole process, like 6G; default: $PYNST_MEMORY, then what is free",
+        optional(memory),
+        "SIZE",
+    )
+    tile: int | str | None = setting(
+        MACHINE,
+        "auto",
+        "walk a large image in tiles of so many pixels, to the same result: auto (where it would"
+        " not fit into memory as a whole), a number, or none",
+        tile,
+        "N",
+    )
+    pairs: int | None = setting(
+        MACHINE,
+        None,
+        "pairs of vectors that L-BFGS keeps; default: 10, or fewer where memory is short",
+        optional(number(3, 10, whole=True)),
+        "N",
     )
 
     # ---- files -----------------------------------------------------------------------------------
@@ -400,6 +431,12 @@ class TransferOptions:
                 f" pictures ({', '.join(relative)}), got formula={self.formula!r}"
             )
 
+        whole = self.needs_whole_layers()
+        if isinstance(self.tile, int) and whole:
+            raise OptionError(
+                f"tile={self.tile} and {whole} exclude each other: it reads whole layers"
+            )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TransferOptions):
             return NotImplemented
@@ -429,7 +466,6 @@ class TransferOptions:
                 levels=1,
                 iterations=500,
                 optimizer="scipy",
-                variables="pixels",
                 style_weight=1e6,
             ),
             changes,
@@ -438,6 +474,20 @@ class TransferOptions:
     def style_shares(self) -> dict[str, float]:
         """What the style term compares, by name, with shares that add up to 1."""
         return dict(self.style_loss or FORMULAS[self.formula].style_loss)
+
+    def over_pyramid(self) -> bool:
+        """Whether L-BFGS minimises over the variables of a pyramid, not over the pixels."""
+        return (self.variables or FORMULAS[self.formula].variables) == "pyramid"
+
+    def needs_whole_layers(self) -> str:
+        """The setting for which the losses must read whole layers, and no tiles; ``""`` for none.
+
+        A mask of the losses is one; `keep_mask` counts for the finished image alone.
+        """
+        if "wasserstein" in self.style_shares():
+            return "style_loss='wasserstein'"
+        masks = (name for name in MASK_SETTINGS if name != "keep_mask")
+        return next((name for name in masks if getattr(self, name) is not None), "")
 
     def schedule(self, levels: int, finest_share: float = 0.0) -> tuple[int, ...]:
         """Evaluations for each of so many levels, coarse to fine.
@@ -471,6 +521,36 @@ def with_changes(options: TransferOptions | None, changes: Mapping[str, Any]) ->
     if options is not None and not isinstance(options, TransferOptions):
         raise OptionError(f"options must be a TransferOptions, got {type(options).__name__}")
     return replace(options or TransferOptions(), **changes)
+
+
+def from_text(name: str, text: str) -> Any:
+    """Read one value of a setting from a text, such as a cell of a table.
+
+    Parameters
+    ----------
+    name : str
+        A field of `TransferOptions`; the value of any other name stays text.
+    text : str
+        ``"0.5"``, ``"true"``; the parts of a value of several parts are joined by plus signs.
+
+    Raises
+    ------
+    OptionError
+        The text is of another type than the setting.
+    """
+    known = {each.name: each.metadata["check"] for each in fields(TransferOptions)}
+    check: Check | None = known.get(name)
+    if check is None:
+        return text
+    if check.boolean:
+        if text.lower() not in ("true", "false"):
+            raise OptionError(f"{name} must be true or false, got {text!r}")
+        return text.lower() == "true"
+    try:
+        parts = [check.parse(part) for part in text.split("+")] if check.many else []
+        return parts or check.parse(text)
+    except ValueError:
+        raise OptionError(f"{name} must be {check.kind}, got {text!r}") from None
 
 
 def describe() -> list[tuple[str, str, str]]:
