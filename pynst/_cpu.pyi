@@ -118,7 +118,14 @@ def binomial_down_backward(
     x: _F32 | None = None,
 ) -> None: ...
 def gram_scratch(threads: Threads, N: int, M: int) -> int: ...
-def gram(threads: Threads, F: _F32, G: _F64, scratch: _Bytes) -> None: ...
+def gram(
+    threads: Threads,
+    F: _F32,
+    pixel_weights: _F32 | None,
+    total: float,
+    G: _F64,
+    scratch: _Bytes,
+) -> None: ...
 def content_loss_scratch(N: int, M: int) -> int: ...
 def content_loss(
     threads: Threads,
@@ -126,6 +133,7 @@ def content_loss(
     P: _F32,
     k: float,
     scale: _F32 | None,
+    pixel_weights: _F32 | None,
     dF: _F32,
     loss: _F64,
     scratch: _Bytes,
@@ -138,6 +146,8 @@ def style_loss(
     A: _F64,
     k: float,
     scale: _F64 | None,
+    pixel_weights: _F32 | None,
+    total: float,
     dF: _F32,
     loss: _F64,
     scratch: _Bytes,

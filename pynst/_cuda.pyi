@@ -141,13 +141,23 @@ def binomial_down_backward(
     dy: _Array, dx: _Array, interleaved: bool, keep: float, x: _Array | None, stream: int
 ) -> None: ...
 def gram_scratch(N: int, M: int) -> int: ...
-def gram(F: _Array, products: _Products, G: _Array, scratch: _Array, stream: int) -> None: ...
+def gram_weighted_scratch(N: int, M: int) -> int: ...
+def gram(
+    F: _Array,
+    pixel_weights: _Array | None,
+    total: float,
+    products: _Products,
+    G: _Array,
+    scratch: _Array,
+    stream: int,
+) -> None: ...
 def content_loss_scratch(N: int, M: int) -> int: ...
 def content_loss(
     F: _Array,
     P: _Array,
     k: float,
     scale: _Array | None,
+    pixel_weights: _Array | None,
     gradient_scale: _Array | None,
     dF: _Array,
     loss: _Array,
@@ -161,6 +171,8 @@ def style_loss(
     A: _Array,
     k: float,
     scale: _Array | None,
+    pixel_weights: _Array | None,
+    total: float,
     products: _Products,
     gradient_scale: _Array | None,
     dF: _Array,

@@ -30,8 +30,8 @@ from pynst.losses.terms import LossTerms
 from pynst.optimizers.descent import Descent, Snapshot
 from pynst.optimizers.lbfgs import PAIRS
 from pynst.optimizers.table import state_shapes
-from pynst.options import TransferOptions, with_changes
-from pynst.record import Record
+from pynst.options import MASK_SETTINGS, TransferOptions, with_changes
+from pynst.record import NO_PATH, Record
 
 __all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
 
@@ -41,6 +41,8 @@ _SECONDS = 60.0  # between two checkpoints
 _SHARE = 20  # and at least so many times as long as the last one took
 _LONGEST = 1e9  # seconds that a run may have taken: 30 years
 _FREE_TO_CHANGE = ("memory", "minutes", "threads", "weights")  # they change no bit of the result
+# Masks may be given again, as arrays have to be; by their checksums they are those of the run.
+_FREE_TO_GIVE = (*_FREE_TO_CHANGE, *MASK_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Checkpoint:
         OptionError
             A setting was given that would change the bits of the result.
         """
-        wrong = [name for name in changes if name not in _FREE_TO_CHANGE]
+        wrong = [name for name in changes if name not in _FREE_TO_GIVE]
         if options is not None or wrong:
             raise OptionError(
                 f"{wrong[0] if wrong else 'options'} cannot be given with resume: the run goes on"
@@ -88,7 +90,15 @@ class Checkpoint:
         # A run that has chosen tiles or pairs says so; any other had none, and ten.
         tile = None if options.tile == "auto" else options.tile
         pairs = PAIRS if options.pairs is None else options.pairs
-        return with_changes(replace(options, tile=tile, pairs=pairs), changes)
+        made = with_changes(replace(options, tile=tile, pairs=pairs), changes)
+        for name in MASK_SETTINGS:
+            value = getattr(made, name)
+            masks = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(mask, str) and mask == NO_PATH for mask in masks):
+                raise RecordError(
+                    f"{name}: the run had a mask that came from no path; give it anew"
+                )
+        return made
 
 
 class Checkpoints:

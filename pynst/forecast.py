@@ -17,7 +17,7 @@ from typing import Any
 from pynst.backends.base import OpSize
 from pynst.errors import BackendError
 from pynst.images import size_to_long_side
-from pynst.inputs import Inputs, style_long_side
+from pynst.inputs import Inputs, style_scales
 from pynst.machine import available_memory
 from pynst.networks import Network
 from pynst.networks.layers import (
@@ -28,7 +28,8 @@ from pynst.networks.layers import (
     style_choice,
 )
 from pynst.networks.tiling import can_be_tiled, largest_window, overhead, tiled
-from pynst.options import TransferOptions
+from pynst.options import MASK_SETTINGS, TransferOptions
+from pynst.regions import scaled_side
 
 __all__ = ["TimeForecast", "fit_memory", "forecast_memory", "in_bytes"]
 
@@ -91,7 +92,11 @@ class Forecast:
 
 
 def forecast_memory(
-    network: Network, options: TransferOptions, content: Size | None, styles: Sequence[Size]
+    network: Network,
+    options: TransferOptions,
+    content: Size | None,
+    styles: Sequence[Size],
+    regions: int = 1,
 ) -> Forecast:
     """Say what the finest level of a run will take.
 
@@ -105,7 +110,10 @@ def forecast_memory(
         Height and width of the content picture as given; None where there is none.
     styles : sequence of tuple of int
         The same of each style picture.
+    regions : int
+        How many parts of the image have a style of their own.
     """
+    masked = any(getattr(options, name) is not None for name in MASK_SETTINGS)
     aspect = None if options.aspect is None else (options.aspect[1], options.aspect[0])
     H, W = size_to_long_side(*(content or aspect or styles[0]), options.image_size)
     if isinstance(options.tile, int):
@@ -116,15 +124,18 @@ def forecast_memory(
     layers = dict.fromkeys([*content_layers, *style_layers])
     matched = _matched_nbytes(network, options, H, W) if styles else 0
     plans, pictures = [network.plan(H, W, layers, gradient=True).nbytes], [0]
-    for style in styles:
-        h, w = size_to_long_side(*style, style_long_side(max(H, W), options.style_scale))
+    for style, scale in zip(styles, style_scales(options, len(styles)), strict=True):
+        h, w = size_to_long_side(*style, scaled_side(max(H, W), scale))
         pictures.append(_PICTURE * h * w)
         deep = [layer for layer in style_layers if min(h, w) >= network.smallest_side([layer])]
         features = network.plan(h, w, deep, gradient=False).nbytes if deep else 0
         plans += [features + matched + (_COSINES if matched else 0)]
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
-    targets += matched + _matrices_nbytes(options, [shapes[layer][0] for layer in style_layers])
+    channels = [shapes[layer][0] for layer in style_layers]
+    targets += matched + regions * _matrices_nbytes(options, channels)
+    if masked:  # the masks, float64, and the weights of the pixels, float32
+        targets += regions * (8 * H * W + sum(4 * h * w for _, h, w in shapes.values()))
     # Before there are any vectors, pictures are resized, and the content's features are weighed.
     weighed = [4 * math.prod(shapes[layer]) + _PICTURE * H * W for layer in content_layers]
     before = max([*pictures, *weighed])
@@ -135,6 +146,7 @@ def forecast_memory(
     for layer in layers:
         N, h, w = network.shape(layer, *window)
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
+        ops += [OpSize("gram_weighted", N, N, h, w)] if masked else []
         if narrow and layer in content_layers:
             targets += backend.nbytes("features", (N, h, w))  # the part of a window
     return Forecast(
@@ -182,7 +194,7 @@ def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> Tr
     styles = [style.size for style in inputs.styles]
 
     def needed(options: TransferOptions) -> int:
-        return forecast_memory(network, options, content, styles).total
+        return forecast_memory(network, options, content, styles, len(inputs.regions)).total
 
     size = inputs.size(options.image_size)
     for way in _ways(options, network, size):
@@ -223,8 +235,7 @@ def _advice(fits: Callable[[int], bool], image_size: int) -> str:
 def _ways(options: TransferOptions, network: Network, size: Size) -> list[TransferOptions]:
     """The run as given, and with less and less memory, in the order in which they slow it."""
     large, small = list[Any]([options.tile]), list[Any]()
-    whole = "wasserstein" in options.style_shares()
-    if options.tile == "auto" and can_be_tiled(network) and not whole:
+    if options.tile == "auto" and can_be_tiled(network) and not options.needs_whole_layers():
         large, small = ([n for n in tiles if n < max(size)] for tiles in (_TILES, _SMALL_TILES))
     fewer = options.optimizer == "lbfgs" and options.pairs is None
     pairs: list[int | None] = [None, *range(9, 2, -1)] if fewer else [options.pairs]

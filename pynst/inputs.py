@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,33 +16,20 @@ from numpy.typing import NDArray
 from pynst.errors import ImageError, OptionError
 from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side
 from pynst.images.color import match_color
+from pynst.images.masks import Mask, resize_mask
 from pynst.options import TransferOptions
+from pynst.regions import (
+    Region,
+    StylePicture,
+    mask_sources,
+    read_masks,
+    regions_of,
+    scaled_side,
+)
 
-__all__ = ["Inputs", "StylePicture", "named_start", "read_inputs", "style_long_side"]
+__all__ = ["Inputs", "Region", "StylePicture", "named_start", "read_inputs", "style_scales"]
 
 _STARTS = ("content", "style", "noise")
-
-
-@dataclass(frozen=True, eq=False)
-class StylePicture:
-    """A painting as the losses see it.
-
-    Attributes
-    ----------
-    name : str
-        ``"style"``; ``"style 1"``, ``"style 2"``, ... where there are several.
-    share : float
-        Its share of the blend; all shares add up to 1.
-    pixels : ndarray (H, W, 3)
-        sRGB in [0, 1], in the colours of the content where the options want it.
-    size : tuple of int
-        Height and width of the whole picture; `pixels` may have been reduced while it was read.
-    """
-
-    name: str
-    share: float
-    pixels: NDArray[np.float64]
-    size: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +45,16 @@ class Inputs:
     start : Picture or None
         Where the run starts, if that is a picture of its own.
     pictures : dict of str to Picture
-        All pictures as they were read, by the names that errors, record and notes use.
+        All pictures and masks as they were read, by the names that errors, record and notes use.
     paths : dict of str to str
         The paths of those that came from files, exactly as they were given.
     aspect : tuple of int or None
         Height and width whose aspect the image has, where there is no content.
+    regions : tuple of Region
+        Which parts of the image take their style from which paintings; one without masks.
+    content_mask, keep_mask : ndarray (H, W) or None
+        Where the image keeps nearer to the content, and where it is the content in the end; of the
+        size of the finest level.
     """
 
     content: Picture | None
@@ -71,6 +63,9 @@ class Inputs:
     pictures: Mapping[str, Picture]
     paths: Mapping[str, str]
     aspect: tuple[int, int] | None = None
+    regions: tuple[Region, ...] = ()
+    content_mask: Mask | None = None
+    keep_mask: Mask | None = None
 
     def size(self, long_side: int) -> tuple[int, int]:
         """Height and width of the image whose long side is given.
@@ -121,33 +116,73 @@ def read_inputs(
     sources |= dict(zip(names, styles, strict=True))
     if start and named_start(options) is None:
         sources["init"] = options.init
-    largest = {name: style_long_side(options.image_size, options.style_scale) for name in names}
+    masks = mask_sources(options, names)
+    scales = dict(zip(names, style_scales(options, len(names)), strict=True))
     pictures = {
-        name: read_picture(source, name, long_side=largest.get(name, options.image_size))
+        name: read_picture(
+            source, name, long_side=scaled_side(options.image_size, scales.get(name, 1.0))
+        )
         for name, source in sources.items()
     }
-    photograph = pictures.get("content")
     blend = options.style_blend or (1.0,) * len(styles)
-    return Inputs(
-        content=photograph,
+    inputs = Inputs(
+        content=pictures.get("content"),
         styles=tuple(
-            _style_picture(name, weight / sum(blend), pictures[name], photograph, options)
+            StylePicture(name, weight / sum(blend), found.pixels, found.size, scales[name])
             for name, weight in zip(names, blend, strict=True)
+            for found in [pictures[name]]
         ),
         start=pictures.get("init"),
         pictures=pictures,
         paths={
             name: os.fsdecode(source)
-            for name, source in sources.items()
+            for name, source in {**sources, **masks}.items()
             if isinstance(source, str | os.PathLike)
         },
         aspect=None if options.aspect is None else (options.aspect[1], options.aspect[0]),
     )
+    return _in_colours_of_content(_with_masks(inputs, masks, options), options)
 
 
-def style_long_side(image_side: int, style_scale: float) -> int:
-    """Long side of the style pictures beside an image, from the image's long side; pixels."""
-    return max(1, round(image_side * style_scale))
+def _with_masks(inputs: Inputs, sources: Mapping[str, Any], options: TransferOptions) -> Inputs:
+    """The inputs with their masks read and their regions made."""
+    owner = "content" if inputs.content is not None else "result"
+    size = inputs.content.size if inputs.content is not None else inputs.size(1 << 15)
+    styles = {style.name: inputs.pictures[style.name] for style in inputs.styles}
+    masks = read_masks(sources, size, owner, styles, options.image_size)
+    H, W = inputs.size(options.image_size)
+    regions, notes = regions_of(options, inputs.styles, masks, H, W)
+    for name, note in notes.items():
+        masks[name] = replace(masks[name], notes=(*masks[name].notes, note))
+
+    def at_finest(name: str) -> Mask | None:
+        return resize_mask(masks[name].pixels, H, W) if name in masks else None
+
+    return replace(
+        inputs,
+        pictures={**inputs.pictures, **masks},
+        regions=regions,
+        content_mask=at_finest("mask of content"),
+        keep_mask=at_finest("keep mask"),
+    )
+
+
+def style_scales(options: TransferOptions, count: int) -> tuple[float, ...]:
+    """Size of each of so many style pictures, relative to the image's.
+
+    Raises
+    ------
+    OptionError
+        ``style_scale`` has values for another number of style pictures.
+    """
+    scale = options.style_scale
+    scales = scale if isinstance(scale, tuple) else (scale,) * count
+    if len(scales) != count:
+        raise OptionError(
+            f"style_scale must be one number or one for each of the {count} style pictures,"
+            f" got {len(scales)} numbers"
+        )
+    return scales
 
 
 def named_start(options: TransferOptions) -> str | None:
@@ -178,14 +213,17 @@ def _check_presence(content: Any, styles: Sequence[Any], options: TransferOption
     neighbours = "style_loss='neighbours'" if options.style_loss else f"formula={options.formula!r}"
     matched = options.match_color != "none"
     needs_content = {
+        **{name: getattr(options, name) is not None for name in ("content_mask", "keep_mask")},
         f"content_weight={options.content_weight!r}": bool(options.content_weight),
         f"preserve_color={options.preserve_color!r}": options.preserve_color,
         f"match_color={options.match_color!r}": matched,
         neighbours: "neighbours" in options.style_shares(),
     }
+    of_styles = ("style_masks", "style_source_masks", "regions", "style_regions")
     needs_style = {
         f"style_weight={options.style_weight!r}": bool(options.style_weight),
         f"match_color={options.match_color!r}": matched,
+        **{name: getattr(options, name) is not None for name in of_styles},
     }
     for missing, name, needs in (
         (content is None, "content", needs_content),
@@ -203,11 +241,39 @@ def _check_presence(content: Any, styles: Sequence[Any], options: TransferOption
         raise OptionError("init='style' needs a style picture, got None")
 
 
-def _style_picture(
-    name: str, share: float, style: Picture, content: Picture | None, options: TransferOptions
-) -> StylePicture:
-    """A style picture, in the colours of the content if ``match_color`` says so."""
-    pixels = style.pixels
-    if options.match_color != "none" and content is not None:
-        pixels = match_color(pixels, content.pixels, options.match_color)
-    return StylePicture(name, share, pixels, style.size)
+def _in_colours_of_content(inputs: Inputs, options: TransferOptions) -> Inputs:
+    """The paintings in the colours of the content if ``match_color`` says so.
+
+    In a region they get the colours that the content has there, judged by the part of the painting
+    that counts.
+    """
+    if options.match_color == "none" or inputs.content is None:
+        return inputs
+    content, method = inputs.content.pixels, options.match_color
+    whole: dict[str, NDArray[np.float64]] = {}  # what needs no mask is matched once
+
+    def at(mask: Mask | None, pixels: NDArray[np.float64]) -> Mask | None:
+        return None if mask is None else resize_mask(mask, *pixels.shape[:2])
+
+    def matched(style: StylePicture, mask: Mask | None) -> StylePicture:
+        if style.mask is None and mask is None and style.name in whole:
+            return replace(style, pixels=whole[style.name])
+        pixels = match_color(
+            style.pixels,
+            content,
+            method,
+            style_mask=at(style.mask, style.pixels),
+            content_mask=at(mask, content),
+        )
+        if style.mask is None and mask is None:
+            whole[style.name] = pixels
+        return replace(style, pixels=pixels)
+
+    return replace(
+        inputs,
+        styles=tuple(matched(style, None) for style in inputs.styles),
+        regions=tuple(
+            replace(region, styles=tuple(matched(style, region.mask) for style in region.styles))
+            for region in inputs.regions
+        ),
+    )

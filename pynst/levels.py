@@ -61,7 +61,7 @@ def _smallest(options: TransferOptions, network: Network, inputs: Inputs) -> int
     sides = [_long_side(least, H, W)]
     for style in inputs.styles:
         least = network.smallest_side(style_choice(options, network).names())
-        sides.append(math.ceil(_long_side(least, *style.size) / options.style_scale))
+        sides.append(math.ceil(_long_side(least, *style.size) / style.scale))
     return max(sides)
 
 

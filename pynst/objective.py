@@ -76,7 +76,12 @@ class TotalLoss:
         self._slots = [
             (name, layer) for name, targets in self._targets.items() for layer in targets.layers
         ]
-        self._names = [f"{name} {layer}" for name, layer in self._slots if layer != IMAGE]
+        self._places = _places(self._slots)
+        self._places_of_layers = [
+            (f"{name} {layer}", place)
+            for (name, layer), place in self._places.items()
+            if layer != IMAGE
+        ]
         self._layers = dict.fromkeys(layer for _, layer in self._slots if layer != IMAGE)
         self._losses = self._backend.empty_losses(len(self._slots))
         self._workspace = network.workspace(H, W, self._layers, gradient=True)
@@ -171,9 +176,9 @@ class TotalLoss:
                     targets.prepare(layer, F)
 
         def add_losses(layer: str, F: Array, dF: Array) -> None:
-            for slot, (name, read) in enumerate(self._slots):
+            for (name, read), (begin, end) in self._places.items():
                 if read == layer:
-                    self._targets[name].add(layer, F, dF, losses[slot : slot + 1])
+                    self._targets[name].add(layer, F, dF, losses[begin:end])
 
         self.network.forward(self._workspace, self._layers, prepare)
         dx = self.network.backward(self._workspace, self._layers, add_losses)
@@ -185,16 +190,23 @@ class TotalLoss:
         for name, targets in self._targets.items():
             end = start + len(targets.layers)
             totals[name], start = _sum(values[start:end]), end
-        pairs = zip(self._slots, values, strict=True)
-        of_layers = [value for (_, layer), value in pairs if layer != IMAGE]
+        of_layers = {name: _sum(values[begin:end]) for name, (begin, end) in self._places_of_layers}
         return LossTerms(
             total=sum(totals.values()),
             content=totals.pop("content", 0.0),
             style=sum(totals.pop(name, 0.0) for name in STYLE),
             tv=totals.pop("tv", 0.0),
-            layers=dict(zip(self._names, of_layers, strict=True)),
+            layers=of_layers,
             others=totals,
         )
+
+
+def _places(slots: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Where the losses of each term and layer begin and end; they follow one another."""
+    places: dict[tuple[str, str], tuple[int, int]] = {}
+    for slot, key in enumerate(slots):
+        places[key] = places.get(key, (slot, slot))[0], slot + 1
+    return places
 
 
 def _sum(values: list[float]) -> float:

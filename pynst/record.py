@@ -23,10 +23,11 @@ from pynst.errors import OptionError, RecordError
 from pynst.inputs import Inputs
 from pynst.levels import Level
 from pynst.networks import Network
-from pynst.options import TransferOptions, with_changes
+from pynst.options import MASK_SETTINGS, TransferOptions, with_changes
 from pynst.version import __version__
 
 __all__ = [
+    "NO_PATH",
     "PictureUsed",
     "Record",
     "finished",
@@ -35,6 +36,9 @@ __all__ = [
     "record_of",
     "versions",
 ]
+
+NO_PATH = "<array>"
+"""What stands in recorded settings for a mask that came from no path."""
 
 _PROGRAMS = ("pynst", "numpy", "scipy", "pillow")
 
@@ -46,7 +50,8 @@ class PictureUsed:
     Attributes
     ----------
     name : str
-        ``"content"``, ``"style"`` or ``"style 1"``, ``"style 2"``, ..., ``"init"``.
+        ``"content"``, ``"style"`` or ``"style 1"``, ``"style 2"``, ..., ``"init"``; of a mask as
+        in `pynst.regions.mask_names`, ``"mask of style 1"``.
     source : str
         Its path as it is shown to people, ``"array"`` or ``"PIL image"``.
     sha256 : str
@@ -73,7 +78,7 @@ class Record:
     ----------
     options : TransferOptions
     pictures : tuple of PictureUsed
-        Content, styles, and the start if that was a picture.
+        Content, styles, the start if that was a picture, and masks.
     network, weights_source, weights_sha256 : str
         The network used; for VGG-19 also whose weights, and the checksum of their numbers.
     backend : str
@@ -118,6 +123,10 @@ class Record:
                 raise RecordError(
                     f"{used.name}: {found.source} is not the picture of the record, {used.source}"
                 )
+        names = {used.name for used in self.pictures} | {"init"}
+        more = next((used for used in other.pictures if used.name not in names), None)
+        if more is not None:
+            raise RecordError(f"{more.name}: the record has none, this run {more.source}")
         for name, here, there in (
             ("network", self.network, other.network),
             ("weights", self.weights_sha256[:12], other.weights_sha256[:12]),
@@ -257,13 +266,25 @@ def versions() -> dict[str, str]:
 
 
 def options_to_json(options: TransferOptions) -> dict[str, Any]:
-    """Fields by name; layers as a mapping; a start that is no word or path as null."""
+    """Fields by name; layers as a mapping; a start that is no word or path as null.
+
+    A mask that has no path is written as a word that stands for it.
+    """
     values = {each.name: getattr(options, each.name) for each in fields(options)}
     for name in ("content_layers", "style_layers"):
         values[name] = None if values[name] is None else dict(values[name])
     start = values["init"]
     values["init"] = os.fspath(start) if isinstance(start, str | os.PathLike) else None
+    for name in MASK_SETTINGS:
+        mask = values[name]
+        values[name] = [_path_of(each) for each in mask] if isinstance(mask, tuple) else mask
+        if mask is not None and not isinstance(mask, tuple):
+            values[name] = _path_of(mask)
     return values
+
+
+def _path_of(mask: Any) -> str:
+    return mask if isinstance(mask, str) else NO_PATH
 
 
 def _options_from_json(values: Any) -> TransferOptions:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pynst.errors import DivergedError, RecordError
 from pynst.images import ImageLike, read_metadata
 from pynst.inputs import read_inputs
 from pynst.levels import plan_levels
 from pynst.networks import open_network
+from pynst.options import MASK_SETTINGS, with_changes
 from pynst.record import Record
+from pynst.regions import is_word, mask_names
 from pynst.result import Progress, TransferResult
 from pynst.run import Run
 from pynst.transfer import minimise_levels
@@ -56,6 +59,7 @@ def replay(
     style: ImageLike | Sequence[ImageLike] | None = None,
     init: ImageLike | None = None,
     *,
+    masks: Mapping[str, Any] | None = None,
     beside: str | os.PathLike[str] | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> Replay:
@@ -67,6 +71,8 @@ def replay(
         What `read_record` returned.
     content, style, init : as for `pynst.stylize`, optional
         Where the pictures are no longer where the record says, or were arrays.
+    masks : mapping of str to object, optional
+        The same for masks, by their setting: ``{"style_masks": ["sky.png", "rest"]}``.
     beside : str or path, optional
         The result itself: a picture that is no longer at its recorded path is looked for under its
         name in the result's folder, too.
@@ -91,6 +97,8 @@ def replay(
         options = replace(options, weights=None)
     if record.picture("init") is not None:
         options = replace(options, init=_path(record, "init", beside) if init is None else init)
+    found = {**_recorded_masks(record, set(masks or ()), beside), **(masks or {})}
+    options = with_changes(options, found)
     inputs = read_inputs(content, style, options)
     network = open_network(options)
     levels = record.levels_done(plan_levels(options, network, inputs))
@@ -108,6 +116,27 @@ def replay(
         result.record.pixels_sha256 == record.pixels_sha256,
         record.other_programs(result.record),
     )
+
+
+def _recorded_masks(
+    record: Record, given: Collection[str], beside: str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """The masks of a record where they are now, by setting; without those that are given anew."""
+    styles = [used.name for used in record.pictures if used.name.startswith("style")]
+    found: dict[str, Any] = {}
+    for setting in MASK_SETTINGS:
+        value = getattr(record.options, setting)
+        if value is None or setting in given:
+            continue
+        each = value if isinstance(value, tuple) else (value,)
+        if len(each) != len(names := mask_names(setting, styles)):
+            raise RecordError(f"the record is damaged: {setting} has {len(each)} masks")
+        now = [
+            source if is_word(setting, source) else _path(record, name, beside)
+            for name, source in zip(names, each, strict=True)
+        ]
+        found[setting] = now if isinstance(value, tuple) else now[0]
+    return found
 
 
 def _path(record: Record, name: str, beside: str | os.PathLike[str] | None) -> str:

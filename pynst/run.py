@@ -19,7 +19,8 @@ from pynst.checkpoint import Checkpoint, Checkpoints
 from pynst.errors import BackendError, DivergedError, Interrupted, PyNSTError, RecordError
 from pynst.forecast import TimeForecast
 from pynst.images import resize, to_uint8
-from pynst.images.color import luminance_of_result
+from pynst.images.color import luminance_of_result, mixed_in_linear_light
+from pynst.images.masks import feathered, resize_mask
 from pynst.inputs import Inputs
 from pynst.levels import Level
 from pynst.losses.terms import LossTerms
@@ -185,6 +186,9 @@ class Run:
         x = x if x.shape[:2] == (H, W) else resize(x, H, W)
         if self.options.preserve_color:
             x = luminance_of_result(x, self.inputs.content_at(H, W))
+        if self.inputs.keep_mask is not None:
+            kept = feathered(resize_mask(self.inputs.keep_mask, H, W))
+            x = mixed_in_linear_light(x, self.inputs.content_at(H, W), kept)
         content = self.inputs.content
         alpha = content.alpha if content is not None and self.options.keep_alpha else None
         counts = [len(history) for history in self._histories]

@@ -296,18 +296,33 @@ def binomial_down_backward(backend: Any, rng: np.random.Generator, H: int, W: in
     return {"dx": b.read(dx, "image", (3, H, W))}
 
 
-def gram(backend: Any, rng: np.random.Generator, N: int, H: int, W: int) -> Outputs:
+def pixel_weights(backend: Any, rng: np.random.Generator, H: int, W: int, wanted: bool) -> Any:
+    """Factors as a mask has them, with zeros and ones among them; None where none are wanted."""
+    m = float32(np.clip(rng.uniform(-0.5, 1.5, (H, W)), 0, 1))
+    m[-1, -1] = 0.25
+    return backend.upload_pixel_weights(m) if wanted else None
+
+
+def gram(
+    backend: Any, rng: np.random.Generator, N: int, H: int, W: int, weighted: bool = False
+) -> Outputs:
     b = Bench(backend)
     F = b.new("features", (N, H, W), features(rng, N, H, W))
     G = backend.empty_gram(N)
-    backend.gram(F, G)
+    backend.gram(F, G, pixel_weights(backend, rng, H, W, weighted))
     values = backend.download_gram(G)
     np.testing.assert_array_equal(values, values.T)
     return {"G": values}
 
 
 def content_loss(
-    backend: Any, rng: np.random.Generator, N: int, H: int, W: int, scaled: bool
+    backend: Any,
+    rng: np.random.Generator,
+    N: int,
+    H: int,
+    W: int,
+    scaled: bool,
+    weighted: bool = False,
 ) -> Outputs:
     b = Bench(backend)
     F = b.new("features", (N, H, W), features(rng, N, H, W))
@@ -315,7 +330,8 @@ def content_loss(
     dF = b.new("features", (N, H, W), noise(rng, N, H, W))
     scale = backend.upload_scale(float32(rng.uniform(0.1, 3, N))) if scaled else None
     losses = backend.empty_losses(2)
-    backend.content_loss(F, P, 0.37, scale, dF, losses[1:2])
+    m = pixel_weights(backend, rng, H, W, weighted)
+    backend.content_loss(F, P, 0.37, scale, dF, losses[1:2], m)
     return {
         "loss": backend.download_losses(losses)[1:],
         "dF": b.read(dF, "features", (N, H, W)),
@@ -323,7 +339,13 @@ def content_loss(
 
 
 def style_loss(
-    backend: Any, rng: np.random.Generator, N: int, H: int, W: int, scaled: bool
+    backend: Any,
+    rng: np.random.Generator,
+    N: int,
+    H: int,
+    W: int,
+    scaled: bool,
+    weighted: bool = False,
 ) -> Outputs:
     b = Bench(backend)
     F = b.new("features", (N, H, W), features(rng, N, H, W))
@@ -332,13 +354,30 @@ def style_loss(
     G, A = (float32(each + each.T) for each in square)
     scale = backend.upload_scale(float32(rng.uniform(0.1, 3, N))) if scaled else None
     losses = backend.empty_losses(2)
+    m = pixel_weights(backend, rng, H, W, weighted)
     backend.style_loss(
-        F, backend.upload_gram(G), backend.upload_gram(A), 0.37, scale, dF, losses[1:2]
+        F, backend.upload_gram(G), backend.upload_gram(A), 0.37, scale, dF, losses[1:2], m
     )
     return {
         "loss": backend.download_losses(losses)[1:],
         "dF": b.read(dF, "features", (N, H, W)),
     }
+
+
+def loss_ops(backend: Any, N: int, H: int, W: int, m: Any) -> list[np.ndarray]:
+    """G, dF and the losses of the ops that take pixel weights, with these."""
+    rng, b, shape = np.random.default_rng(N), Bench(backend), (N, H, W)
+    F, P = (b.new("features", shape, features(rng, *shape)) for _ in range(2))
+    dF, G = b.new("features", shape, noise(rng, *shape)), backend.empty_gram(N)
+    A, losses = backend.upload_gram(np.cov(noise(rng, N, 50))), backend.empty_losses(2)
+    backend.gram(F, G, m)
+    backend.content_loss(F, P, 1e-3, None, dF, losses[:1], m)
+    backend.style_loss(F, G, A, 1e-6, None, dF, losses[1:], m)
+    return [
+        backend.download_gram(G),
+        b.read(dF, "features", shape),
+        backend.download_losses(losses),
+    ]
 
 
 def total_variation(
@@ -456,14 +495,17 @@ def _cases() -> list[OpCase]:
         (4, *LONG),
     ]:
         sizes = {"N": N, "H": H, "W": W}
-        cases.append(OpCase("gram", sizes, gram, 1e-6, N * (N + 1.0) * H * W, 4.0 * N * H * W))
-        for scaled in (False, True):
+        of_pixels = {"weighted": True}
+        for weighted in ({}, of_pixels):
+            gram_flops, M = N * (N + 1.0) * H * W, H * W
+            cases.append(OpCase("gram", sizes | weighted, gram, 1e-6, gram_flops, 4.0 * N * M))
+        for factors in ({"scaled": False}, {"scaled": True}, {"scaled": True, **of_pixels}):
             cases.append(
-                OpCase("content_loss", {**sizes, "scaled": scaled}, content_loss, 1e-6,
+                OpCase("content_loss", sizes | factors, content_loss, 1e-6,
                        5.0 * N * H * W, 16.0 * N * H * W)
             )  # fmt: skip
             cases.append(
-                OpCase("style_loss", {**sizes, "scaled": scaled}, style_loss, 1e-6,
+                OpCase("style_loss", sizes | factors, style_loss, 1e-6,
                        2.0 * N * N * H * W, 12.0 * N * H * W)
             )  # fmt: skip
     for H, W in [(1, 1), (1, 7), (6, 1), (9, 16), (16, 16), (33, 50), (53, 61), LONG]:

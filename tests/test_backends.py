@@ -18,7 +18,9 @@ from op_cases import (
     conv3x3_relu_backward,
     features,
     layer_weights,
+    loss_ops,
     noise,
+    pixel_weights,
 )
 from scipy.signal import correlate
 
@@ -31,7 +33,7 @@ from pynst.errors import BackendError
 REFERENCE = ReferenceBackend()
 NOT_OPS = {
     "nbytes", "scratch_nbytes", "allocate", "view", "upload", "download", "empty_gram",
-    "upload_gram", "download_gram", "upload_scale",
+    "upload_gram", "download_gram", "upload_scale", "upload_pixel_weights",
     "empty_losses", "download_losses", "zero", "repeated", "free_memory", "conv3x3_weights",
     "conv3x3_weights_nbytes", "device_images", "filter7x7_weights", "beside", "choose_as",
     "shape_of",
@@ -61,6 +63,16 @@ def test_cpu_agrees_with_float64(case, cpu):
     for name, found in case.outputs(cpu).items():
         assert found.shape == wanted[name].shape
         assert relative_error(found, wanted[name]) <= case.tolerance, name
+
+
+@pytest.mark.parametrize("N", [20, 134, 260])
+def test_pixel_weights_of_one_give_the_bits_of_none(N, cpu):
+    """So that a mask that is white everywhere changes nothing."""
+    ones = cpu.upload_pixel_weights(np.ones((33, 35)))
+    for without, weighted in zip(
+        loss_ops(cpu, N, 33, 35, None), loss_ops(cpu, N, 33, 35, ones), strict=True
+    ):
+        np.testing.assert_array_equal(without, weighted)
 
 
 @pytest.mark.parametrize("runner", [conv3x3_relu, conv3x3_relu_backward])
@@ -260,6 +272,13 @@ def test_reference_gram_of_two_pixels_by_hand():
     np.testing.assert_allclose(G, np.array([[5.0, 11.0], [11.0, 25.0]]) / 2)
 
 
+def test_reference_guided_gram_of_two_pixels_by_hand():
+    F, G = np.array([[[1.0, 2.0]], [[3.0, 4.0]]]), np.empty((2, 2))
+    REFERENCE.gram(F, G, REFERENCE.upload_pixel_weights(np.array([[1.0, 0.5]])))
+    wanted = np.array([[1.0, 3.0], [3.0, 9.0]]) + 0.5 * np.array([[4.0, 8.0], [8.0, 16.0]])
+    np.testing.assert_allclose(G, wanted / 1.5)
+
+
 def test_reference_total_variation_by_hand():
     x = np.zeros((1, 2, 2))
     x[0, 0, 0] = 1.0
@@ -355,21 +374,23 @@ def _linearise(forward, variant, rng, C, N, H, W):
     return run, back, shape
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("op", ["content_loss", "style_loss", "total_variation"])
-def test_reference_loss_gradient_is_that_of_its_value(op):
+def test_reference_loss_gradient_is_that_of_its_value(op, weighted):
     rng = np.random.default_rng(3)
     N, H, W = 3, 5, 6
     x, v, P = noise(rng, N, H, W), noise(rng, N, H, W), noise(rng, N, H, W)
     A, scale = np.cov(noise(rng, N, 50)), rng.uniform(0.5, 2, N)
+    m = pixel_weights(REFERENCE, rng, H, W, weighted)
 
     def value(x):
         gradient, loss = np.zeros_like(x), np.empty(1)
         if op == "content_loss":
-            REFERENCE.content_loss(x, P, 0.3, scale, gradient, loss)
+            REFERENCE.content_loss(x, P, 0.3, scale, gradient, loss, m)
         elif op == "style_loss":
             G = np.empty((N, N))
-            REFERENCE.gram(x, G)
-            REFERENCE.style_loss(x, G, A, 0.3, scale, gradient, loss)
+            REFERENCE.gram(x, G, m)
+            REFERENCE.style_loss(x, G, A, 0.3, scale, gradient, loss, m)
         else:
             REFERENCE.total_variation(x, 0.3, gradient, loss)
         return loss[0], gradient

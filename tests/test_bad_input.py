@@ -333,6 +333,7 @@ def test_whatever_leaves_the_run_carries_the_best_image(error):
 # ---- anything ------------------------------------------------------------------------------------
 
 LAYERS = ["level1", "level2", "level3", "level4"]
+PIXELS = np.ones((1, 1)), np.full((1, 1), 0.5)  # masks of one pixel fit every aspect
 SOUND = {
     "network": st.just("builtin"),
     "image_size": st.integers(16, 48),
@@ -357,6 +358,14 @@ SOUND = {
     "preserve_color": st.booleans(),
     "match_color": st.sampled_from(["none", "cholesky", "symmetric"]),
     "keep_alpha": st.booleans(),
+    "style_masks": st.sampled_from([None, "all", "rest"]),
+    "style_source_masks": st.sampled_from([None, "all"]),
+    "content_mask": st.sampled_from([None, *PIXELS]),
+    "keep_mask": st.sampled_from([None, *PIXELS]),
+    "regions": st.none(),
+    "style_regions": st.none(),
+    "content_mask_weight": st.floats(0, 1e6),
+    "guidance": st.sampled_from(["area", "gatys"]),
     "pooling": st.none(),
     "formula": st.sampled_from(["balanced", "gentle", "strong"]),
     "precision": st.sampled_from(["fast", "accurate"]),
@@ -379,7 +388,11 @@ UNSOUND = {
     "style_layers": st.sampled_from([["level9"], ["level1=0"], {"level1": -1}, 5]),
     "style_loss": st.sampled_from([["sliced"], ["gram=0"], {"gram": -1}, 5, []]),
     "style_blend": st.lists(st.floats(0, 2), max_size=3),
-    "style_scale": st.sampled_from([0, 20, 100]),
+    "style_scale": st.sampled_from([0, 20, 100, (1, 2, 3)]),
+    "style_masks": st.sampled_from(["missing.png", 5, [], np.ones((2, 50)), np.zeros((9, 9))]),
+    "keep_mask": st.sampled_from(["missing.png", 5, np.ones((9, 9, 2)), np.full((9, 9), 7.0)]),
+    "content_mask": st.sampled_from(["a\0b", CONTENT, True]),
+    "regions": st.just(CONTENT),
     "aspect": st.sampled_from([(3, 4), (0, 1), 5, "wide", (1, 2, 3)]),
     "match_color": st.just("some"),
     "formula": st.just("paper"),

@@ -378,3 +378,32 @@ def test_any_damage_is_a_record_error_or_does_no_harm(data, sound, tmp_path):
         stylize(picture(0, 40, 48), picture(1, 40, 44), resume=path)
     except PyNSTError as error:
         assert isinstance(error, RecordError)
+
+
+# ---- masks ---------------------------------------------------------------------------------------
+
+SOFT = np.linspace(0, 1, 144) * np.ones((96, 1))
+
+
+def test_a_run_with_masks_goes_on_to_the_same_bits(tmp_path):
+    path = tmp_path / "soft.png"
+    pynst.save_image(np.dstack([SOFT] * 3), path)
+    options = {**FAST, "style_masks": path, "content_mask": path}
+    whole = stylize(CONTENT, STYLE, **options)
+    broken_off(tmp_path / "run.npz", 2, 3, **options)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+
+
+def test_masks_that_were_arrays_are_given_again_and_compared(tmp_path):
+    run = tmp_path / "run.npz"
+    whole = stylize(CONTENT, STYLE, keep_mask=SOFT, **FAST)
+    broken_off(run, 2, 3, keep_mask=SOFT, **FAST)
+    with pytest.raises(RecordError, match="keep_mask: the run had a mask that came from no path"):
+        stylize(CONTENT, STYLE, resume=run)
+    with pytest.raises(RecordError, match="keep mask: array is not the picture of the record"):
+        stylize(CONTENT, STYLE, resume=run, keep_mask=1 - SOFT)
+    with pytest.raises(RecordError, match="mask of content: the record has none, this run array"):
+        stylize(CONTENT, STYLE, resume=run, keep_mask=SOFT, content_mask=SOFT)
+    resumed = stylize(CONTENT, STYLE, resume=run, keep_mask=SOFT)
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)

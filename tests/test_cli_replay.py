@@ -101,3 +101,20 @@ def assert_tame(text, lines):
     assert 0 < len(found) <= lines
     assert all(each.startswith("pynst: ") and len(each) <= 2100 for each in found)
     assert not any(each.startswith("pynst: all is well") for each in found)
+
+
+def test_a_mask_that_is_gone_is_named_with_its_option(pictures, tmp_path, capsys):
+    output, mask, moved = (tmp_path / name for name in ("r.png", "mask.png", "moved.png"))
+    pynst.save_image(np.linspace(0, 1, 80)[None, :, None] * np.ones((60, 1, 3)), mask)
+    words = ["--style-masks", str(mask), "rest", "--keep-mask", str(mask)]
+    assert main([*pictures, pictures[0], "-o", str(output), *words, "--quiet", *FAST]) == 0
+    assert main(["replay", str(output), "--quiet"]) == 0
+    mask.rename(moved)
+    assert main(["replay", str(output), "--force"]) == 1
+    error = capsys.readouterr().err
+    assert "mask of style 1: no such file" in error
+    assert error.endswith("; name the recorded picture with --style-masks\n")
+    words = ["--style-masks", str(moved), "rest"]
+    assert main(["replay", str(output), "--force", *words]) == 1
+    assert capsys.readouterr().err.endswith("; name the recorded picture with --keep-mask\n")
+    assert main(["replay", str(output), "--force", *words, "--keep-mask", str(moved)]) == 0

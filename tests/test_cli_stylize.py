@@ -246,6 +246,53 @@ def test_a_checkpoint_of_pictures_that_were_no_files_asks_for_them(tmp_path, cap
     assert "names no file for content: give CONTENT and STYLE" in capsys.readouterr().err
 
 
+def test_masks_are_files_of_an_option(pictures, tmp_path):
+    content, style = pictures
+    half, inside, output = (tmp_path / name for name in ("half.png", "inside.png", "r.png"))
+    mask = np.repeat([[1.0, 0.0]], 40, axis=1) * np.ones((60, 1))
+    for path, pixels in ((half, mask), (inside, mask[:, ::-1])):
+        pynst.save_image(np.dstack([pixels] * 3), path)
+    words = ["--style-masks", str(half), "rest", "--style-source-masks", "all", str(inside),
+             "--content-mask", str(inside), "--content-mask-weight", "3", "--style-scale", "1.2",
+             "0.8", "--keep-mask", str(half), "--guidance", "gatys"]  # fmt: skip
+    assert main([content, style, content, *words, "-o", str(output), *FAST]) == 0
+    wanted = pynst.stylize(
+        content, [style, content], style_masks=[mask, "rest"],
+        style_source_masks=["all", mask[:, ::-1]], content_mask=mask[:, ::-1],
+        content_mask_weight=3, style_scale=(1.2, 0.8), keep_mask=mask, guidance="gatys",
+        network="builtin", image_size=72, iterations=3,
+    )  # fmt: skip
+    np.testing.assert_array_equal(np.rint(255 * pynst.load_image(output)), wanted.image)
+
+
+def test_a_run_with_masks_that_was_broken_off_needs_no_more_than_its_checkpoint(
+    pictures, tmp_path, monkeypatch
+):
+    content, style = pictures
+    mask, run = tmp_path / "mask.png", tmp_path / "run.npz"
+    pynst.save_image(np.linspace(0, 1, 80)[None, :, None] * np.ones((60, 1, 3)), mask)
+    words = ["--style-masks", str(mask), "--network", "builtin", "--image-size", "72"]
+    shown = pynst.cli.stylize.Report.__call__
+
+    def interrupted(self, progress):
+        shown(self, progress)
+        if progress.iteration == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pynst.cli.stylize.Report, "__call__", interrupted)
+    broken = [content, style, *words, "--iterations", "6", "--checkpoint", str(run)]
+    assert main([*broken, "-o", str(tmp_path / "part.png")]) == 130
+    monkeypatch.setattr(pynst.cli.stylize.Report, "__call__", shown)
+    assert main(["--resume", str(run), "-o", str(tmp_path / "whole.png")]) == 0
+    record = read_record(tmp_path / "whole.png")
+    assert record.options.style_masks == (str(mask),)
+    wanted = pynst.stylize(content, style, style_masks=mask, network="builtin", image_size=72,
+                           iterations=6)  # fmt: skip
+    np.testing.assert_array_equal(
+        np.rint(255 * pynst.load_image(tmp_path / "whole.png")), wanted.image
+    )
+
+
 def piped(words, data):
     """Run the command with bytes on standard input; standard output as bytes."""
     return subprocess.run(

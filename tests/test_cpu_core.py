@@ -135,7 +135,7 @@ started = threading.Event()
 
 def work():
     while True:
-        _cpu.gram(threads, F, G, scratch)
+        _cpu.gram(threads, F, None, 64.0 * 64.0, G, scratch)
         started.set()
 
 

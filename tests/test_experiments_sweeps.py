@@ -11,7 +11,7 @@ from conftest import picture
 
 import pynst
 from pynst.experiments.sheets import cells
-from pynst.experiments.sweeps import sweep
+from pynst.experiments.sweeps import _text, sweep
 from pynst.images import read_metadata
 
 CONTENT, STYLE = picture(0, 32, 40), picture(1, 40, 32)
@@ -103,3 +103,9 @@ def test_what_is_wrong_is_said_before_anything_is_run(monkeypatch, columns, rows
     with pytest.raises(pynst.OptionError, match=message):
         small_sweep(columns, rows)
     assert not begun
+
+
+def test_masks_are_shown_by_their_files():
+    assert _text(("folder/sky.png", "rest"), 1) == "sky.png+rest"
+    assert _text((np.ones((3, 4)), "all"), 2) == "picture 2+all"
+    assert _text((1.5, 1.0), 1) == "1.5+1"

@@ -124,6 +124,16 @@ def test_a_large_style_picture_counts():
     assert large.workspace > 10 * small.workspace
 
 
+def test_regions_count():
+    network, size = Gabor(CpuBackend(1)), (200, 200)
+    options = TransferOptions(image_size=200, style_masks=["a.png", "rest"])
+    one, two = (
+        forecast_memory(network, options, size, [size, size], regions).targets for regions in (1, 2)
+    )
+    A = sum(8 * network.shape(layer, *size)[0] ** 2 for layer in network.style_layers)
+    assert A < two - one < A + 16 * 200 * 200
+
+
 def test_a_run_that_would_not_fit_is_refused_with_the_size_that_would(monkeypatch):
     content, style = picture(0, 60, 80), picture(1, 60, 80)
     options = {"network": "builtin", "iterations": 1, "levels": 1}

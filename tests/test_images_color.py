@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pynst.errors import ImageError, OptionError
-from pynst.images.color import luminance_of_result, match_color
+from pynst.images.color import luminance_of_result, match_color, mixed_in_linear_light
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])
 RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -147,3 +147,42 @@ def test_an_unknown_method_is_refused():
 def test_an_array_that_is_no_picture_is_refused():
     with pytest.raises(ImageError, match=r"style must have shape .H, W, 3., got .2, 2."):
         match_color(np.zeros((2, 2)), np.zeros((2, 2, 3)))
+
+
+# ---- masks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_inside_masks_mean_and_covariance_are_those_of_the_content_inside_its_mask(method):
+    style, content = palette([0.5, 0.5, 0.4], 0.1), palette([0.4, 0.6, 0.5], 0.1, seed=1)
+    inside, there = np.zeros((40, 50)), np.zeros((40, 50))
+    inside[:20], there[:, :30] = 1, 1
+    style[20:] = 1.0  # a white frame
+    matched = match_color(style, content, method, style_mask=inside, content_mask=there)
+    for found, wanted in zip(statistics(matched[:20]), statistics(content[:, :30]), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_masks_that_are_white_match_as_none_do(method):
+    style, content = palette([0.5, 0.5, 0.4], 0.1), palette([0.4, 0.6, 0.5], 0.1, seed=1)
+    white = np.ones((40, 50))
+    np.testing.assert_allclose(
+        match_color(style, content, method, style_mask=white, content_mask=white),
+        match_color(style, content, method),
+        atol=1e-12,
+    )
+
+
+@given(pixels, pixels, hnp.arrays("f8", (3, 4), elements=st.floats(0, 1)))
+def test_mixing_in_linear_light_lies_between_and_is_exact_at_the_ends(here, there, share):
+    mixed = mixed_in_linear_light(here, there, share)
+    assert (mixed >= np.minimum(here, there) - 1e-6).all()
+    assert (mixed <= np.maximum(here, there) + 1e-6).all()
+    np.testing.assert_array_equal(mixed[share == 0], here[share == 0])
+    np.testing.assert_array_equal(mixed[share == 1], there[share == 1])
+
+
+def test_half_of_black_and_white_is_half_of_the_light():
+    half = mixed_in_linear_light(np.zeros((1, 1, 3)), np.ones((1, 1, 3)), np.full((1, 1), 0.5))
+    assert half[0, 0, 0] == pytest.approx(0.7354, abs=1e-4)  # 188 of 255

@@ -66,3 +66,11 @@ def test_the_image_has_the_aspect_of_the_content_or_else_of_the_first_style():
 def test_what_belongs_to_a_missing_picture_is_refused(content, style, options, message):
     with pytest.raises((OptionError, ImageError), match=message):
         stylize(content, style, network="builtin", **options)
+
+
+def test_each_style_has_its_own_scale_or_all_have_one():
+    one = read_inputs(CONTENT, [STYLE, OTHER], TransferOptions(style_scale=1.5))
+    assert [style.at(60) for style in one.styles] == [(90, 54), (90, 90)]
+    each = read_inputs(CONTENT, [STYLE, OTHER], TransferOptions(style_scale=(1.5, 0.5)))
+    assert [style.at(60) for style in each.styles] == [(90, 54), (30, 30)]
+    assert TransferOptions(style_scale=[1.5]) == TransferOptions(style_scale=1.5)

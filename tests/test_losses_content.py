@@ -7,6 +7,9 @@ import pytest
 from conftest import picture, tiny_vgg19
 from terms import gradient_error, inputs_of, set_and_added
 
+from pynst import TransferOptions
+from pynst.images.masks import carried_down
+from pynst.inputs import read_inputs
 from pynst.losses.content import ContentTerm, _energy_and_variance
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import read_features
@@ -46,6 +49,21 @@ def test_the_photograph_itself_has_no_loss_and_no_gradient():
     value, gradient = set_and_added(targets, network, "relu1_2", F)
     assert value == 0
     assert not gradient.any()
+
+
+def test_inside_the_mask_the_differences_count_as_often_as_it_says():
+    network, x = tiny_vgg19(), picture(1, H, W)
+    mask = np.linspace(0, 1, W) * np.ones((H, 1))
+    options = TransferOptions(image_size=W, content_mask=mask)
+    inputs = read_inputs(CONTENT, None, options)
+    masked = ContentTerm(2.0, LayerChoice(LAYERS, ()), FORMULAS["gatys"], mask_weight=6.0)
+    targets = masked.at(network, inputs, H, W)
+    for layer, share in (("relu1_2", 0.75), ("relu2_1", 0.25)):
+        F, P = (read_features(network, each, [layer]).download(layer) for each in (x, CONTENT))
+        c = 1 + 5 * carried_down(mask, *F.shape[1:])
+        value, _ = set_and_added(targets, network, layer, F)
+        assert value == pytest.approx(2.0 * share * np.mean(c * (F - P) ** 2), rel=1e-9)
+        assert gradient_error(targets, network, layer, F) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 
 
 def term(beta=2.0, layers=LAYERS):
-    return NeighboursTerm(beta, LayerChoice(layers, ()), FORMULAS["balanced"], style_scale=1.0)
+    return NeighboursTerm(beta, LayerChoice(layers, ()), FORMULAS["balanced"])
 
 
 def targets_of(network, style=STYLE, **settings):

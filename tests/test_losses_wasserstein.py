@@ -26,7 +26,7 @@ RNG = np.random.default_rng(0)
 
 
 def term(beta=2.0, layers=LAYERS):
-    return WassersteinTerm(beta, LayerChoice(layers, ()), FORMULAS["balanced"], style_scale=1.0)
+    return WassersteinTerm(beta, LayerChoice(layers, ()), FORMULAS["balanced"])
 
 
 def moments_of(F):

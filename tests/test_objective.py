@@ -30,6 +30,9 @@ SCALES = {
     }.items()
 }
 
+RAMP = np.linspace(0, 1, 30) * np.ones((37, 1))
+"""A soft mask, as large as the image."""
+
 VARIANTS = {
     "balanced": ({}, {}),
     "balanced, average, zero": ({"pooling": "average", "padding": "zero"}, {}),
@@ -52,6 +55,11 @@ VARIANTS = {
     "content only": ({}, {"style_weight": 0}),
     "style only": ({}, {"content_weight": 0, "tv_weight": 0}),
     "style scale": ({}, {"style_scale": 1.7}),
+    "style mask": ({}, {"style_masks": RAMP}),
+    "style mask, average": ({"pooling": "average"}, {"style_masks": RAMP}),
+    "style mask, gatys": ({"scales": SCALES}, {"style_masks": RAMP, "guidance": "gatys"}),
+    "style source mask": ({}, {"style_source_masks": RAMP[:33, :28]}),
+    "content mask": ({"scales": SCALES}, {"content_mask": RAMP, "content_mask_weight": 7}),
 }  # fmt: skip
 
 
@@ -109,7 +117,7 @@ def test_blended_styles_have_the_blend_of_their_gram_matrices():
 
     def target(style, **options):
         objective = Objective(picture(0, 37, 30), style, image_size=37, network=network, **options)
-        return objective._targets["style"]._targets["relu2_1"].A, objective
+        return objective._targets["style"]._targets["relu2_1"][0].A, objective
 
     single = [target(style)[0] for style in styles]
     blended, objective = target(styles, style_blend=(3, 1))

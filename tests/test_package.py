@@ -32,6 +32,7 @@ ROOMS = [
     {"record", "forecast", "optimizers", "objective"},
     {"losses", "levels"},
     {"inputs"},
+    {"regions"},
     {"networks"},
     {"weights"},
     {"formats", "backends", "images"},

@@ -171,3 +171,45 @@ def test_a_texture_and_a_reconstruction_are_repeated_too(paths, tmp_path):
     for pictures in ((None, paths[1]), (paths[0], None)):
         result = stylize(*pictures, init="noise", **FAST)
         assert replay(read_record(result.save(tmp_path / "out.png"))).same
+
+
+# ---- masks ---------------------------------------------------------------------------------------
+
+LEFT = np.repeat([[1.0, 0.0]], 45, axis=1) * np.ones((70, 1))
+SOFT = np.linspace(0, 1, 90) * np.ones((70, 1))
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Masks as files."""
+    for name, mask in (("left.png", LEFT), ("soft.png", SOFT)):
+        pynst.save_image(np.dstack([mask] * 3), tmp_path / name)
+    return {"style_masks": [str(tmp_path / "left.png"), "rest"],
+            "keep_mask": tmp_path / "soft.png"}  # fmt: skip
+
+
+def test_a_result_with_masks_is_made_again_from_its_record(paths, masks, tmp_path):
+    result = stylize(paths[0], [paths[1], paths[0]], **masks, **FAST)
+    out = result.save(tmp_path / "out.png")
+    record = read_record(out)
+    assert [used.name for used in record.pictures] == [
+        "content", "style 1", "style 2", "mask of style 1", "keep mask",
+    ]  # fmt: skip
+    assert record.options.style_masks == (str(tmp_path / "left.png"), "rest")
+    assert replay(record).same
+    # another mask under the same name is noticed
+    pynst.save_image(np.dstack([SOFT] * 3), tmp_path / "left.png")
+    with pytest.raises(RecordError, match=r"mask of style 1: .* is not the picture of the record"):
+        replay(record)
+    again = replay(record, masks={"style_masks": [LEFT, "rest"]})
+    assert again.same
+
+
+def test_masks_that_were_arrays_have_to_be_given(paths, tmp_path):
+    result = stylize(*paths, style_masks=LEFT, content_mask=SOFT, **FAST)
+    record = read_record(result.save(tmp_path / "out.png"))
+    with pytest.raises(RecordError, match="mask of style: the record names no file; give the"):
+        replay(record)
+    assert replay(record, masks={"style_masks": LEFT, "content_mask": SOFT}).same
+    with pytest.raises(RecordError, match="keep mask: the record has none, this run array"):
+        replay(record, masks={"style_masks": LEFT, "content_mask": SOFT, "keep_mask": LEFT})

@@ -199,3 +199,67 @@ def test_any_size_gives_a_picture_or_an_image_error(h, w, sh, sw, size, layer, k
         assert "too few" in str(error)
     else:
         assert max(result.image.shape[:2]) == size
+
+
+# ---- masks ---------------------------------------------------------------------------------------
+
+LEFT = np.repeat([[1.0, 0.0]], 45, axis=1) * np.ones((70, 1))
+
+
+def test_masks_that_are_white_everywhere_give_the_bits_of_none():
+    white = np.ones((70, 90))
+    options = {**FAST, "image_size": 150, "levels": 2, "match_color": "symmetric"}
+    plain = stylize(CONTENT, [STYLE, CONTENT], **options)
+    masked = stylize(CONTENT, [STYLE, CONTENT], style_masks=[white, "all"], content_mask=white,
+                     content_mask_weight=1, **options)  # fmt: skip
+    np.testing.assert_array_equal(plain.pixels, masked.pixels)
+    assert plain.history == masked.history
+
+
+def test_where_no_mask_is_there_is_no_style_at_all():
+    """Beyond the reach of the features, which is 3 pixels at the first level."""
+    objective = pynst.Objective(
+        CONTENT, STYLE, network="builtin", image_size=90, content_weight=0, tv_weight=0,
+        style_layers="level1", style_masks=LEFT,
+    )  # fmt: skip
+    _, gradient = objective(CONTENT)
+    assert not gradient[:, 48:].any()
+    assert np.abs(gradient[:, :45]).min(axis=2).mean() > 0
+
+
+def test_what_the_keep_mask_shows_is_the_content_itself():
+    plain = stylize(CONTENT, STYLE, **FAST)
+    kept = stylize(CONTENT, STYLE, keep_mask=LEFT, **FAST)
+    np.testing.assert_allclose(kept.pixels[:, :40], CONTENT[:, :40], atol=1e-12)
+    np.testing.assert_array_equal(kept.pixels[:, 50:], plain.pixels[:, 50:])
+    edge = kept.pixels[:, 40:50]
+    assert np.abs(edge - CONTENT[:, 40:50]).max() > 0.01
+    assert kept.history == plain.history
+
+
+def test_a_content_mask_keeps_its_inside_nearer_to_the_content():
+    options = {**FAST, "iterations": 30, "content_weight": 0.02}
+    plain = stylize(CONTENT, STYLE, **options).pixels
+    held = stylize(CONTENT, STYLE, content_mask=LEFT, content_mask_weight=40, **options).pixels
+    distance = lambda x, part: np.abs(x - CONTENT)[:, part].mean()  # noqa: E731
+    inside, outside = slice(0, 35), slice(55, 90)
+    gained = distance(held, inside) / distance(plain, inside)
+    assert gained < 0.8 * distance(held, outside) / distance(plain, outside)
+
+
+def test_two_halves_with_the_same_painting_are_as_near_to_it_as_the_whole():
+    texture = np.random.default_rng(0).random((128, 128, 3))
+    half = np.repeat([[1.0, 0.0]], 64, axis=1) * np.ones((128, 1))
+    settings = {
+        "network": "builtin", "image_size": 128, "content_weight": 0, "tv_weight": 0,
+        "style_layers": ["level1", "level2"],
+    }  # fmt: skip
+    run = {**settings, "iterations": 60, "init": "noise", "seed": 1}
+    halves = stylize(texture, [texture] * 2, style_masks=[half, "rest"], **run)
+    whole = stylize(texture, texture, **run)
+    loss = pynst.Objective(texture, texture, **settings)
+    first, best, reached = (
+        loss(x)[0]
+        for x in (np.random.default_rng(1).random((128, 128, 3)), whole.pixels, halves.pixels)
+    )
+    assert reached - best < 0.05 * (first - best)

@@ -131,6 +131,10 @@ class Arguments {
     float* features_out(const char* name, py::array& a, int blocks, int H, int W) const {
         return out<float>(name, a, {{"C / 16", blocks}, {"H", H}, {"W", W}, {"16", kLanes}});
     }
+    // Factors of the pixels of features, or null for ones.
+    const float* pixel_weights(const py::object& a, int H, int W) const {
+        return in_or_none<float>("pixel_weights", a, {{"H", H}, {"W", W}});
+    }
     const float* image(const char* name, const py::array& a, int H, int W) const {
         const float* p = in<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
         Sizes(op_).area(static_cast<int>(a.shape(1)), static_cast<int>(a.shape(2)));

@@ -10,16 +10,23 @@ void bind_gram(py::module_& m) {
         const Sizes sizes("gram_scratch");
         return gram_scratch(threads, sizes.channels("N", N), sizes.pixels("M", M));
     });
-    m.def("gram", [](Threads& threads, const py::array& F, py::array G, py::array scratch) {
-        const Arguments arguments("gram");
-        const int N = length(G, 0);
-        const size_t M = static_cast<size_t>(length(F, 1)) * length(F, 2);
-        double* to = arguments.out<double>("G", G, {{"N"}, {"N", length(G, 0)}});
-        const float* from = arguments.features("F", F, channel_blocks(N), kAny, kAny);
-        void* memory = arguments.scratch(scratch, gram_scratch(threads, N, M));
-        const Release release;
-        gram(threads, N, M, from, to, memory);
-    });
+    m.def("gram",
+          [](Threads& threads,
+             const py::array& F,
+             const py::object& pixel_weights,
+             double total,
+             py::array G,
+             py::array scratch) {
+              const Arguments arguments("gram");
+              const int N = length(G, 0), H = length(F, 1), W = length(F, 2);
+              const size_t M = static_cast<size_t>(H) * W;
+              double* to = arguments.out<double>("G", G, {{"N"}, {"N", length(G, 0)}});
+              const float* from = arguments.features("F", F, channel_blocks(N), kAny, kAny);
+              const PixelWeights weights = {arguments.pixel_weights(pixel_weights, H, W), total};
+              void* memory = arguments.scratch(scratch, gram_scratch(threads, N, M));
+              const Release release;
+              gram(threads, N, M, from, weights, to, memory);
+          });
 }
 
 void bind_terms(py::module_& m) {
@@ -33,6 +40,7 @@ void bind_terms(py::module_& m) {
              const py::array& P,
              double k,
              const py::object& scale,
+             const py::object& pixel_weights,
              py::array dF,
              py::array loss,
              py::array scratch) {
@@ -42,13 +50,14 @@ void bind_terms(py::module_& m) {
               const float* p = arguments.features("P", P, blocks, H, W);
               const float* s =
                   arguments.in_or_none<float>("scale", scale, {{"", blocks}, {"", 16}});
+              const float* weights = arguments.pixel_weights(pixel_weights, H, W);
               float* to = arguments.features_out("dF", dF, blocks, H, W);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
               const int N = blocks * kLanes;
               const size_t M = static_cast<size_t>(H) * W;
               void* memory = arguments.scratch(scratch, content_loss_scratch(N, M));
               const Release release;
-              content_loss(threads, N, M, f, p, k, s, to, value, memory);
+              content_loss(threads, N, M, f, p, k, s, weights, to, value, memory);
           });
     m.def("style_loss_scratch",
           [](const Threads& threads, const py::object& N, const py::object& M) {
@@ -62,6 +71,8 @@ void bind_terms(py::module_& m) {
              const py::array& A,
              double k,
              const py::object& scale,
+             const py::object& pixel_weights,
+             double total,
              py::array dF,
              py::array loss,
              py::array scratch) {
@@ -71,12 +82,13 @@ void bind_terms(py::module_& m) {
               const double* a = arguments.in<double>("A", A, {{"", N}, {"", N}});
               const float* f = arguments.features("F", F, channel_blocks(N), kAny, kAny);
               const double* s = arguments.in_or_none<double>("scale", scale, {{"", N}});
+              const PixelWeights weights = {arguments.pixel_weights(pixel_weights, H, W), total};
               float* to = arguments.features_out("dF", dF, channel_blocks(N), H, W);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
               const size_t M = static_cast<size_t>(H) * W;
               void* memory = arguments.scratch(scratch, style_loss_scratch(threads, N, M));
               const Release release;
-              style_loss(threads, N, M, f, g, a, k, s, to, value, memory);
+              style_loss(threads, N, M, f, g, a, k, s, weights, to, value, memory);
           });
     m.def("total_variation_scratch", [](const py::object& H) {
         const Sizes sizes("total_variation_scratch");

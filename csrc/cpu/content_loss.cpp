@@ -1,9 +1,9 @@
 // content_loss.cpp: squared distance to the content image's features, and its gradient.
 //
-//   loss = k sum_ij (s_i (F - P)_ij)^2,   dF_ij += 2 k s_i^2 (F - P)_ij
-//                                           Gatys et al. 2016, Eq. 1 and 2 with k = 1/2, s = 1
+//   loss = k sum_ip m_p (s_i (F - P)_ip)^2,   dF_ip += 2 k m_p s_i^2 (F - P)_ip
+//                                        Gatys et al. 2016, Eq. 1 and 2 with k = 1/2, s = m = 1
 //
-//   in      F, P (N, M) in blocks; k; s (blocks, 16) or null for ones.
+//   in      F, P (N, M) in blocks; k; s (blocks, 16) or null for ones; m (M,) or null for ones.
 //   out     loss, overwritten; dF, added to.
 //   mapping a task is 4096 pixels of one channel block.
 //   bounds  any N, M >= 1; the lanes beyond N hold zeros in F and P and add nothing.
@@ -37,10 +37,11 @@ void content_loss(Threads& threads,
                   const float* P,
                   double k,
                   const float* scale,
+                  const float* m,
                   float* dF,
                   double* loss,
                   void* scratch) {
-    const ContentJob job = {F, P, scale, static_cast<float>(2.0 * k), M, dF};
+    const ContentJob job = {F, P, scale, m, static_cast<float>(2.0 * k), M, dF};
     const int tasks = channel_blocks(N) * tasks_of_block(M);
     double* sums = static_cast<double*>(scratch);
     threads.run(tasks, [&](int task, int) {

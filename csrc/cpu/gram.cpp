@@ -1,15 +1,18 @@
 // gram.cpp: Gram matrix of one layer's feature maps.
 //
-//   G_ij = sum_k F_ik F_jk / M          Gatys et al. 2016, Eq. 3, divided by the number of pixels
+//   G_ij = sum_p m_p F_ip F_jp / sum_p m_p      Gatys et al. 2016, Eq. 3, divided by the number of
+//                                               pixels; with m the guided form of 2017, m = T^2
 //
-//   in      F (N, M) in blocks of 16 channels. N = channels, M = height * width.
+//   in      F (N, M) in blocks of 16 channels. N = channels, M = height * width. m (M,) in [0, 1],
+//           or null for ones, and its sum.
 //   out     G (N, N) float64, exactly symmetric, overwritten.
 //   mapping a task has one tile, up to 128 x 128, of the upper triangle and one strip of pixels. In
 //           a tile, register blocks of rows x columns sum outer products over runs of pixels: the
 //           blocked layout is already the packed form that a matrix multiplication wants.
 //   bounds  any N, M >= 1.
 //   order   float32 over runs of 64 pixels, then over the runs of a strip; float64 over the strips.
-//   cost    N (N + 16) M / 2 multiply-adds; F is read once per 128 channels.
+//   cost    N (N + 16) M / 2 multiply-adds; F is read once per 128 channels. With m, one more
+//           multiplication for each register block of rows.
 
 #include <algorithm>
 
@@ -61,8 +64,14 @@ void locate(int across, int tile, int* row, int* column) {
 
 // Writes 16 x 16 elements of G, those of the channel blocks `row` and `column`, and their mirror
 // image. Their sums are in those of tile `tile`.
-void finish_block(
-    const Partition& p, void* scratch, int tile, int N, size_t M, int row, int column, double* G) {
+void finish_block(const Partition& p,
+                  void* scratch,
+                  int tile,
+                  int N,
+                  double total,
+                  int row,
+                  int column,
+                  double* G) {
     const int first_column = column / kTileBlocks * kTileBlocks;
     const size_t columns = std::min(kTileBlocks, channel_blocks(N) - first_column) * kLanes;
     const size_t at = row % kTileBlocks * kLanes * columns + (column - first_column) * kLanes;
@@ -90,7 +99,11 @@ void finish_block(
             }
         }
         for (int j = 0; j < kLanes; ++j) {
-            block[i][j] = sum[j] / static_cast<double>(M);
+            block[i][j] = sum[j] / total;
+        }
+        // Weighted sums below the diagonal have their factors in another order than those above.
+        for (int j = 0; j < i && row == column; ++j) {
+            block[i][j] = block[j][i];
         }
     }
     for (int i = 0; i < i_end; ++i) {
@@ -111,9 +124,10 @@ size_t gram_scratch(const Threads&, int N, size_t M) {
     return Partition(N, M).sums_bytes();
 }
 
-void gram(Threads& threads, int N, size_t M, const float* F, double* G, void* scratch) {
+void gram(
+    Threads& threads, int N, size_t M, const float* F, PixelWeights m, double* G, void* scratch) {
     const Partition p(N, M);
-    const GramJob job = {F, M, channel_blocks(N), kTileBlocks};
+    const GramJob job = {F, m.values, M, channel_blocks(N), kTileBlocks};
 
     // 1. sums over the pixels of each strip
     threads.run(p.tiles * p.strips, [&](int task, int) {
@@ -132,7 +146,7 @@ void gram(Threads& threads, int N, size_t M, const float* F, double* G, void* sc
         const int first = row * kTileBlocks + task % kTileBlocks;
         const int end = std::min((column + 1) * kTileBlocks, channel_blocks(N));
         for (int block = std::max(first, column * kTileBlocks); block < end; ++block) {
-            finish_block(p, scratch, task / kTileBlocks, N, M, first, block, G);
+            finish_block(p, scratch, task / kTileBlocks, N, m.total, first, block, G);
         }
     });
 }

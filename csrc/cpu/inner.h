@@ -89,14 +89,16 @@ struct PlanarJob {
 // whose first channel blocks are `row` and `column`.
 struct GramJob {
     const float* F;
+    const float* pixel_weights;  // (M,), or null for ones
     size_t M;
     int blocks;
     int tile;  // channel blocks along one side of a tile of the Gram matrix
 };
 
-// One call of style_loss.cpp. A task computes dF += D F on the pixels [begin, end).
+// One call of style_loss.cpp. A task computes dF += m D F on the pixels [begin, end).
 struct StyleGradientJob {
     const float* F;
+    const float* pixel_weights;  // m (M,), or null for ones
     const float* D;  // in panels of kBlocks channel blocks, as the multiplication reads them
     size_t M;
     int blocks;
@@ -107,8 +109,9 @@ struct StyleGradientJob {
 struct ContentJob {
     const float* F;
     const float* P;
-    const float* scale;  // 16 factors per block, or null
-    float factor;        // the gradient's constant factor
+    const float* scale;          // 16 factors per block, or null
+    const float* pixel_weights;  // (M,), or null for ones
+    float factor;                // the gradient's constant factor
     size_t M;
     float* dF;
 };

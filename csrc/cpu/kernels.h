@@ -156,10 +156,16 @@ void binomial_down_backward(
 
 // ---- losses -------------------------------------------------------------------------------------
 
-size_t gram_scratch(const Threads&, int N, size_t M);
-void gram(Threads&, int N, size_t M, const float* F, double* G, void* scratch);
+// Factors m of the pixels, (M,), or null for ones; `total` is their sum.
+struct PixelWeights {
+    const float* values;
+    double total;
+};
 
-// scale (blocks, 16) or null.
+size_t gram_scratch(const Threads&, int N, size_t M);
+void gram(Threads&, int N, size_t M, const float* F, PixelWeights m, double* G, void* scratch);
+
+// scale (blocks, 16) or null; m (M,) or null for ones.
 size_t content_loss_scratch(int N, size_t M);
 void content_loss(Threads&,
                   int N,
@@ -168,6 +174,7 @@ void content_loss(Threads&,
                   const float* P,
                   double k,
                   const float* scale,
+                  const float* m,
                   float* dF,
                   double* loss,
                   void* scratch);
@@ -182,6 +189,7 @@ void style_loss(Threads&,
                 const double* A,
                 double k,
                 const double* scale,
+                PixelWeights m,
                 float* dF,
                 double* loss,
                 void* scratch);

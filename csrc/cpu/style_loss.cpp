@@ -1,10 +1,10 @@
 // style_loss.cpp: squared distance of two Gram matrices, and its gradient in the features.
 //
-//   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF += (4 k / M) D F,  D_ij = s_i^2 s_j^2 (G - A)_ij
-//                                  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
+//   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF_ip += (4 k / sum m) m_p (D F)_ip,
+//   D_ij = s_i^2 s_j^2 (G - A)_ij  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
 //
-//   in      F (N, M) in blocks; G = F F^T / M and A, (N, N) float64, symmetric; k; s (N,) float64
-//           or null for ones.
+//   in      F (N, M) in blocks; G as from gram.cpp and A, (N, N) float64, symmetric; k; s (N,)
+//           float64 or null for ones; m (M,) or null for ones, and its sum.
 //   out     loss, overwritten; dF, added to.
 //   mapping 1. a task is a row of G: its contribution to the loss and its row of (4 k / M) D,
 //           packed for step 2. 2. a task is a strip of pixels: the matrix multiplication D F with
@@ -118,6 +118,7 @@ void style_loss(Threads& threads,
                 const double* A,
                 double k,
                 const double* scale,
+                PixelWeights m,
                 float* dF,
                 double* loss,
                 void* scratch) {
@@ -128,7 +129,7 @@ void style_loss(Threads& threads,
     float* packed = weights;
 
     // 1. the loss and D
-    const double factor = 4.0 * k / static_cast<double>(M);
+    const double factor = 4.0 * k / m.total;
     threads.run(panels.channels, [&](int i, int) {
         const double sum = style_row(panels, N, i, G, A, factor, scale, D);
         if (i < N) {
@@ -152,7 +153,7 @@ void style_loss(Threads& threads,
     }
 
     // 2. the gradient
-    const StyleGradientJob job = {F, weights, M, channel_blocks(N), dF};
+    const StyleGradientJob job = {F, m.values, weights, M, channel_blocks(N), dF};
     const size_t pixels = task_pixels(M);
     const int tasks = static_cast<int>((M + pixels - 1) / pixels);
     threads.run(tasks, [&](int task, int thread) {

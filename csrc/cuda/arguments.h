@@ -224,6 +224,10 @@ class Arguments {
     T* features_out(const char* name, const py::object& a, int H, int W, int C) const {
         return out<T>(name, a, {{"H", H}, {"W", W}, {"padded C", C}}, kVector);
     }
+    // Factors of the pixels of features, or null for ones.
+    const float* pixel_weights(const py::object& a, int H, int W) const {
+        return in_or_none<float>("pixel_weights", a, {{"H", H}, {"W", W}});
+    }
     const float* image(const char* name, const DeviceArray& a, int H, int W) const {
         return in<float>(name, a, {{"3", 3}, {"H", H}, {"W", W}});
     }

@@ -10,8 +10,14 @@ void bind_gram(py::module_& m) {
         const Sizes sizes("gram_scratch");
         return gram_scratch(sizes.channels("N", N), sizes.pixels("M", M));
     });
+    m.def("gram_weighted_scratch", [](const py::object& N, const py::object& M) {
+        const Sizes sizes("gram_weighted_scratch");
+        return gram_weighted_scratch(sizes.channels("N", N), sizes.pixels("M", M));
+    });
     m.def("gram",
           [](const py::object& F,
+             const py::object& pixel_weights,
+             double total,
              const std::string& products,
              const py::object& G,
              const py::object& scratch,
@@ -20,12 +26,15 @@ void bind_gram(py::module_& m) {
               const DeviceArray from = arguments.array("F", F), square = arguments.array("G", G);
               const int N = square.length(0), M = pixels(arguments, from);
               const Products how = products_of(arguments, products);
+              const float* w =
+                  arguments.pixel_weights(pixel_weights, from.length(0), from.length(1));
               double* to = arguments.out<double>("G", square, {{"N"}, {"", N}});
-              void* memory = arguments.scratch(scratch, gram_scratch(N, M));
+              void* memory = arguments.scratch(
+                  scratch, w == nullptr ? gram_scratch(N, M) : gram_weighted_scratch(N, M));
               arguments.with_type("F", from, [&](auto type) {
                   const auto* p =
                       arguments.features<decltype(type)>("F", from, kAny, kAny, padded(N));
-                  gram(p, N, M, how, to, memory, as_stream(stream));
+                  gram(p, N, M, {w, total}, how, to, memory, as_stream(stream));
               });
           });
 }
@@ -40,6 +49,7 @@ void bind_terms(py::module_& m) {
              const py::object& P,
              double k,
              const py::object& scale,
+             const py::object& pixel_weights,
              const py::object& gradient_scale,
              const py::object& dF,
              const py::object& loss,
@@ -50,6 +60,7 @@ void bind_terms(py::module_& m) {
               const int H = from.length(0), W = from.length(1), N = from.length(2);
               const int M = pixels(arguments, from);
               const float* s = arguments.in_or_none<float>("scale", scale, {{"", N}});
+              const float* w = arguments.pixel_weights(pixel_weights, H, W);
               GradientScale* factor = arguments.scale(gradient_scale);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
               void* memory = arguments.scratch(scratch, content_loss_scratch(N, M));
@@ -58,7 +69,7 @@ void bind_terms(py::module_& m) {
                   const T* p = arguments.features<T>("F", from, kAny, kAny, kAny);
                   const T* q = arguments.features<T>("P", target, H, W, N);
                   T* to = arguments.features_out<T>("dF", dF, H, W, N);
-                  content_loss(p, q, N, M, k, s, factor, to, value, memory, as_stream(stream));
+                  content_loss(p, q, N, M, k, s, w, factor, to, value, memory, as_stream(stream));
               });
           });
     m.def("style_loss_scratch", [](const py::object& N, const py::object& M) {
@@ -71,6 +82,8 @@ void bind_terms(py::module_& m) {
              const py::object& A,
              double k,
              const py::object& scale,
+             const py::object& pixel_weights,
+             double total,
              const std::string& products,
              const py::object& gradient_scale,
              const py::object& dF,
@@ -85,6 +98,7 @@ void bind_terms(py::module_& m) {
               const double* g = arguments.in<double>("G", square, {{"N"}, {"", N}});
               const double* a = arguments.in<double>("A", A, {{"", N}, {"", N}});
               const double* s = arguments.in_or_none<double>("scale", scale, {{"", N}});
+              const PixelWeights w = {arguments.pixel_weights(pixel_weights, H, W), total};
               GradientScale* factor = arguments.scale(gradient_scale);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
               void* memory = arguments.scratch(scratch, style_loss_scratch(N, M));
@@ -93,7 +107,7 @@ void bind_terms(py::module_& m) {
                   const T* p = arguments.features<T>("F", from, kAny, kAny, padded(N));
                   T* to = arguments.features_out<T>("dF", dF, H, W, padded(N));
                   style_loss(
-                      p, g, a, N, M, k, s, how, factor, to, value, memory, as_stream(stream));
+                      p, g, a, N, M, k, s, w, how, factor, to, value, memory, as_stream(stream));
               });
           });
     m.def("total_variation_scratch", [](const py::object& H, const py::object& W) {

@@ -1,9 +1,10 @@
 // content_loss.cu: squared distance to the content image's features, and its gradient.
 //
-//   loss = k sum_ij (s_i (F - P)_ij)^2,   dF_ij += 2 k s_i^2 (F - P)_ij
-//                                           Gatys et al. 2016, Eq. 1 and 2 with k = 1/2, s = 1
+//   loss = k sum_ip m_p (s_i (F - P)_ip)^2,   dF_ip += 2 k m_p s_i^2 (F - P)_ip
+//                                        Gatys et al. 2016, Eq. 1 and 2 with k = 1/2, s = m = 1
 //
-//   in      F, P (M, padded(N)); k; s (N) or null for ones; the loss scale or null for 1.
+//   in      F, P (M, padded(N)); k; s (N) or null for ones; m (M) or null for ones; the loss scale
+//           or null for 1.
 //   out     loss, overwritten; dF (M, padded(N)), times the loss scale, added to.
 //   mapping an item is eight channels of a pixel; a thread has kRuns items, a block kRuns *
 //           kThreads. A second kernel of one block adds the blocks' sums.
@@ -43,12 +44,13 @@ __device__ __forceinline__ void load_factors(const float* __restrict__ s,
     }
 }
 
-// One item: adds the gradient and returns the sum of squares. `largest` becomes the largest
+// One item: adds the gradient and returns the sum of squares, both times `weight`. `largest` becomes the largest
 // magnitude, as bits; the bits of a NaN are larger than all others.
 template <class T>
 __device__ __forceinline__ float content_lanes(const T* __restrict__ F,
                                                const T* __restrict__ P,
                                                const float (&s)[kLanes],
+                                               float weight,
                                                float factor,
                                                T* __restrict__ dF,
                                                unsigned& largest) {
@@ -60,8 +62,9 @@ __device__ __forceinline__ float content_lanes(const T* __restrict__ F,
 #pragma unroll
     for (int i = 0; i < kLanes; ++i) {
         const float difference = s[i] * (generated[i] - content[i]);
-        sum += difference * difference;
-        gradient[i] += factor * s[i] * difference;
+        const float weighted = weight * difference;
+        sum += weighted * difference;
+        gradient[i] += factor * s[i] * weighted;
         const unsigned magnitude = __float_as_uint(gradient[i]) & 0x7fffffffu;
         largest = magnitude > largest ? magnitude : largest;
     }
@@ -76,6 +79,7 @@ __global__ void content_loss_kernel(const T* __restrict__ F,
                                     size_t items,
                                     double k,
                                     const float* __restrict__ s,
+                                    const float* __restrict__ m,
                                     GradientScale* scale,
                                     T* __restrict__ dF,
                                     double* __restrict__ partials) {
@@ -91,8 +95,9 @@ __global__ void content_loss_kernel(const T* __restrict__ F,
         }
         float of_lane[kLanes];
         load_factors(s, item, N, of_lane);
+        const float weight = m == nullptr ? 1.0f : m[item / (padded(N) / kLanes)];
         const size_t at = item * kLanes;
-        sum += content_lanes(F + at, P + at, of_lane, factor, dF + at, largest);
+        sum += content_lanes(F + at, P + at, of_lane, weight, factor, dF + at, largest);
     }
     note_largest(scale, __uint_as_float(largest));
     sum = block_sum<kThreads>(sum);
@@ -114,6 +119,7 @@ void content_loss(const T* F,
                   int M,
                   double k,
                   const float* s,
+                  const float* m,
                   GradientScale* scale,
                   T* dF,
                   double* loss,
@@ -132,6 +138,7 @@ void content_loss(const T* F,
            items(N, M),
            k,
            s,
+           m,
            scale,
            dF,
            partials);
@@ -146,6 +153,7 @@ template void content_loss(const float*,
                            int,
                            double,
                            const float*,
+                           const float*,
                            GradientScale*,
                            float*,
                            double*,
@@ -156,6 +164,7 @@ template void content_loss(const half*,
                            int,
                            int,
                            double,
+                           const float*,
                            const float*,
                            GradientScale*,
                            half*,

@@ -1,19 +1,26 @@
 // gram.cu: Gram matrix of one layer's feature maps.
 //
-//   G_ij = sum_k F_ik F_jk / M          Gatys et al. 2016, Eq. 3, divided by the number of pixels
+//   G_ij = sum_p m_p F_ip F_jp / sum_p m_p      Gatys et al. 2016, Eq. 3, divided by the number of
+//                                               pixels; with m the guided form of 2017, m = T^2
 //
-//   in      F (M, padded(N)) float32 or half. N = channels, M = height * width.
+//   in      F (M, padded(N)) float32 or half. N = channels, M = height * width. m (M) in [0, 1], or
+//           null for ones, and its sum.
 //   out     G (N, N) float64, exactly symmetric, overwritten.
 //   mapping 1. a block per tile of the upper triangle and split of the pixels (gram_partial.cuh).
 //           2. a block per 32 elements, whose eight warps share the splits; the sums are written on
-//           both sides of the diagonal.
+//           both sides of the diagonal. With m, the features times sqrt(m) are written to scratch
+//           first, an item of eight channels per thread, because the copies of step 1 do not pass
+//           through registers.
 //   bounds  any N, M >= 1; a tile reads zeros outside F.
 //   order   float32 over 128 pixels, then those sums in float32 along a split, then the splits in
-//           float64: eight runs of splits, then the runs. The order depends on N and M alone.
+//           float64: eight runs of splits, then the runs. The order depends on N and M alone. With
+//           m, halves are rounded once more, as sqrt(m) F.
 //   cost    N (N + tile) M / 2 multiply-adds, three times as many for float32 on tensor cores; F is
-//           read once per tile of channels, partial sums of a few megabytes are written and read.
+//           read once per tile of channels, partial sums of a few megabytes are written and read;
+//           with m, F is read and written once more.
 
 #include "inner/gram_partial.cuh"
+#include "inner/lanes.cuh"
 
 namespace pynst {
 namespace {
@@ -68,7 +75,7 @@ GramPartition partition_of(int N, int M) {
 __global__ void __launch_bounds__(32 * kRuns) gram_reduce_kernel(const float* __restrict__ partials,
                                                                  GramPartition partition,
                                                                  int N,
-                                                                 int M,
+                                                                 double total,
                                                                  double* __restrict__ G) {
     SHARED(double, runs, kRuns * 32);
     const int tile = partition.tile, blocks_of_tile = tile * tile / 32;
@@ -97,10 +104,52 @@ __global__ void __launch_bounds__(32 * kRuns) gram_reduce_kernel(const float* __
         for (int r = 1; r < kRuns; ++r) {
             sum += runs[r * 32 + lane];
         }
-        sum /= M;
+        sum /= total;
         G[static_cast<size_t>(i) * N + j] = sum;
         G[static_cast<size_t>(j) * N + i] = sum;
     }
+}
+
+constexpr int kWeighThreads = 256;
+
+// to = sqrt(m) F for `items` items of eight channels. m is at most one, so that halves stay in
+// their range.
+template <class T>
+__global__ void __launch_bounds__(kWeighThreads) weigh_pixels_kernel(const T* __restrict__ F,
+                                                                     const float* __restrict__ m,
+                                                                     int items_of_pixel,
+                                                                     size_t items,
+                                                                     T* __restrict__ to) {
+    const size_t item = static_cast<size_t>(blockIdx.x) * kWeighThreads + threadIdx.x;
+    if (item >= items) {
+        return;
+    }
+    float values[kLanes];
+    load_lanes(F + item * kLanes, values);
+    const float root = sqrtf(m[item / items_of_pixel]);
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) {
+        values[i] *= root;
+    }
+    store_lanes(to + item * kLanes, values);
+}
+
+template <class T>
+void weigh_pixels(const T* F, const float* m, int N, int M, T* to, cudaStream_t stream) {
+    const int items_of_pixel = padded(N) / kLanes;
+    const size_t items = static_cast<size_t>(M) * items_of_pixel;
+    const int blocks = static_cast<int>((items - 1) / kWeighThreads + 1);
+    LAUNCH((weigh_pixels_kernel<T>),
+           (blocks),
+           (kWeighThreads),
+           0,
+           stream,
+           F,
+           m,
+           items_of_pixel,
+           items,
+           to);
+    CHECK_LAUNCH("gram");
 }
 
 template <class T, class Shape>
@@ -167,17 +216,40 @@ size_t gram_scratch(int N, int M) {
     return halves > floats ? halves : floats;
 }
 
+// The weighted features lie behind the partial sums.
+size_t gram_weighted_scratch(int N, int M) {
+    const size_t sums = gram_scratch(N, M) + kScratchAlignment - 1;
+    return sums / kScratchAlignment * kScratchAlignment +
+           static_cast<size_t>(M) * padded(N) * sizeof(float);
+}
+
 template <class T>
-void gram(
-    const T* F, int N, int M, Products products, double* G, void* scratch, cudaStream_t stream) {
+void gram(const T* F,
+          int N,
+          int M,
+          PixelWeights m,
+          Products products,
+          double* G,
+          void* scratch,
+          cudaStream_t stream) {
     float* partials = static_cast<float*>(scratch);
+    if (m.values != nullptr) {
+        const size_t behind =
+            gram_weighted_scratch(N, M) - static_cast<size_t>(M) * padded(N) * sizeof(float);
+        T* weighted = reinterpret_cast<T*>(static_cast<char*>(scratch) + behind);
+        weigh_pixels(F, m.values, N, M, weighted, stream);
+        F = weighted;
+    }
     const GramPartition partition = make_partials(F, N, M, products, partials, stream);
     const int blocks = partition.tiles * (partition.tile * partition.tile / 32);
-    LAUNCH(gram_reduce_kernel, (blocks), (32 * kRuns), 0, stream, partials, partition, N, M, G);
+    LAUNCH(
+        gram_reduce_kernel, (blocks), (32 * kRuns), 0, stream, partials, partition, N, m.total, G);
     CHECK_LAUNCH("gram");
 }
 
-template void gram<half>(const half*, int, int, Products, double*, void*, cudaStream_t);
-template void gram<float>(const float*, int, int, Products, double*, void*, cudaStream_t);
+template void gram<half>(
+    const half*, int, int, PixelWeights, Products, double*, void*, cudaStream_t);
+template void gram<float>(
+    const float*, int, int, PixelWeights, Products, double*, void*, cudaStream_t);
 
 }  // namespace pynst

@@ -164,17 +164,24 @@ void binomial_down_backward(Pixels, const float* dy, float keep, const float* x,
 
 // ---- losses; M pixels, Gram matrices float64 (N, N) ---------------------------------------------
 
+// Factors m of the pixels, (M,), or null for ones; `total` is their sum.
+struct PixelWeights {
+    const float* values;
+    double total;
+};
 template <class T>
-void gram(const T* F, int N, int M, Products products, double* G, void* scratch, cudaStream_t);
-size_t gram_scratch(int N, int M);
+void gram(const T* F, int N, int M, PixelWeights m, Products products, double* G, void* scratch,
+          cudaStream_t);
+size_t gram_scratch(int N, int M);           // without factors of the pixels
+size_t gram_weighted_scratch(int N, int M);  // with them
 template <class T>
-void content_loss(const T* F, const T* P, int N, int M, double k, const float* s,
+void content_loss(const T* F, const T* P, int N, int M, double k, const float* s, const float* m,
                   GradientScale* scale, T* dF, double* loss, void* scratch, cudaStream_t);
 size_t content_loss_scratch(int N, int M);
 template <class T>
 void style_loss(const T* F, const double* G, const double* A, int N, int M, double k,
-                const double* s, Products products, GradientScale* scale, T* dF, double* loss,
-                void* scratch, cudaStream_t);
+                const double* s, PixelWeights m, Products products, GradientScale* scale, T* dF,
+                double* loss, void* scratch, cudaStream_t);
 size_t style_loss_scratch(int N, int M);
 void total_variation(const float* x, int H, int W, double k, bool circular, float* dx,
                      double* loss, void* scratch, cudaStream_t);

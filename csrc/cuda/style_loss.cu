@@ -1,10 +1,11 @@
 // style_loss.cu: squared distance of two Gram matrices, and its gradient in the features.
 //
-//   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF += (4 k / M) D F,  D_ij = s_i^2 s_j^2 (G - A)_ij
-//                                  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
+//   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF_ip += (4 k / sum m) m_p (D F)_ip,
+//   D_ij = s_i^2 s_j^2 (G - A)_ij  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
 //
-//   in      F (M, padded(N)) float32 or half; G = F F^T / M and A, (N, N) float64, symmetric; k; s
-//           (N,) float64 or null for ones; the loss scale by which dF is multiplied, or null for 1.
+//   in      F (M, padded(N)) float32 or half; G as from gram.cu and A, (N, N) float64, symmetric; k;
+//           s (N,) float64 or null for ones; m (M,) or null for ones, and its sum; the loss scale by
+//           which dF is multiplied, or null for 1.
 //   out     loss, overwritten; dF, added to; the largest magnitude of dF, noted in the loss scale.
 //   mapping 1. a warp per row of D: its contribution to the loss, and D times a power of two that
 //           brings the row's largest value to 2^14, as half, as two halves (split.cuh) or as float32.
@@ -31,7 +32,7 @@ template <class T, Products kProducts>
 void make_operand(const StyleDifference& difference,
                   const StyleScratch& scratch,
                   double k,
-                  int M,
+                  double weights,
                   const GradientScale* scale,
                   cudaStream_t stream) {
     LAUNCH((style_operand_kernel<StyleOperand<T, kProducts>>),
@@ -42,7 +43,7 @@ void make_operand(const StyleDifference& difference,
            difference,
            scratch,
            k,
-           M,
+           weights,
            scale);
     CHECK_LAUNCH("style_loss");
 }
@@ -51,6 +52,7 @@ template <class Shape, class T>
 void launch_product(const T* F,
                     const StyleScratch& scratch,
                     int M,
+                    const float* m,
                     const StyleTotal& total,
                     GradientScale* scale,
                     T* dF,
@@ -69,6 +71,7 @@ void launch_product(const T* F,
            F,
            static_cast<const half*>(scratch.D),
            scratch.factors,
+           m,
            M,
            total,
            scale,
@@ -78,6 +81,7 @@ void launch_product(const T* F,
 void add_product(const half* F,
                  const StyleScratch& scratch,
                  int M,
+                 const float* m,
                  const StyleTotal& total,
                  Products,
                  GradientScale* scale,
@@ -85,24 +89,25 @@ void add_product(const half* F,
                  cudaStream_t stream) {
     const int channels = padded(total.N);
     if (channels <= 64) {
-        launch_product<Half64>(F, scratch, M, total, scale, dF, stream);
+        launch_product<Half64>(F, scratch, M, m, total, scale, dF, stream);
     } else if (channels > 128 && channels <= 144) {
-        launch_product<Half144>(F, scratch, M, total, scale, dF, stream);
+        launch_product<Half144>(F, scratch, M, m, total, scale, dF, stream);
     } else {
-        launch_product<Half128>(F, scratch, M, total, scale, dF, stream);
+        launch_product<Half128>(F, scratch, M, m, total, scale, dF, stream);
     }
 }
 
 void add_product(const float* F,
                  const StyleScratch& scratch,
                  int M,
+                 const float* m,
                  const StyleTotal& total,
                  Products products,
                  GradientScale* scale,
                  float* dF,
                  cudaStream_t stream) {
     if (products == Products::tensor) {
-        launch_product<Float64>(F, scratch, M, total, scale, dF, stream);
+        launch_product<Float64>(F, scratch, M, m, total, scale, dF, stream);
         return;
     }
     LAUNCH(product_simt_kernel,
@@ -113,6 +118,7 @@ void add_product(const float* F,
            F,
            static_cast<const float*>(scratch.D),
            scratch.factors,
+           m,
            M,
            total,
            scale,
@@ -133,6 +139,7 @@ void style_loss(const T* F,
                 int M,
                 double k,
                 const double* s,
+                PixelWeights m,
                 Products products,
                 GradientScale* scale,
                 T* dF,
@@ -142,12 +149,12 @@ void style_loss(const T* F,
     const StyleDifference difference = {G, A, s, N};
     const StyleScratch parts(N, scratch);
     if (sizeof(T) == sizeof(half) || products == Products::tensor) {
-        make_operand<T, Products::tensor>(difference, parts, k, M, scale, stream);
+        make_operand<T, Products::tensor>(difference, parts, k, m.total, scale, stream);
     } else {
-        make_operand<float, Products::simt>(difference, parts, k, M, scale, stream);
+        make_operand<float, Products::simt>(difference, parts, k, m.total, scale, stream);
     }
     const StyleTotal total = {parts.losses, N, k, loss};
-    add_product(F, parts, M, total, products, scale, dF, stream);
+    add_product(F, parts, M, m.values, total, products, scale, dF, stream);
     CHECK_LAUNCH("style_loss");
 }
 
@@ -158,6 +165,7 @@ template void style_loss<half>(const half*,
                                int,
                                double,
                                const double*,
+                               PixelWeights,
                                Products,
                                GradientScale*,
                                half*,
@@ -171,6 +179,7 @@ template void style_loss<float>(const float*,
                                 int,
                                 double,
                                 const double*,
+                                PixelWeights,
                                 Products,
                                 GradientScale*,
                                 float*,

@@ -170,6 +170,9 @@ class Backend(Protocol):
     def upload_scale(self, scale: NDArray[np.float64]) -> Array:
         """A vector (N,) of per-channel factors for the losses."""
 
+    def upload_pixel_weights(self, m: NDArray[np.float64]) -> Array:
+        """One factor m (H, W) for each pixel of a layer, at least 0 and not 0 everywhere."""
+
     def empty_losses(self, count: int) -> Array:
         """`count` float64 scalars; ``losses[i : i + 1]`` is the slot that a loss op writes to."""
 
@@ -319,24 +322,48 @@ class Backend(Protocol):
 
     # ---- losses --------------------------------------------------------------------------------
 
-    def gram(self, F: Array, G: Array) -> None:
-        """G = F F^T / M (Eq. 3, divided by the number of pixels M), exactly symmetric."""
+    # `pixel_weights` are factors m of the pixels, as `upload_pixel_weights` returns them; None is
+    # the same to the bit as ones, and costs less.
+
+    def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
+        """G_ij = sum_p m_p F_ip F_jp / sum_p m_p over the pixels p, exactly symmetric.
+
+        Eq. 3, divided by the number of pixels M; with m it is the guided Gram matrix of Gatys et
+        al. 2017, "Controlling Perceptual Factors in Neural Style Transfer", with m = T^2. Here m
+        lies in [0, 1].
+        """
 
     def content_loss(
-        self, F: Array, P: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        P: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
-        """Set loss = k sum_ij (s_i (F - P)_ij)^2; *add* its gradient 2 k s_i^2 (F - P)_ij to dF.
+        """Set loss = k sum_ip m_p (s_i (F - P)_ip)^2; *add* its gradient to dF.
 
-        Eq. 1 and 2 with k = 1/2. `scale` is the vector s, or None for ones. The sum is float64.
+        The gradient is 2 k m_p s_i^2 (F - P)_ip. Eq. 1 and 2 with k = 1/2. `scale` is the vector s,
+        or None for ones. The sum is float64.
         """
 
     def style_loss(
-        self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
-        """Set loss = k sum_ij (s_i s_j (G - A)_ij)^2; *add* its gradient to dF; G = F F^T / M.
+        """Set loss = k sum_ij (s_i s_j (G - A)_ij)^2; *add* its gradient to dF; G as from `gram`.
 
-        The gradient is (4 k / M) D F with D_ij = s_i^2 s_j^2 (G - A)_ij: Eq. 4 and 6 up to the
-        constants, which the objective puts into k. The value is summed in float64.
+        The gradient is (4 k / sum_p m_p) m_p (D F)_ip with D_ij = s_i^2 s_j^2 (G - A)_ij: Eq. 4 and
+        6 up to the constants, which the objective puts into k. The value is summed in float64.
         """
 
     def total_variation(

@@ -66,6 +66,13 @@ class Scale(NamedTuple):
     blocks: NDArray[np.float32]
 
 
+class PixelWeights(NamedTuple):
+    """Factors (H, W) of the pixels of a layer, and their sum."""
+
+    values: NDArray[np.float32]
+    total: float
+
+
 class CpuBackend:
     """Implements `pynst.backends.base.Backend` with the compiled module ``pynst._cpu``.
 
@@ -182,6 +189,10 @@ class CpuBackend:
     def upload_scale(self, scale: NDArray[np.float64]) -> Array:
         values = np.array(scale, np.float64)
         return Scale(values, _in_blocks(values.astype(np.float32)))
+
+    def upload_pixel_weights(self, m: NDArray[np.float64]) -> Array:
+        values = np.array(m, np.float32, order="C")
+        return PixelWeights(values, float(values.sum(dtype=np.float64)))
 
     def empty_losses(self, count: int) -> Array:
         return np.zeros(count)
@@ -320,26 +331,43 @@ class CpuBackend:
 
     # ---- losses --------------------------------------------------------------------------------
 
-    def gram(self, F: Array, G: Array) -> None:
+    def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
         with self._lock:
             scratch = self._grow("gram", *_loss_sizes(F, len(G)))
-            self._cpu.gram(self._threads, F, G, scratch)
+            self._cpu.gram(self._threads, F, *_of_pixels(F, pixel_weights), G, scratch)
 
     def content_loss(
-        self, F: Array, P: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        P: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
         with self._lock:
             scratch = self._grow("content_loss", *_loss_sizes(F, _channels(F)))
             factors = None if scale is None else scale.blocks
-            self._cpu.content_loss(self._threads, F, P, k, factors, dF, loss, scratch)
+            m, _ = _of_pixels(F, pixel_weights)
+            self._cpu.content_loss(self._threads, F, P, k, factors, m, dF, loss, scratch)
 
     def style_loss(
-        self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
         with self._lock:
             scratch = self._grow("style_loss", *_loss_sizes(F, len(G)))
             factors = None if scale is None else scale.values
-            self._cpu.style_loss(self._threads, F, G, A, k, factors, dF, loss, scratch)
+            m = _of_pixels(F, pixel_weights)
+            self._cpu.style_loss(self._threads, F, G, A, k, factors, *m, dF, loss, scratch)
 
     def total_variation(
         self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
@@ -409,3 +437,12 @@ def _sizes(features: Array) -> tuple[int, int, int]:
 def _loss_sizes(F: Array, N: int) -> tuple[int, int, int, int]:
     """C, N, H and W for the scratch of a loss over N feature maps."""
     return N, N, F.shape[1], F.shape[2]
+
+
+def _of_pixels(
+    features: Array, pixel_weights: PixelWeights | None
+) -> tuple[NDArray[np.float32] | None, float]:
+    """Factors of the pixels, None for ones, and their sum."""
+    if pixel_weights is None:
+        return None, float(features.shape[1] * features.shape[2])
+    return pixel_weights

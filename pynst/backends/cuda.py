@@ -76,6 +76,13 @@ class Scale(NamedTuple):
     padded: DeviceArray
 
 
+class PixelWeights(NamedTuple):
+    """Factors (H, W) of the pixels of a layer, and their sum."""
+
+    values: DeviceArray
+    total: float
+
+
 class CudaBackend:
     """Implements `pynst.backends.base.Backend` with the compiled module ``pynst._cuda``.
 
@@ -150,6 +157,8 @@ class CudaBackend:
             return int(core.filter7x7_scratch(N // 2, H, W))
         if op == "gram":
             return int(core.gram_scratch(N, M))
+        if op == "gram_weighted":
+            return int(core.gram_weighted_scratch(N, M))
         if op == "style_loss":
             return int(core.style_loss_scratch(N, M))
         if op == "content_loss":
@@ -190,6 +199,10 @@ class CudaBackend:
 
     def upload_scale(self, scale: NDArray[np.float64]) -> Array:
         return Scale(self._put(scale.astype(np.float64)), self._put(in_eights(scale, np.float32)))
+
+    def upload_pixel_weights(self, m: NDArray[np.float64]) -> Array:
+        values = m.astype(np.float32)
+        return PixelWeights(self._put(values), float(values.sum(dtype=np.float64)))
 
     def empty_losses(self, count: int) -> Array:
         return Report(self.device, count).losses
@@ -352,27 +365,47 @@ class CudaBackend:
 
     # ---- losses --------------------------------------------------------------------------------
 
-    def gram(self, F: Array, G: Array) -> None:
-        scratch = self._grow("gram", len(G), len(G), *F.shape[:2])
-        self.launch("gram", F, self._products, G, scratch)
+    def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
+        op = "gram" if pixel_weights is None else "gram_weighted"
+        scratch = self._grow(op, len(G), len(G), *F.shape[:2])
+        self.launch("gram", F, *_of_pixels(F, pixel_weights), self._products, G, scratch)
 
     def content_loss(
-        self, F: Array, P: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        P: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
         H, W, N = F.shape
         scratch = self._grow("content_loss", N, N, H, W)
         factors = None if scale is None else scale.padded
-        gradient_scale = self.gradient_scale
-        self.launch("content_loss", F, P, k, factors, gradient_scale, dF, _slot(loss), scratch)
+        m, _ = _of_pixels(F, pixel_weights)
+        self.launch(
+            "content_loss",
+            F, P, k, factors, m, self.gradient_scale, dF, _slot(loss), scratch,
+        )  # fmt: skip
 
     def style_loss(
-        self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
         scratch = self._grow("style_loss", len(G), len(G), *F.shape[:2])
         factors = None if scale is None else scale.values
         self.launch(
             "style_loss",
-            F, G, A, k, factors, self._products, self.gradient_scale, dF, _slot(loss), scratch,
+            F, G, A, k, factors, *_of_pixels(F, pixel_weights), self._products,
+            self.gradient_scale, dF, _slot(loss), scratch,
         )  # fmt: skip
 
     def total_variation(
@@ -476,6 +509,15 @@ class CudaBackend:
         self.device.copy_out(array, values)
         self.device.synchronize()
         return values
+
+
+def _of_pixels(
+    features: DeviceArray, pixel_weights: PixelWeights | None
+) -> tuple[DeviceArray | None, float]:
+    """Factors of the pixels, None for ones, and their sum."""
+    if pixel_weights is None:
+        return None, float(features.shape[0] * features.shape[1])
+    return pixel_weights
 
 
 def _as_words(array: DeviceArray, kind: Kind) -> DeviceArray:

@@ -100,6 +100,9 @@ class ReferenceBackend:
     def upload_scale(self, scale: NDArray[np.float64]) -> Array:
         return np.array(scale, np.float64)
 
+    def upload_pixel_weights(self, m: NDArray[np.float64]) -> Array:
+        return np.array(m, np.float64)
+
     def empty_losses(self, count: int) -> Array:
         return np.zeros(count)
 
@@ -240,28 +243,48 @@ class ReferenceBackend:
 
     # ---- losses --------------------------------------------------------------------------------
 
-    def gram(self, F: Array, G: Array) -> None:
+    def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
         F = F.reshape(len(F), -1)
-        product = F @ F.T / F.shape[1]
+        if pixel_weights is None:
+            product = F @ F.T / F.shape[1]
+        else:
+            m = pixel_weights.reshape(-1)
+            product = (m * F) @ F.T / m.sum()
         G[...] = (product + product.T) / 2
 
     def content_loss(
-        self, F: Array, P: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        P: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
         s = np.ones(len(F)) if scale is None else scale
+        m = np.ones(F.shape[1:]) if pixel_weights is None else pixel_weights
         difference = s[:, None, None] * (F - P)
-        loss[0] = k * np.sum(difference**2)
-        dF += 2 * k * s[:, None, None] * difference
+        loss[0] = k * np.sum(m * difference**2)
+        dF += 2 * k * s[:, None, None] * m * difference
 
     def style_loss(
-        self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
         s = np.ones(len(F)) if scale is None else scale
         S = np.outer(s, s)
         loss[0] = k * np.sum((S * (G - A)) ** 2)
         D = S**2 * (G - A)
-        M = F[0].size
-        dF += (4 * k / M * D @ F.reshape(len(F), M)).reshape(F.shape)
+        m = np.ones(F.shape[1:]) if pixel_weights is None else pixel_weights
+        dF += m * (4 * k / m.sum() * D @ F.reshape(len(F), -1)).reshape(F.shape)
 
     def total_variation(
         self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False

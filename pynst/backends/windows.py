@@ -107,12 +107,13 @@ class WindowsBackend:
             array = cast("Whole", array).assembled()
         return self._inner.download(array, kind, shape)
 
-    def gram(self, F: Array, G: Array) -> None:
+    def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
         """As `Backend.gram`; of a part, its core's share is added to G."""
+        self._refuse_weights(F, pixel_weights)
         if isinstance(F, self._whole):
             cast("Whole", F).gram(G)
         elif not isinstance(F, Part):
-            self._inner.gram(F, G)
+            self._inner.gram(F, G, pixel_weights)
         elif F.values:
             if F.first:
                 self._inner.zero(G)
@@ -123,11 +124,19 @@ class WindowsBackend:
                 G += share
 
     def content_loss(
-        self, F: Array, P: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        P: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
         """As `Backend.content_loss`; of a part, the value over its core or the gradient."""
+        self._refuse_weights(F, pixel_weights)
         if not isinstance(F, Part):
-            self._inner.content_loss(F, P, k, scale, dF, loss)
+            self._inner.content_loss(F, P, k, scale, dF, loss, pixel_weights)
         elif not F.values:
             target = self._copied(P[(slice(None), *F.place)])
             self._inner.content_loss(F.array, target, k, scale, dF, self._inner.empty_losses(1))
@@ -144,16 +153,30 @@ class WindowsBackend:
                 loss += share
 
     def style_loss(
-        self, F: Array, G: Array, A: Array, k: float, scale: Array | None, dF: Array, loss: Array
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        dF: Array,
+        loss: Array,
+        pixel_weights: Array | None = None,
     ) -> None:
         """As `Backend.style_loss`; of a part, the gradient of the whole image's loss."""
+        self._refuse_weights(F, pixel_weights)
         if not isinstance(F, Part):
-            self._inner.style_loss(F, G, A, k, scale, dF, loss)
+            self._inner.style_loss(F, G, A, k, scale, dF, loss, pixel_weights)
         elif not F.values:
             # The op divides by the pixels that it sees, and the loss by those of the whole image.
             share = F.array.shape[1] * F.array.shape[2] / F.pixels
             self._inner.style_loss(F.array, G, A, k * share, scale, dF, loss)
             loss /= share
+
+    def _refuse_weights(self, F: Array, pixel_weights: Array | None) -> None:
+        """Say that the pixels of a part cannot have weights."""
+        if pixel_weights is not None and isinstance(F, Part | self._whole):
+            raise BackendError("tile: masks cannot be computed over windows; ask for no tile")
 
     def _rows(self, F: Part) -> Iterator[slice]:
         """The rows of a part's core, in strips; none where no cell of the layer is in the core."""

@@ -14,7 +14,7 @@ __all__ = ["add_arguments", "run"]
 _OUTPUT = "reconstruction.png"
 _WITHOUT = (
     "aspect", "content_layers", "style_layers", "style_weight", "style_scale", "style_blend",
-    "match_color",
+    "match_color", "style_masks", "style_source_masks", "regions", "style_regions", "guidance",
 )  # fmt: skip
 
 

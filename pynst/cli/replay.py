@@ -12,6 +12,7 @@ from pynst.cli.parser import Parser
 from pynst.cli.saving import checked_output, save
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import Display, cut, fail, say
+from pynst.options import MASK_SETTINGS
 
 __all__ = ["add_arguments", "run"]
 
@@ -30,6 +31,12 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--content", metavar="PATH", help="default: the recorded path")
     parser.option("--style", metavar="PATH", nargs="+", help="default: the recorded paths")
     parser.option("--init", metavar="PATH", help="default: the recorded path")
+    for setting in MASK_SETTINGS:
+        several = "+" if setting.startswith("style") else None
+        parser.option(
+            f"--{setting.replace('_', '-')}", metavar="PATH", nargs=several,
+            help="default: the recorded paths" if several else "default: the recorded path",
+        )  # fmt: skip
     parser.option("-o", "--output", metavar="PATH", help="default: PICTURE with -replay")
     parser.option("--bits", type=int, choices=(8, 16), default=8, help="bits per channel")
     parser.option("--force", action="store_true", help="overwrite the default output")
@@ -49,12 +56,14 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
         bits=given.bits,
     )
     display = Display(given.quiet)
+    masks = {name: getattr(given, name) for name in MASK_SETTINGS}
     try:
         again = replay(
             record,
             given.content,
             given.style,
             given.init,
+            masks={name: mask for name, mask in masks.items() if mask is not None},
             beside=picture,
             callback=display.show,
         )
@@ -75,10 +84,14 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
 
 def _which_option_helps(error: pynst.PyNSTError) -> str:
     """Where a picture is not to be found, or is another one: the option that names it."""
+    from pynst.regions import setting_of
+
     fault = _PICTURE_AT_FAULT.match(str(error))
-    if fault is None or not isinstance(error, (pynst.ImageError, pynst.RecordError)):
+    mask = setting_of(str(error).partition(": ")[0])
+    found = mask or (fault and fault[1])
+    if not found or not isinstance(error, (pynst.ImageError, pynst.RecordError)):
         return ""
-    return f"; name the recorded picture with --{fault[1]}"
+    return f"; name the recorded picture with --{found.replace('_', '-')}"
 
 
 def _say_differences(differences: Sequence[str]) -> None:

@@ -40,6 +40,8 @@ examples:
   pynst photo.jpg painting.jpg -o result.png
   pynst photo.jpg painting.jpg --image-size 1024 --quality fine --preserve-color
   pynst photo.jpg first.jpg second.jpg --style-blend 2 1 -o result.png
+  pynst photo.jpg sky.jpg ground.jpg --style-masks sky-mask.png rest
+  pynst photo.jpg painting.jpg --keep-mask face.png
   pynst photo.jpg painting.jpg --paper --weights vgg19.npz
   pynst photo.jpg painting.jpg --image-size 2048 --checkpoint run.npz
   pynst --resume run.npz -o result.png
@@ -191,7 +193,8 @@ def _recorded_paths(checkpoint: str) -> tuple[str | None, list[str] | None]:
     record = read_checkpoint(checkpoint).record
     content, styles = None, []
     for used in record.pictures:
-        if used.name == "init":  # a run that goes on has its start behind it
+        # A run that goes on has its start behind it; its settings name the masks.
+        if used.name != "content" and not used.name.startswith("style"):
             continue
         if used.path is None:
             raise PyNSTError(

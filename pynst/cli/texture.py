@@ -15,7 +15,8 @@ __all__ = ["add_arguments", "run"]
 _OUTPUT = "texture.png"
 _WITHOUT = (
     "aspect", "image_size", "content_layers", "content_weight", "style_layers", "style_scale",
-    "padding", "preserve_color", "match_color", "keep_alpha",
+    "padding", "preserve_color", "match_color", "keep_alpha", "style_masks", "regions",
+    "style_regions", "content_mask", "content_mask_weight", "keep_mask",
 )  # fmt: skip
 
 

@@ -127,16 +127,16 @@ def _text(value: Any, number: int) -> str:
     if isinstance(value, os.PathLike):
         return _picture_text(value, number)
     if isinstance(value, tuple):
-        return "+".join(_part(part) for part in value)[:_LONGEST_VALUE]
+        return "+".join(_part(part, number) for part in value)[:_LONGEST_VALUE]
     return f"picture {number}"
 
 
-def _part(part: Any) -> str:
-    """One of several values; a layer without its weight where that is 1."""
+def _part(part: Any, number: int) -> str:
+    """One of several values; a layer without its weight where that is 1, a mask by its file."""
     if isinstance(part, tuple):
         layer, weight = part
         return layer if weight == 1 else f"{layer}={weight:g}"
-    return f"{part:g}"
+    return f"{part:g}" if isinstance(part, (int, float)) else _picture_text(part, number)
 
 
 def _picture_text(value: Any, number: int) -> str:

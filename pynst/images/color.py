@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pynst.errors import ImageError, OptionError
 
-__all__ = ["luminance_of_result", "match_color"]
+__all__ = ["luminance_of_result", "match_color", "mixed_in_linear_light"]
 
 Pixels: TypeAlias = NDArray[np.floating[Any]]
 
@@ -71,8 +71,46 @@ def luminance_of_result(result: Pixels, content: Pixels) -> NDArray[np.float64]:
     return pixels
 
 
+def mixed_in_linear_light(here: Pixels, there: Pixels, share: Pixels) -> NDArray[np.float64]:
+    """Mix two images as two lights mix: the coded values are decoded by the curve of sRGB first.
+
+    A soft edge between dark and bright is then as wide on both sides; mixed as coded, it would
+    look eaten by the dark side.
+
+    Parameters
+    ----------
+    here, there : ndarray of shape (H, W, 3)
+        sRGB in [0, 1].
+    share : ndarray of shape (H, W)
+        Share of `there`, in [0, 1].
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3)
+        float64, sRGB in [0, 1]. Where a share is 0 or 1 the pixels are exactly those of one image.
+    """
+    s = share[:, :, None]
+    light = (1 - s) * _decoded(here) + s * _decoded(there)
+    return np.where(s == 0, here, np.where(s == 1, there, np.clip(_coded(light), 0.0, 1.0)))
+
+
+def _decoded(pixels: Pixels) -> NDArray[np.float64]:
+    """Linear light of values coded as sRGB, IEC 61966-2-1."""
+    return np.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
+
+
+def _coded(light: Pixels) -> NDArray[np.float64]:
+    """The inverse of `_decoded`."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
 def match_color(
-    style: Pixels, content: Pixels, method: Literal["cholesky", "symmetric"] = "symmetric"
+    style: Pixels,
+    content: Pixels,
+    method: Literal["cholesky", "symmetric"] = "symmetric",
+    *,
+    style_mask: Pixels | None = None,
+    content_mask: Pixels | None = None,
 ) -> NDArray[np.float64]:
     """Give the style picture the mean colour and the covariance of the colours of the content.
 
@@ -92,6 +130,9 @@ def match_color(
         sRGB in [0, 1]; its size may differ from that of `style`.
     method : {"symmetric", "cholesky"}
         Which matrix A to use.
+    style_mask, content_mask : ndarray of shape (H, W) and (H', W'), optional
+        Shares with which pixels count for mean and covariance, not 0 everywhere. The whole of
+        `style` is transformed all the same.
 
     Returns
     -------
@@ -114,8 +155,8 @@ def match_color(
     for name, pixels in (("style", style), ("content", content)):
         if pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ImageError(f"match_color: {name} must have shape (H, W, 3), got {pixels.shape}")
-    style_mean, S = _statistics(style)
-    content_mean, C = _statistics(content)
+    style_mean, S = _statistics(style, style_mask)
+    content_mean, C = _statistics(content, content_mask)
     S = _power(S, 1.0, _FLOOR)
     if method == "cholesky":
         C = _power(C, 1.0, 1e-12)  # positive definite, whatever the content
@@ -128,12 +169,19 @@ def match_color(
     return np.clip((style - style_mean) @ A.T + content_mean, 0.0, 1.0)
 
 
-def _statistics(pixels: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the mean (3,) and the covariance (3, 3) of the colours."""
+def _statistics(
+    pixels: Pixels, mask: Pixels | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the mean (3,) and the covariance (3, 3) of the colours, inside a mask if any."""
     colours = pixels.reshape(-1, 3).astype(np.float64)
-    mean = colours.mean(axis=0)
+    if mask is None:
+        mean = colours.mean(axis=0)
+        colours -= mean
+        return mean, colours.T @ colours / len(colours)
+    shares = mask.reshape(-1) / mask.sum()
+    mean = shares @ colours
     colours -= mean
-    return mean, colours.T @ colours / len(colours)
+    return mean, (shares * colours.T) @ colours
 
 
 def _power(matrix: NDArray[np.float64], exponent: float, floor: float = 0.0) -> NDArray[np.float64]:

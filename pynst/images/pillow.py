@@ -167,15 +167,18 @@ def resize_plane(
     height: int,
     width: int,
     box: tuple[float, float, float, float] | None = None,
+    *,
+    linear: bool = False,
 ) -> NDArray[np.float32]:
-    """Resize one channel (H, W), or a box of it, by bicubic convolution, in float32.
+    """Resize one channel (H, W), or a box of it, by bicubic or linear convolution, in float32.
 
     `box` is left, top, right and bottom in pixels; the kernel reaches beyond it where `plane` does.
     """
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
+    kernel = Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
+    return np.asarray(image.resize((width, height), kernel, box=box))
 
 
 def encode(

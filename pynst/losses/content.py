@@ -1,8 +1,9 @@
 """The content term: the image's features at a layer shall be those of the photograph.
 
-    L_content = k_c mean((s (F - P))^2)            Gatys et al. 2016, Eq. 1, in canonical form
+    L_content = k_c mean(c (s (F - P))^2)          Gatys et al. 2016, Eq. 1, in canonical form
 
-F, P are the features (N, M) of the image and of the photograph, s the network's factor per channel;
+F, P are the features (N, M) of the image and of the photograph, s the network's factor per channel,
+c the weight of each pixel: 1, or `content_mask_weight` inside the mask of the content.
 `pynst.options.formulas` has k_c.
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Backend
+from pynst.images.masks import carried_down, resize_mask
 from pynst.inputs import Inputs
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import Network, read_features, upload_scale
@@ -36,11 +38,14 @@ class ContentTerm:
         Weight of the term.
     layers : LayerChoice
     formula : Formula
+    mask_weight : float
+        Weight of a pixel inside the content's mask.
     """
 
     alpha: float
     layers: LayerChoice
     formula: Formula
+    mask_weight: float = 1.0
     name = "content"
 
     def at(self, network: Network, inputs: Inputs, H: int, W: int) -> ContentTargets:
@@ -55,8 +60,22 @@ class ContentTerm:
             downloaded = network.backend.download(P, "features", shape)
             energy, V = _energy_and_variance(downloaded.reshape(N, h * w), s)
             k_c = self.formula.content_factor(self.alpha, N, h * w, V, energy)
-            targets[layer] = Target(weight * k_c / (N * h * w), P, upload_scale(network, layer))
+            targets[layer] = Target(
+                weight * k_c / (N * h * w),
+                P,
+                upload_scale(network, layer),
+                self._pixel_weights(network.backend, inputs, (H, W), (h, w)),
+            )
         return ContentTargets(network.backend, targets)
+
+    def _pixel_weights(
+        self, backend: Backend, inputs: Inputs, image: tuple[int, int], layer: tuple[int, ...]
+    ) -> Array | None:
+        """The weights c of a layer's pixels; None where all are 1."""
+        if inputs.content_mask is None or self.mask_weight == 1:
+            return None
+        mask = carried_down(resize_mask(inputs.content_mask, *image), *layer)
+        return backend.upload_pixel_weights(1 + (self.mask_weight - 1) * mask)
 
 
 def _energy_and_variance(
@@ -93,11 +112,12 @@ def _squares(
 
 @dataclass(frozen=True)
 class Target:
-    """Features P at one layer, their factor k, and the factors of their channels."""
+    """Features P at one layer, their factor k, and the factors of their channels and pixels."""
 
     k: float
     P: Array
     scale: Array | None
+    pixel_weights: Array | None = None
 
 
 class ContentTargets:
@@ -110,5 +130,5 @@ class ContentTargets:
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
         """Set the loss of one layer, and add its gradient to dF (Eq. 1 and 2)."""
-        target = self._targets[layer]
-        self._backend.content_loss(F, target.P, target.k, target.scale, dF, loss)
+        t = self._targets[layer]
+        self._backend.content_loss(F, t.P, t.k, t.scale, dF, loss, t.pixel_weights)

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.inputs import Inputs, style_long_side
+from pynst.inputs import Inputs
 from pynst.losses.content import ContentTargets, Target
 from pynst.losses.style import style_features
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import Network, read_features, upload_features, upload_scale
 from pynst.options.formulas import Formula
+from pynst.regions import scaled_side
 
 __all__ = ["NeighboursTerm", "nearest"]
 
@@ -45,14 +46,11 @@ class NeighboursTerm:
         Weight of the term.
     layers : LayerChoice
     formula : Formula
-    style_scale : float
-        Size of the paintings relative to the image's.
     """
 
     beta: float
     layers: LayerChoice
     formula: Formula
-    style_scale: float
     name = "neighbours"
 
     def at(self, network: Network, inputs: Inputs, H: int, W: int) -> ContentTargets:
@@ -81,7 +79,7 @@ class NeighboursTerm:
         del photograph  # its workspace need not stay beside that of a painting
         blended: dict[str, Maps] = {}
         for style in inputs.styles:
-            long_side = style_long_side(max(H, W), self.style_scale)
+            long_side = scaled_side(max(H, W), style.scale)
             painting = style_features(network, style, long_side, layers)
             for layer, features in looked_up.items():
                 s = _scale(network, layer, len(features))

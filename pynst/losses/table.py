@@ -7,12 +7,13 @@ its weight is 0, or where there is no picture that it could compare with.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from pynst.errors import BackendError, OptionError
 from pynst.inputs import Inputs
 from pynst.losses.content import ContentTerm
 from pynst.losses.neighbours import NeighboursTerm
-from pynst.losses.style import GramTerm
+from pynst.losses.style import GramTerm, check_regions
 from pynst.losses.terms import Term
 from pynst.losses.variation import VariationTerm
 from pynst.losses.wasserstein import WassersteinTerm
@@ -48,12 +49,18 @@ def _content(options: TransferOptions, network: Network, inputs: Inputs) -> Term
     layers = content_choice(options, network)
     formula = FORMULAS[options.formula]
     alpha = _default(options.content_weight, formula.content_weight)
-    return ContentTerm(alpha, layers, formula) if inputs.content is not None and alpha else None
+    if inputs.content is None or not alpha:
+        return None
+    return ContentTerm(alpha, layers, formula, options.content_mask_weight)
 
 
 def _style(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
     layers = style_choice(options, network)
-    return _style_term("gram", GramTerm, layers, options, inputs)
+    guided = partial(GramTerm, guidance=options.guidance)
+    term = _style_term("gram", guided, layers, options, inputs)
+    if term is not None:
+        check_regions(network, inputs.regions, layers, *inputs.size(options.image_size))
+    return term
 
 
 def _wasserstein(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
@@ -74,7 +81,7 @@ def _neighbours(options: TransferOptions, network: Network, inputs: Inputs) -> T
 
 def _style_term(
     loss: str,
-    term: Callable[[float, LayerChoice, Formula, float], Term],
+    term: Callable[[float, LayerChoice, Formula], Term],
     layers: LayerChoice,
     options: TransferOptions,
     inputs: Inputs,
@@ -82,7 +89,7 @@ def _style_term(
     formula = FORMULAS[options.formula]
     beta = _default(options.style_weight, formula.style_weight)
     beta *= options.style_shares().get(loss, 0.0)
-    return term(beta, layers, formula, options.style_scale) if inputs.styles and beta else None
+    return term(beta, layers, formula) if inputs.styles and beta else None
 
 
 def _variation(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:  # noqa: ARG001

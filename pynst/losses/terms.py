@@ -57,13 +57,14 @@ class Targets(Protocol):
     Attributes
     ----------
     layers : tuple of str
-        The layers that it reads, each with one loss of its own; `IMAGE` for the image itself.
+        The layers that it reads, each as often as it has losses there, one after another; `IMAGE`
+        for the image itself.
     """
 
     layers: tuple[str, ...]
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
-        """Set the loss of one layer, and add its gradient with respect to F to dF."""
+        """Set the losses of one layer, and add their gradient with respect to F to dF."""
 
 
 @runtime_checkable

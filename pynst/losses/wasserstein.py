@@ -25,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Backend
-from pynst.inputs import Inputs, style_long_side
+from pynst.inputs import Inputs
 from pynst.losses.moments import Moments, add_through_moments, moments
 from pynst.losses.style import style_features
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import Network
 from pynst.options.formulas import Formula
+from pynst.regions import scaled_side
 
 __all__ = ["Distance", "WassersteinTargets", "WassersteinTerm"]
 
@@ -51,14 +52,11 @@ class WassersteinTerm:
         Weight of the term.
     layers : LayerChoice
     formula : Formula
-    style_scale : float
-        Size of the paintings relative to the image's.
     """
 
     beta: float
     layers: LayerChoice
     formula: Formula
-    style_scale: float
     name = "wasserstein"
 
     def at(self, network: Network, inputs: Inputs, H: int, W: int) -> WassersteinTargets:
@@ -80,7 +78,7 @@ class WassersteinTerm:
         """The moments of all paintings' pixels together, each painting with its share."""
         means, seconds = dict[str, Matrix](), dict[str, Matrix]()
         for style in inputs.styles:
-            long_side = style_long_side(max(H, W), self.style_scale)
+            long_side = scaled_side(max(H, W), style.scale)
             features = style_features(network, style, long_side, layers)
             for layer in layers:
                 G = network.backend.empty_gram(network.shape(layer, H, W)[0])

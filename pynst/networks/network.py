@@ -146,10 +146,10 @@ class Features:
         """Features of one layer in memory of their own, which outlives these features."""
         return self._workspace.copied(layer)
 
-    def gram(self, layer: str) -> NDArray[np.float64]:
-        """Gram matrix (N, N) of one layer to NumPy."""
+    def gram(self, layer: str, pixel_weights: Array | None = None) -> NDArray[np.float64]:
+        """Gram matrix (N, N) of one layer to NumPy; see `pynst.backends.base.Backend.gram`."""
         G = self._backend.empty_gram(self._shape(layer)[0])
-        self._backend.gram(self._workspace[layer], G)
+        self._backend.gram(self._workspace[layer], G, pixel_weights)
         return self._backend.download_gram(G)
 
     def _shape(self, layer: str) -> Shape:

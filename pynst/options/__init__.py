@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pynst.options.settings import (
     GROUPS,
+    MASK_SETTINGS,
+    PICTURE_SETTINGS,
     QUALITIES,
     TransferChanges,
     TransferOptions,
@@ -18,6 +20,8 @@ from pynst.options.settings import (
 
 __all__ = [
     "GROUPS",
+    "MASK_SETTINGS",
+    "PICTURE_SETTINGS",
     "QUALITIES",
     "TransferChanges",
     "TransferOptions",

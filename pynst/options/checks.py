@@ -18,8 +18,11 @@ __all__ = [
     "layers",
     "memory",
     "number",
+    "one_or_several",
     "optional",
     "path",
+    "picture",
+    "pictures",
     "several",
     "shares",
     "size",
@@ -135,6 +138,17 @@ def several(inner: Check) -> Check:
     )
 
 
+def one_or_several(inner: Check) -> Check:
+    """One value, or a tuple of at least two of them."""
+    checked = several(inner)
+
+    def clean(name: str, value: Any) -> Any:
+        values = checked.clean(name, value)
+        return values[0] if len(values) == 1 else values
+
+    return replace(checked, clean=clean)
+
+
 def _items(name: str, value: Any, is_list: bool) -> Any:
     """The values of a list, or the one value that was given instead of a list."""
     if not is_list:
@@ -225,6 +239,24 @@ def _clean_start(name: str, value: Any) -> Any:
     return value
 
 
+def _clean_picture(name: str, value: Any) -> Any:
+    """Refuse what is certainly no picture, and make a path of any kind a str."""
+    is_empty = isinstance(value, (str, os.PathLike)) and not os.fspath(value)
+    if value is None or isinstance(value, (bool, int, float, bytes, Mapping)) or is_empty:
+        raise OptionError(
+            f"{name} must be a path, an open file, a PIL image or an array, got {_given(value)}"
+        )
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _clean_pictures(name: str, value: Any) -> Any:
+    """One picture or a list of them, as a tuple."""
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    if not values:
+        raise OptionError(f"{name} must not be empty")
+    return tuple(_clean_picture(name, each) for each in values)
+
+
 def _clean_memory(name: str, value: Any) -> int:
     """A number of bytes, or a text such as "6 GB"."""
     match = _MEMORY.fullmatch(value.strip().lower()) if isinstance(value, str) else None
@@ -254,6 +286,17 @@ path = Check(_clean_path, "str or path")
 
 start = Check(_clean_start, "{'content', 'style', 'noise'}, path, PIL image or array (H, W, 3)")
 """A word, a path or a picture."""
+
+picture = Check(_clean_picture, "path, open file, PIL image or array")
+"""A picture, as `pynst.images` reads it."""
+
+pictures = Check(
+    _clean_pictures,
+    "path, PIL image or array, or a list of them",
+    many=True,
+    continues=lambda word: True,  # noqa: ARG005
+)
+"""One picture for each of several others; on the command line, every word up to the next option."""
 
 memory = Check(_clean_memory, "int or str, bytes")
 """A number of bytes: ``6_000_000_000``, ``"6 GB"``, ``"500M"``."""

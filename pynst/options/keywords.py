@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendName",
     "FormulaName",
+    "Guidance",
     "MatchColor",
     "NetworkName",
     "ObjectiveChanges",
@@ -39,6 +40,7 @@ StyleLoss = Literal["gram", "wasserstein", "neighbours"]
 Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
 Variables = Literal["pyramid", "pixels"]
+Guidance = Literal["area", "gatys"]
 MatchColor = Literal["none", "cholesky", "symmetric"]
 Pooling = Literal["average", "max"]
 Padding = Literal["zero", "replicate", "circular"]
@@ -55,11 +57,19 @@ class ObjectiveChanges(TypedDict, total=False):
 
     image_size: int
     aspect: Sequence[int] | None
-    style_scale: float
+    style_scale: float | Sequence[float]
     style_blend: float | Sequence[float] | None
     init: Any
     seed: int
     keep_alpha: bool
+    style_masks: Any
+    style_source_masks: Any
+    regions: Any
+    style_regions: Any
+    content_mask: Any
+    content_mask_weight: float
+    keep_mask: Any
+    guidance: Guidance
     content_weight: float | None
     style_weight: float | None
     tv_weight: float | None

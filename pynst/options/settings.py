@@ -20,8 +20,11 @@ from pynst.options.checks import (
     layers,
     memory,
     number,
+    one_or_several,
     optional,
     path,
+    picture,
+    pictures,
     several,
     shares,
     size,
@@ -32,6 +35,7 @@ from pynst.options.formulas import FORMULAS
 from pynst.options.keywords import (
     BackendName,
     FormulaName,
+    Guidance,
     MatchColor,
     NetworkName,
     Optimizer,
@@ -49,6 +53,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUPS",
+    "MASK_SETTINGS",
+    "PICTURE_SETTINGS",
     "QUALITIES",
     "TransferChanges",
     "TransferOptions",
@@ -64,8 +70,9 @@ QUALITIES: dict[str, tuple[int, ...]] = {
 }
 """Evaluations of the objective per level, coarse to fine; the last holds for further levels."""
 
-PICTURES, LOSS, OPTIMISATION, COLOUR, MACHINE, FILES = GROUPS = (
+PICTURES, MASKS, LOSS, OPTIMISATION, COLOUR, MACHINE, FILES = GROUPS = (
     "pictures",
+    "masks",
     "loss",
     "optimisation",
     "colour",
@@ -73,6 +80,20 @@ PICTURES, LOSS, OPTIMISATION, COLOUR, MACHINE, FILES = GROUPS = (
     "files",
 )
 """Groups of settings, in the order in which ``pynst --help`` shows them."""
+
+
+MASK_SETTINGS = (
+    "style_masks",
+    "style_source_masks",
+    "regions",
+    "style_regions",
+    "content_mask",
+    "keep_mask",
+)
+"""The settings that are pictures which say where."""
+
+PICTURE_SETTINGS = ("init", *MASK_SETTINGS)
+"""The settings whose values are pictures, or tuples of them."""
 
 
 def setting(group: str, default: Any, help: str, check: Check, metavar: str = "") -> Any:
@@ -106,8 +127,12 @@ class TransferOptions:
         optional(several(number(1, 32768, whole=True))),
         "N",
     )
-    style_scale: float = setting(
-        PICTURES, 1.0, "size of the style picture relative to the result's", number(0.05, 20), "X"
+    style_scale: float | tuple[float, ...] = setting(
+        PICTURES,
+        1.0,
+        "size of the style picture relative to the result's; or one for each style picture",
+        one_or_several(number(0.05, 20)),
+        "X",
     )
     style_blend: tuple[float, ...] | None = setting(
         PICTURES,
@@ -125,6 +150,66 @@ class TransferOptions:
         True,
         "keep the content's transparency, where the output's format has any",
         flag,
+    )
+
+    # ---- masks -----------------------------------------------------------------------------------
+    style_masks: tuple[Any, ...] | None = setting(
+        MASKS,
+        None,
+        "where in the result each style picture paints, white is there: one mask for each of them,"
+        " or the words rest (what the others leave) and all",
+        optional(pictures),
+        "FILE",
+    )
+    style_source_masks: tuple[Any, ...] | None = setting(
+        MASKS,
+        None,
+        "which part of each style picture gives its style, white does: one mask for each of them,"
+        " or the word all; keeps frames and borders out",
+        optional(pictures),
+        "FILE",
+    )
+    regions: Any = setting(
+        MASKS,
+        None,
+        "map of the result in flat colours: each takes its style from where style_regions has it",
+        optional(picture),
+        "FILE",
+    )
+    style_regions: tuple[Any, ...] | None = setting(
+        MASKS,
+        None,
+        "maps of the style pictures in the colours of regions, one for each of them",
+        optional(pictures),
+        "FILE",
+    )
+    content_mask: Any = setting(
+        MASKS,
+        None,
+        "where the result keeps nearer to the content, white does",
+        optional(picture),
+        "FILE",
+    )
+    content_mask_weight: float = setting(
+        MASKS,
+        5.0,
+        "weight of the content term where content_mask is white, relative to elsewhere",
+        number(0, 1e6),
+        "X",
+    )
+    keep_mask: Any = setting(
+        MASKS,
+        None,
+        "where the finished result is the content itself, with a soft edge, white is",
+        optional(picture),
+        "FILE",
+    )
+    guidance: Guidance = setting(
+        MASKS,
+        "area",
+        "how masks guide the style: area (each pixel by its share, each region by its area) or"
+        " gatys (as published in 2017: squared masks, regions alike)",
+        choice(*get_args(Guidance)),
     )
 
     # ---- loss ------------------------------------------------------------------------------------
@@ -346,23 +431,27 @@ class TransferOptions:
                 f" pictures ({', '.join(relative)}), got formula={self.formula!r}"
             )
 
-        if isinstance(self.tile, int) and "wasserstein" in self.style_shares():
+        whole = self.needs_whole_layers()
+        if isinstance(self.tile, int) and whole:
             raise OptionError(
-                f"tile={self.tile} and style_loss='wasserstein' exclude each other: it reads whole"
-                " layers"
+                f"tile={self.tile} and {whole} exclude each other: it reads whole layers"
             )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TransferOptions):
             return NotImplemented
-        return self._all_but_start() == other._all_but_start() and _same(self.init, other.init)
+        return self._all_but_pictures() == other._all_but_pictures() and all(
+            _same(getattr(self, name), getattr(other, name)) for name in PICTURE_SETTINGS
+        )
 
     def __hash__(self) -> int:
-        return hash(self._all_but_start())
+        return hash(self._all_but_pictures())
 
-    def _all_but_start(self) -> tuple[Any, ...]:
-        """Every value but that of ``init``, which may be an array: no `==`, no hash."""
-        return tuple(getattr(self, each.name) for each in fields(self) if each.name != "init")
+    def _all_but_pictures(self) -> tuple[Any, ...]:
+        """Every value but those that may be arrays: no `==`, no hash."""
+        return tuple(
+            getattr(self, each.name) for each in fields(self) if each.name not in PICTURE_SETTINGS
+        )
 
     @classmethod
     def paper(cls, **changes: Unpack[TransferChanges]) -> TransferOptions:
@@ -389,6 +478,16 @@ class TransferOptions:
     def over_pyramid(self) -> bool:
         """Whether L-BFGS minimises over the variables of a pyramid, not over the pixels."""
         return (self.variables or FORMULAS[self.formula].variables) == "pyramid"
+
+    def needs_whole_layers(self) -> str:
+        """The setting for which the losses must read whole layers, and no tiles; ``""`` for none.
+
+        A mask of the losses is one; `keep_mask` counts for the finished image alone.
+        """
+        if "wasserstein" in self.style_shares():
+            return "style_loss='wasserstein'"
+        masks = (name for name in MASK_SETTINGS if name != "keep_mask")
+        return next((name for name in masks if getattr(self, name) is not None), "")
 
     def schedule(self, levels: int, finest_share: float = 0.0) -> tuple[int, ...]:
         """Evaluations for each of so many levels, coarse to fine.
@@ -463,11 +562,13 @@ def describe() -> list[tuple[str, str, str]]:
 
 
 def _same(here: Any, there: Any) -> bool:
-    """Whether two starts are the same word, path or picture."""
+    """Whether two settings are the same word, path or picture, or tuples of the same."""
     if here is there:
         return True
     if type(here) is not type(there):
         return False
+    if isinstance(here, tuple):
+        return len(here) == len(there) and all(map(_same, here, there))
     if hasattr(here, "dtype"):
         import numpy as np
 

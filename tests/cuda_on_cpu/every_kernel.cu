@@ -213,25 +213,37 @@ void check_losses(const Shape& s, Products products) {
     Random<float> lanes(1, N, padded(N));
     Random<double> A(entries), factors(static_cast<size_t>(N));
     Array<double> G(entries), losses(2);
-    Scratch gram_memory(gram_scratch(N, M)), style_memory(style_loss_scratch(N, M));
+    const PixelWeights ones = {nullptr, static_cast<double>(M)};
+    Array<float> shares(pixels);
+    for (size_t p = 0; p < pixels; ++p) {
+        static_cast<float*>(shares)[p] = static_cast<float>(p % 4 + 1) / 4;
+    }
+    const PixelWeights some = {shares, 0.6 * M};
+    Scratch gram_memory(gram_weighted_scratch(N, M)), style_memory(style_loss_scratch(N, M));
     Scratch content_memory(content_loss_scratch(N, M));
-    gram<T>(F, N, M, products, G, gram_memory, nullptr);
-    G.require_numbers("G of gram" + s.text());
+    for (const PixelWeights& m : {some, ones}) {
+        gram<T>(F, N, M, m, products, G, gram_memory, nullptr);
+        G.require_numbers("G of gram" + s.text());
+    }
     Scale scale;
-    content_loss<T>(F, P, N, M, 0.75, lanes, scale, dF, losses, content_memory, nullptr);
-    style_loss<T>(F,
-                  G,
-                  A,
-                  N,
-                  M,
-                  0.75,
-                  factors,
-                  products,
-                  scale,
-                  dF,
-                  static_cast<double*>(losses) + 1,
-                  style_memory,
-                  nullptr);
+    content_loss<T>(F, P, N, M, 0.75, lanes, nullptr, scale, dF, losses, content_memory, nullptr);
+    content_loss<T>(F, P, N, M, 0.75, lanes, shares, scale, dF, losses, content_memory, nullptr);
+    for (const PixelWeights& m : {some, ones}) {
+        style_loss<T>(F,
+                      G,
+                      A,
+                      N,
+                      M,
+                      0.75,
+                      factors,
+                      m,
+                      products,
+                      scale,
+                      dF,
+                      static_cast<double*>(losses) + 1,
+                      style_memory,
+                      nullptr);
+    }
     scale.end();
     losses.require_numbers("the losses" + s.text());
     dF.require_numbers("dF of the losses" + s.text());

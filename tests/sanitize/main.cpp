@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <exception>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <thread>
 
@@ -19,6 +20,7 @@ namespace {
 using naive::Edge;
 using pynst::ConvShape;
 using pynst::Padding;
+using pynst::PixelWeights;
 using pynst::Pooling;
 using pynst::Threads;
 
@@ -237,15 +239,28 @@ void check_pool2x2(Threads& threads, int C, int H, int W) {
     }
 }
 
-void check_losses(Threads& threads, int N, int H, int W) {
+// Factors in [0, 1), as a mask has them.
+Values weights_of_pixels(size_t M) {
+    Values m = random_values(M, 1.0);
+    for (double& v : m) {
+        v = std::abs(v) - std::floor(std::abs(v));
+    }
+    return m;
+}
+
+void check_losses(Threads& threads, int N, int H, int W, bool weighted) {
     const size_t M = static_cast<size_t>(H) * W;
     const Maps F = random_maps(N, H, W), P = random_maps(N, H, W), before = random_maps(N, H, W);
-    const Values A = naive::gram(random_maps(N, 1, 3)), scale = random_values(N, 1.0);
+    const Values ones(M, 1.0), A = naive::gram(random_maps(N, 1, 3), Values(3, 1.0));
+    const Values scale = random_values(N, 1.0), m = weighted ? weights_of_pixels(M) : ones;
+    const Floats values = floats(m);
+    const PixelWeights weights = {weighted ? values.data() : nullptr,
+                                  std::accumulate(m.begin(), m.end(), 0.0)};
     const double k = 0.75;
     Values G(A.size());
     Scratch gram_scratch(pynst::gram_scratch(threads, N, M));
-    pynst::gram(threads, N, M, blocked(F).data(), G.data(), gram_scratch.data());
-    close(G, naive::gram(F), 1e-6);
+    pynst::gram(threads, N, M, blocked(F).data(), weights, G.data(), gram_scratch.data());
+    close(G, naive::gram(F, m), 1e-6);
     for (int i = 0; i < N * N; ++i) {
         require(G[i] == G[i % N * N + i / N], "not symmetric");
     }
@@ -256,14 +271,15 @@ void check_losses(Threads& threads, int N, int H, int W) {
         for (int i = 0; i < N; ++i) {
             for (size_t p = 0; p < M; ++p) {
                 const double d = s[i] * (F.v[i * M + p] - P.v[i * M + p]);
-                content[0] += k * d * d;
-                content_dF.v[i * M + p] += 2 * k * s[i] * d;
+                content[0] += k * m[p] * d * d;
+                content_dF.v[i * M + p] += 2 * k * m[p] * s[i] * d;
             }
             for (int j = 0; j < N; ++j) {
                 const double d = s[i] * s[j] * (G[i * N + j] - A[i * N + j]);
                 style[0] += k * d * d;
                 for (size_t p = 0; p < M; ++p) {
-                    style_dF.v[i * M + p] += 4 * k / double(M) * s[i] * s[j] * d * F.v[j * M + p];
+                    const double factor = 4 * k / weights.total * m[p] * s[i] * s[j];
+                    style_dF.v[i * M + p] += factor * d * F.v[j * M + p];
                 }
             }
         }
@@ -277,6 +293,7 @@ void check_losses(Threads& threads, int N, int H, int W) {
                             blocked(P).data(),
                             k,
                             scaled ? lanes.data() : nullptr,
+                            weights.values,
                             dF.data(),
                             &content[1],
                             content_scratch.data());
@@ -292,6 +309,7 @@ void check_losses(Threads& threads, int N, int H, int W) {
                           A.data(),
                           k,
                           scaled ? scale.data() : nullptr,
+                          weights,
                           dF.data(),
                           &style[1],
                           style_scratch.data());
@@ -449,14 +467,15 @@ void check_sharing(Threads& threads) {
     const auto work = [&](Values& G) {
         Scratch scratch(pynst::gram_scratch(threads, 20, 63));
         for (int i = 0; i < 20; ++i) {
-            pynst::gram(threads, 20, 63, features.data(), G.data(), scratch.data());
+            pynst::gram(
+                threads, 20, 63, features.data(), {nullptr, 63.0}, G.data(), scratch.data());
         }
     };
     Values first(400), second(400);
     std::thread other([&] { work(second); });
     work(first);
     other.join();
-    close(first, naive::gram(F), 1e-6);
+    close(first, naive::gram(F, Values(63, 1.0)), 1e-6);
     require(first == second, "two callers got different results");
 }
 
@@ -479,7 +498,7 @@ void check_all(int count) {
         check("conv3x3_relu" + shape, [&] { check_conv3x3(threads, s); });
         check("image_conv3x3_relu" + shape, [&] { check_image_conv3x3(threads, s); });
         check("pool2x2" + shape, [&] { check_pool2x2(threads, s.N, s.H, s.W); });
-        check("losses" + shape, [&] { check_losses(threads, s.N, s.H, s.W); });
+        check("losses" + shape, [&] { check_losses(threads, s.N, s.H, s.W, false); });
         check("image ops" + shape, [&] { check_image_ops(threads, s.H, s.W); });
     }
     for (const int W : {1, 7, 4096, 6007}) {
@@ -488,8 +507,8 @@ void check_all(int count) {
         check("image_input, float32" + shape, [&] { check_image_input<float>(threads, 3, W); });
     }
     check("conv3x3_relu, large tiles" + of, [&] { check_conv3x3(threads, {20, 9, 61, 67}); });
-    check("gram of several tiles" + of, [&] { check_losses(threads, 150, 3, 11); });
-    check("gram of several strips" + of, [&] { check_losses(threads, 3, 50, 61); });
+    check("gram of several tiles" + of, [&] { check_losses(threads, 150, 3, 11, true); });
+    check("gram of several strips" + of, [&] { check_losses(threads, 3, 50, 61, true); });
     check("filter7x7, 3 filters" + of, [&] { check_filter7x7(threads, 3, 3, 5); });
     check("filter7x7, 19 filters" + of, [&] { check_filter7x7(threads, 19, 9, 21); });
     check("filter7x7, 67 filters" + of, [&] { check_filter7x7(threads, 67, 20, 6); });

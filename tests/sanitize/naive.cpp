@@ -178,13 +178,18 @@ Values image_input_transposed(const Values& dx, const Values& axes) {
     return gradient;
 }
 
-Values gram(const Maps& F) {
+Values gram(const Maps& F, const Values& m) {
     const size_t M = static_cast<size_t>(F.H) * F.W;
+    double total = 0.0;
+    for (size_t k = 0; k < M; ++k) {
+        total += m[k];
+    }
     Values G(static_cast<size_t>(F.C) * F.C);
     for (int i = 0; i < F.C; ++i) {
         for (int j = 0; j < F.C; ++j) {
             for (size_t k = 0; k < M; ++k) {
-                G[static_cast<size_t>(i) * F.C + j] += F.v[i * M + k] * F.v[j * M + k] / double(M);
+                G[static_cast<size_t>(i) * F.C + j] +=
+                    m[k] * F.v[i * M + k] * F.v[j * M + k] / total;
             }
         }
     }

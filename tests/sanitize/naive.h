@@ -46,7 +46,7 @@ Maps binomial_transposed(const Maps& dy, int H, int W);
 Values image_input(const Values& image, const Values& axes, const Values& mean);
 Values image_input_transposed(const Values& dx, const Values& axes);
 
-Values gram(const Maps& F);
+Values gram(const Maps& F, const Values& m);
 double total_variation(const Maps& x);
 
 }  // namespace naive

@@ -6,11 +6,12 @@ namespace PYNST_ISA {
 // ---- gram ---------------------------------------------------------------------------------------
 
 // sums[r][16 b + i] += sum over pixels of row channel r times channel i of column block b, for R
-// rows and B blocks, which lie `apart` floats from one another. While it runs, R floats per pixel
-// from `ahead` on are fetched to the first-level cache.
-template <int R, int B>
+// rows and B blocks, which lie `apart` floats from one another; with kWeighted times the weight of
+// the pixel. While it runs, R floats per pixel from `ahead` on are fetched to the first-level cache.
+template <int R, int B, bool kWeighted>
 inline void gram_block(const float* rows,
                        const float* columns,
+                       const float* pixel_weights,
                        size_t apart,
                        int pixels,
                        const float* ahead,
@@ -30,6 +31,9 @@ inline void gram_block(const float* rows,
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
             c[b] = load(columns + b * apart);
+            if constexpr (kWeighted) {
+                c[b] = broadcast(pixel_weights[p]) * c[b];
+            }
         }
         PYNST_UNROLL
         for (int r = 0; r < R; ++r) {
@@ -51,19 +55,22 @@ inline void gram_block(const float* rows,
 }
 
 // gram_block for a number of column blocks known only at run time, 1 <= blocks <= B.
-template <int R, int B>
+template <int R, int B, bool kWeighted>
 inline void gram_blocks(int blocks,
                         const float* rows,
                         const float* columns,
+                        const float* pixel_weights,
                         size_t apart,
                         int pixels,
                         const float* ahead,
                         float* sums,
                         size_t stride) {
     if (blocks == B) {
-        gram_block<R, B>(rows, columns, apart, pixels, ahead, sums, stride);
+        gram_block<R, B, kWeighted>(
+            rows, columns, pixel_weights, apart, pixels, ahead, sums, stride);
     } else if constexpr (B > 1) {
-        gram_blocks<R, B - 1>(blocks, rows, columns, apart, pixels, ahead, sums, stride);
+        gram_blocks<R, B - 1, kWeighted>(
+            blocks, rows, columns, pixel_weights, apart, pixels, ahead, sums, stride);
     }
 }
 
@@ -75,7 +82,7 @@ struct GramTile {
 // Channels [r, r + R) of block `row` times the columns of the tile from the diagonal on, over the
 // run of pixels that begins at p. The columns are cut into register blocks of about equal width,
 // since a narrow register block needs as many broadcasts as a wide one, for less work.
-template <int R>
+template <int R, bool kWeighted>
 inline void gram_rows(
     const GramJob& job, const GramTile& t, int row, int r, size_t p, int pixels, float* sums) {
     const size_t apart = job.M * kLanes;
@@ -93,20 +100,23 @@ inline void gram_rows(
     for (int column = row > t.column ? row : t.column; column < t.column_end;) {
         const int left = t.column_end - column;
         const int blocks = ceil_div(left, ceil_div(left, kGramBlocks));
-        gram_blocks<R, kGramBlocks>(blocks,
-                                    rows,
-                                    block(column),
-                                    apart,
-                                    pixels,
-                                    ahead_left > 0 ? ahead[--ahead_left] : rows,
-                                    sums + (column - t.column) * kLanes,
-                                    stride);
+        gram_blocks<R, kGramBlocks, kWeighted>(blocks,
+                                               rows,
+                                               block(column),
+                                               kWeighted ? job.pixel_weights + p : nullptr,
+                                               apart,
+                                               pixels,
+                                               ahead_left > 0 ? ahead[--ahead_left] : rows,
+                                               sums + (column - t.column) * kLanes,
+                                               stride);
         column += blocks;
     }
 }
 
 // sums (rows, columns) of one tile, over the pixels [begin, end); zeros below the diagonal.
-void gram(const GramJob& job, int row, int column, size_t begin, size_t end, float* sums) {
+template <bool kWeighted>
+inline void gram_tile(
+    const GramJob& job, int row, int column, size_t begin, size_t end, float* sums) {
     const GramTile tile = {
         row, min(row + job.tile, job.blocks), column, min(column + job.tile, job.blocks)};
     const size_t rows = static_cast<size_t>(tile.row_end - row) * kLanes;
@@ -119,13 +129,18 @@ void gram(const GramJob& job, int row, int column, size_t begin, size_t end, flo
         for (int i = row; i < tile.row_end; ++i) {
             int r = 0;
             for (; r + kGramRows <= kLanes; r += kGramRows) {
-                gram_rows<kGramRows>(job, tile, i, r, p, pixels, sums);
+                gram_rows<kGramRows, kWeighted>(job, tile, i, r, p, pixels, sums);
             }
             if constexpr (kLanes % kGramRows > 0) {
-                gram_rows<kLanes % kGramRows>(job, tile, i, r, p, pixels, sums);
+                gram_rows<kLanes % kGramRows, kWeighted>(job, tile, i, r, p, pixels, sums);
             }
         }
     }
+}
+
+void gram(const GramJob& job, int row, int column, size_t begin, size_t end, float* sums) {
+    const auto tile = job.pixel_weights == nullptr ? gram_tile<false> : gram_tile<true>;
+    tile(job, row, column, begin, end, sums);
 }
 
 // ---- style_loss ---------------------------------------------------------------------------------
@@ -137,16 +152,18 @@ constexpr int kSlicePixels = 4 * kRows;
 // the time at 64 channels and 6 % at 128 (five style layers, AVX-512).
 constexpr int kUnpacked = 8;
 
-// Copies `pixels` pixels of F to (groups, blocks, kRows, 16). In F itself the blocks are M * 64
-// bytes apart, which often is a multiple of a power of two and makes all cache lines of a group
-// compete for a few places of the cache.
+// Copies `pixels` pixels of F, times their weights, to (groups, blocks, kRows, 16). In F itself the
+// blocks are M * 64 bytes apart, which often is a multiple of a power of two and makes all cache
+// lines of a group compete for a few places of the cache.
 inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, float* to) {
     const size_t block_stride = job.M * kLanes;
     const size_t group = static_cast<size_t>(job.blocks) * kRows * kLanes;
     for (int block = 0; block < job.blocks; ++block, to += kRows * kLanes) {
         const float* F = job.F + block * block_stride + begin * kLanes;
         for (int p = 0; p < pixels; ++p) {
-            store(to + p / kRows * group + p % kRows * kLanes, load(F + p * kLanes));
+            const Lanes f = load(F + p * kLanes);
+            store(to + p / kRows * group + p % kRows * kLanes,
+                  job.pixel_weights == nullptr ? f : broadcast(job.pixel_weights[begin + p]) * f);
         }
     }
 }
@@ -156,7 +173,8 @@ inline void style_gradient_slice(const StyleGradientJob& job,
                                  int pixels,
                                  float* scratch) {
     const size_t apart = job.M * kLanes;
-    const bool packed = job.blocks > kUnpacked || pixels % kRowStep > 0;
+    const bool packed =
+        job.blocks > kUnpacked || pixels % kRowStep > 0 || job.pixel_weights != nullptr;
     if (packed) {
         pack_pixels(job, begin, pixels, scratch);
     }
@@ -210,7 +228,8 @@ void style_gradient(const StyleGradientJob& job, size_t begin, size_t end, float
 
 // ---- content_loss -------------------------------------------------------------------------------
 
-double content(const ContentJob& job, int block, size_t begin, size_t end) {
+template <bool kWeighted>
+inline double content_of(const ContentJob& job, int block, size_t begin, size_t end) {
     constexpr size_t run = 64;  // pixels summed in float32
     const Lanes scale = job.scale == nullptr ? broadcast(1.0f) : load(job.scale + block * kLanes);
     const Lanes factor = broadcast(job.factor) * scale;
@@ -220,12 +239,21 @@ double content(const ContentJob& job, int block, size_t begin, size_t end) {
         for (size_t q = p; q < (p + run < end ? p + run : end); ++q) {
             const size_t at = (static_cast<size_t>(block) * job.M + q) * kLanes;
             const Lanes difference = scale * (load(job.F + at) - load(job.P + at));
-            squares = fma(difference, difference, squares);
-            store(job.dF + at, fma(factor, difference, load(job.dF + at)));
+            Lanes weighted = difference;
+            if constexpr (kWeighted) {
+                weighted = broadcast(job.pixel_weights[q]) * difference;
+            }
+            squares = fma(weighted, difference, squares);
+            store(job.dF + at, fma(factor, weighted, load(job.dF + at)));
         }
         total += sum(squares);
     }
     return total;
+}
+
+double content(const ContentJob& job, int block, size_t begin, size_t end) {
+    const auto task = job.pixel_weights == nullptr ? content_of<false> : content_of<true>;
+    return task(job, block, begin, end);
 }
 
 // ---- pool2x2 ------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-// product_channels.cuh: dF_mn += factor_n sum_k F_mk D_nk: the last step of style_loss.cu.
+// product_channels.cuh: dF_pn += m_p factor_n sum_k F_pk D_nk: the last step of style_loss.cu.
 //
 // The left operand is F (M, padded(N)), the right one D (N, N), and k, the index summed over, runs
-// along the rows of both. Row n of D makes channel n of dF and has a factor of its own. The sums pass through shared
-// memory, so that dF is read and written 16 bytes at a time.
+// along the rows of both. Row n of D makes channel n of dF and has a factor of its own; so has each
+// pixel where there are weights m. The sums pass through shared memory, so that dF is read and
+// written 16 bytes at a time.
 
 #pragma once
 
@@ -38,13 +39,15 @@ struct Piece {
         *reinterpret_cast<uint4*>(to) = packed;
     }
 
-    // Adds factor * product, value by value. Returns the bits of the largest magnitude; those of a NaN are larger
-    // than those of infinity.
-    __device__ __forceinline__ unsigned add(const float* factors, const float* product) {
+    // Adds factor * weight * product, value by value. Returns the bits of the largest magnitude;
+    // those of a NaN are larger than those of infinity.
+    __device__ __forceinline__ unsigned add(const float* factors,
+                                            float weight,
+                                            const float* product) {
         unsigned largest = 0;
 #pragma unroll
         for (int i = 0; i < kValues; ++i) {
-            const float sum = fmaf(factors[i], product[i], to_float(values[i]));
+            const float sum = fmaf(weight * factors[i], product[i], to_float(values[i]));
             const unsigned magnitude = __float_as_uint(sum) & 0x7fffffffu;
             largest = magnitude > largest ? magnitude : largest;
             values[i] = from_float<T>(sum);
@@ -74,10 +77,14 @@ class WarpPieces {
         }
     }
 
-    // Adds factors * sums; `factors` are those of the block's channels. The sums pass through 16 rows of float32 in shared memory, which belong to
+    // Adds factors * sums, each row times its weight where there are any; `factors` are those of the
+    // warp's channels. The sums pass through 16 rows of float32 in shared memory, which belong to
     // this warp alone.
     template <class Sums>
-    __device__ __forceinline__ unsigned add(const float* factors, const Sums& sums, float* own) {
+    __device__ __forceinline__ unsigned add(const float* factors,
+                                            const float* __restrict__ weights,
+                                            const Sums& sums,
+                                            float* own) {
         unsigned largest = 0;
 #pragma unroll
         for (int m = 0; m < Sums::kRowBlocks; ++m) {
@@ -90,7 +97,8 @@ class WarpPieces {
             for (int i = m * kTurns; i < (m + 1) * kTurns; ++i) {
                 if (row(i) < rows_ && column(i) < columns_) {
                     const float* product = own + (row(i) - 16 * m) * kSumStride + column(i);
-                    const unsigned magnitude = pieces_[i].add(factors + column(i), product);
+                    const float weight = weights == nullptr ? 1.0f : weights[row(i)];
+                    const unsigned magnitude = pieces_[i].add(factors + column(i), weight, product);
                     largest = magnitude > largest ? magnitude : largest;
                     pieces_[i].store(at(i));
                 }
@@ -189,6 +197,7 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
     product_tensor_kernel(const T* __restrict__ F,
                           const half* __restrict__ D,
                           const float* __restrict__ factors,
+                          const float* __restrict__ m,
                           int M,
                           StyleTotal total,
                           GradientScale* scale,
@@ -263,7 +272,8 @@ __global__ void __launch_bounds__(Shape::kThreads, resident(Shape::kBlocks))
     }
     __syncthreads();  // the ring is free
     float* own = reinterpret_cast<float*>(ring) + warp * 16 * pieces.kSumStride;
-    const unsigned largest = pieces.add(factors + column0 + n0, sums, own);
+    const float* weights = m == nullptr ? nullptr : m + pixel0 + m0;
+    const unsigned largest = pieces.add(factors + column0 + n0, weights, sums, own);
     note_largest(scale, __uint_as_float(largest));
     total.store();
 }
@@ -272,6 +282,7 @@ static __global__ void __launch_bounds__(kSimtThreads)
     product_simt_kernel(const float* __restrict__ F,
                         const float* __restrict__ D,
                         const float* __restrict__ factors,
+                        const float* __restrict__ m,
                         int M,
                         StyleTotal total,
                         GradientScale* scale,
@@ -310,7 +321,8 @@ static __global__ void __launch_bounds__(kSimtThreads)
             float* to = dF + static_cast<size_t>(pixel) * channels + column;
             Piece<float> piece;
             piece.load(to);
-            const unsigned magnitude = piece.add(factors + column, sums.value[i]);
+            const float weight = m == nullptr ? 1.0f : m[pixel];
+            const unsigned magnitude = piece.add(factors + column, weight, sums.value[i]);
             largest = magnitude > largest ? magnitude : largest;
             piece.store(to);
         }

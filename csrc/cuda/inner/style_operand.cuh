@@ -80,9 +80,13 @@ __device__ __forceinline__ int exponent_of(double largest) {
     return largest > 0.0 && largest < HUGE_VAL ? kLargestExponent - ilogb(largest) : 0;
 }
 
+// `weights` is the sum of the pixels' weights.
 template <class Operand>
-__global__ void __launch_bounds__(kRowThreads) style_operand_kernel(
-    StyleDifference difference, StyleScratch scratch, double k, int M, const GradientScale* scale) {
+__global__ void __launch_bounds__(kRowThreads) style_operand_kernel(StyleDifference difference,
+                                                                    StyleScratch scratch,
+                                                                    double k,
+                                                                    double weights,
+                                                                    const GradientScale* scale) {
     const int i = blockIdx.x * (kRowThreads / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     const int N = difference.N, channels = padded(N);
     if (i >= channels) {
@@ -102,7 +106,7 @@ __global__ void __launch_bounds__(kRowThreads) style_operand_kernel(
         if (i < N) {
             scratch.losses[i] = sum;
         }
-        scratch.factors[i] = static_cast<float>(ldexp(4.0 * k / M, -exponent) *
+        scratch.factors[i] = static_cast<float>(ldexp(4.0 * k / weights, -exponent) *
                                                 static_cast<double>(gradient_scale_of(scale)));
     }
 
