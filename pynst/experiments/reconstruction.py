@@ -98,6 +98,8 @@ def reconstruction_options(
             levels=1,
             iterations=(_EVALUATIONS,),
             content_weight=1.0,
+            # A pyramid's variables are slow in the finest detail, which is what lower layers keep.
+            variables="pixels",
         )
     )
     return with_changes(made, {"content_layers": LAYER if layer is None else layer, **changes})

@@ -35,9 +35,10 @@ def is_record_of(
         return False
     used, fitted = record.options, {"network", "threads", "memory"}
     # What was chosen so that the run fits into memory is recorded in the place of these.
-    fitted |= {
-        name for name, free in (("tile", "auto"), ("pairs", None)) if getattr(options, name) == free
-    }
+    if options.tile == "auto":
+        fitted.add("tile")
+    if options.pairs is None:
+        fitted.add("pairs")
     same = replace(options, **{name: getattr(used, name) for name in fitted})
     asked = replace(record, options=same)
     if _settings(asked) != _settings(record):
