@@ -58,8 +58,8 @@ def gallery_page() -> str:
         "# Gallery",
         "",
         "Every picture here was made by the command below it, and holds the record of its run:",
-        "`pynst replay strong.jpg` makes it again from the pictures beside it, and says whether the",
-        "pixels are the same. The files are in `docs/gallery`; `python docs/gallery/pictures.py`",
+        "`pynst replay strong.jpg` makes it again from the pictures beside it, and says whether",
+        "the pixels are the same. The files are in `docs/gallery`; `python docs/gallery/pictures.py`",
         "makes all of them anew. The weights are those that `pynst demo` fetches.",
         "",
         "## What they start from",
@@ -107,18 +107,21 @@ def command_line_page() -> str:
 
 
 def _command(parser: Parser, title: str, summary: str, level: int = 2) -> list[str]:
-    lines = [f"{'#' * level} {title}", "", _sentence(summary), ""]
+    lines = [f"{'#' * level} {title}", "", _sentence(parser.description or summary), ""]
     if parser.usage:
         lines += ["```text", parser.format_usage().removeprefix("usage: ").rstrip(), "```", ""]
-    if parser.description:
-        lines += [_plain(parser.description), ""]
     for group in parser._action_groups:
         actions = [each for each in group._group_actions if _is_shown(each)]
         if actions:
-            lines += [f"**{(group.title or '').capitalize()}**", ""]
-            lines += ["| | |", "|---|---|", *map(_row, actions), ""]
+            title_of_group = (group.title or "").replace("positional arguments", "files")
+            lines += [f"**{title_of_group.capitalize()}**", ""]
+            lines += [":::{table}", ":class: options-table", ""]
+            lines += ["| option | meaning |", "|---|---|", *map(_row, actions), "", ":::", ""]
+    about = {}
+    if parser.commands:
+        about = {each.dest: each.help for each in parser._subparsers_action._choices_actions}
     for name, command in parser.commands.items():
-        lines += _command(command, f"{title} {name}", command.description or "", level + 1)
+        lines += _command(command, f"{title} {name}", about[name] or name, level + 1)
     return lines
 
 
@@ -134,6 +137,7 @@ def _row(action: argparse.Action) -> str:
     value = ""
     if action.nargs != 0:
         value = formatter._format_args(action, formatter._get_default_metavar_for_optional(action))
+    value = value.replace(",", ", ")  # so that a long choice breaks into lines
     names = ", ".join(action.option_strings)
     words = f"{names} {value}".strip() if names else value
     return f"| {_code(words)} | {_plain(formatter._expand_help(action)) if action.help else ''} |"
@@ -178,7 +182,7 @@ class Sentence:
     def matches(self, said: str) -> bool:
         """Whether a sentence that was said can be this one."""
         parts = re.split(r"<[^>]*>", self.text)
-        return re.fullmatch(".+?".join(map(re.escape, parts)), said, re.S) is not None
+        return re.fullmatch(".*?".join(map(re.escape, parts)), said, re.S) is not None
 
 
 def sentences() -> list[Sentence]:
@@ -201,8 +205,8 @@ def errors_page() -> str:
     lines = [
         "# Every error sentence",
         "",
-        "Taken from the sources when this page was built. In angle brackets stands what PyNST fills",
-        "in. {doc}`/troubleshooting` says more about the frequent ones.",
+        "Taken from the sources when this page was built. In angle brackets stands what PyNST",
+        "fills in. {doc}`/troubleshooting` says more about the frequent ones.",
         "",
     ]
     for error, about in _ERRORS.items():
@@ -229,7 +233,7 @@ def _text(node: ast.expr) -> str:
         return "".join(map(_text, node.values))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _text(node.left) + _text(node.right)
-    return f"<{_name(node)}>"
+    return f"<{_name(node).strip('_').lower()}>"
 
 
 def _name(node: ast.AST) -> str:
@@ -242,4 +246,4 @@ def _name(node: ast.AST) -> str:
         return node.attr
     if isinstance(node, ast.Call):
         return _name(node.args[-1] if node.args else node.func)
-    return "..."
+    return "…"

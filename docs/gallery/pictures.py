@@ -53,11 +53,11 @@ INPUTS = {
 PICTURES = [
     Picture(
         "balanced", "pynst scene.jpg painting.jpg --image-size 320",
-        "The default. Houses, bridge and sky stay where they are; colours and strokes are the painting's.",
+        "The default. Houses, bridge and sky stay in place; colours and strokes are the painting's.",
     ),
     Picture(
         "gentle", "pynst scene.jpg painting.jpg --image-size 320 --formula gentle",
-        "Half of the style term compares with the most similar places of the painting: things stay whole.",
+        "Half of the style term looks for similar places in the painting: things stay whole.",
     ),
     Picture(
         "strong", "pynst scene.jpg painting.jpg --image-size 320 --formula strong",
@@ -76,7 +76,8 @@ PICTURES = [
         "A photograph with fur and eyes, under the default setting.",
     ),
     Picture(
-        "cat-gentle", "pynst cat.jpg painting.jpg --image-size 320 --formula gentle --content-weight 0.12",
+        "cat-gentle",
+        "pynst cat.jpg painting.jpg --image-size 320 --formula gentle --content-weight 0.12",
         "For a face: `gentle`, and twice the content's weight.",
     ),
     Picture(
