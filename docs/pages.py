@@ -59,7 +59,7 @@ def gallery_page() -> str:
         "",
         "Every picture here was made by the command below it, and holds the record of its run:",
         "`pynst replay strong.jpg` makes it again from the pictures beside it, and says whether",
-        "the pixels are the same. The files are in `docs/gallery`; `python docs/gallery/pictures.py`",
+        "the pixels are the same. They are in `docs/gallery`; `python docs/gallery/pictures.py`",
         "makes all of them anew. The weights are those that `pynst demo` fetches.",
         "",
         "## What they start from",

@@ -53,7 +53,7 @@ INPUTS = {
 PICTURES = [
     Picture(
         "balanced", "pynst scene.jpg painting.jpg --image-size 320",
-        "The default. Houses, bridge and sky stay in place; colours and strokes are the painting's.",
+        "The default. Houses, bridge and sky stay in place; the strokes are the painting's.",
     ),
     Picture(
         "gentle", "pynst scene.jpg painting.jpg --image-size 320 --formula gentle",
