@@ -13,6 +13,7 @@ from pynst.namesake import warn_of_namesake
 from pynst.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pynst import notebook
     from pynst.backends import available_backends
     from pynst.errors import (
         BackendError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pynst.experiments.sweeps import sweep
     from pynst.experiments.textures import texture
     from pynst.images import load_image, save_image
+    from pynst.jobs.batches import BatchJob, BatchProgress, batch
     from pynst.losses.terms import LossTerms
     from pynst.objective import Objective
     from pynst.options import TransferOptions
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "BatchJob",
+    "BatchProgress",
     "DivergedError",
     "ImageError",
     "Interrupted",
@@ -53,9 +57,11 @@ __all__ = [
     "TransferResult",
     "WeightsError",
     "available_backends",
+    "batch",
     "figure",
     "load_image",
     "load_weights",
+    "notebook",
     "reconstruct",
     "save_image",
     "stylize",
@@ -65,6 +71,9 @@ __all__ = [
 
 _HOME = {
     "available_backends": "backends",
+    "batch": "jobs.batches",
+    "BatchJob": "jobs.batches",
+    "BatchProgress": "jobs.batches",
     "figure": "experiments.figures",
     "load_image": "images",
     "save_image": "images",
@@ -88,6 +97,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pynst' has no attribute {name!r}")
     import importlib
 
+    if name == "notebook":
+        return importlib.import_module("pynst.notebook")
     return getattr(importlib.import_module(f"pynst.{_HOME.get(name, 'errors')}"), name)
 
 

@@ -28,6 +28,7 @@ from pynst.formats.npz import read_npz, write_npz
 from pynst.formats.zipped import Archive
 from pynst.losses.terms import LossTerms
 from pynst.optimizers.descent import Descent, Snapshot
+from pynst.optimizers.lbfgs import PAIRS
 from pynst.optimizers.table import state_shapes
 from pynst.options import TransferOptions, with_changes
 from pynst.record import Record
@@ -37,8 +38,9 @@ __all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
 _LOG = logging.getLogger("pynst")
 _FORMAT = 2
 _SECONDS = 60.0  # between two checkpoints
+_SHARE = 20  # and at least so many times as long as the last one took
 _LONGEST = 1e9  # seconds that a run may have taken: 30 years
-_FREE_TO_CHANGE = ("minutes", "threads", "weights")  # they change no bit of the result
+_FREE_TO_CHANGE = ("memory", "minutes", "threads", "weights")  # they change no bit of the result
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,17 @@ class Checkpoint:
                 f"{wrong[0] if wrong else 'options'} cannot be given with resume: the run goes on"
                 f" with its own settings; {', '.join(_FREE_TO_CHANGE)} may change"
             )
-        return with_changes(replace(self.record.options, network=self.record.network), changes)
+        options = replace(self.record.options, network=self.record.network)
+        # A run that has chosen tiles or pairs says so; any other had none, and ten.
+        tile = None if options.tile == "auto" else options.tile
+        pairs = PAIRS if options.pairs is None else options.pairs
+        return with_changes(replace(options, tile=tile, pairs=pairs), changes)
 
 
 class Checkpoints:
     """Writes the checkpoints of a run: at the start of each level, and every minute.
+
+    Where writing one takes long, they are written so seldom that it takes a twentieth of the time.
 
     Parameters
     ----------
@@ -97,10 +105,12 @@ class Checkpoints:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._path = path
         self._last: float | None = None
+        self._pause = _SECONDS
 
     def offer(self, run: Descent, here: Callable[[Snapshot], Checkpoint]) -> None:
         """Write one if it is due; only the first may fail: a run begins with a sound path."""
-        due = self._last is None or time.monotonic() - self._last >= _SECONDS
+        begun = time.monotonic()
+        due = self._last is None or begun - self._last >= self._pause
         rest = run.snapshot if self._path is not None and (due or not run.history) else None
         if rest is None:
             return
@@ -111,6 +121,7 @@ class Checkpoints:
                 raise
             _LOG.warning("%s; the run goes on", error)
         self._last = time.monotonic()
+        self._pause = max(_SECONDS, _SHARE * (self._last - begun))
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write one now."""
@@ -187,7 +198,7 @@ def _checkpoint(container: Container) -> Checkpoint:
     record = Record.from_json(header["record"])
     histories = [_from_json(history) for history in header["histories"]]
     before, at_level = (_whole(count) for count in header["restarts"])
-    state = _state(stored, record.options.optimizer)
+    state = _state(stored, record.options)
     best = state.pop("best", None)
     if _whole(header["level"]) != len(histories) - 1 or (best is None) != (not histories[-1]):
         raise RecordError("damaged: its parts do not agree with its history")
@@ -204,12 +215,15 @@ def _checkpoint(container: Container) -> Checkpoint:
     return Checkpoint(record, len(histories) - 1, tuple(histories[:-1]), before, seconds, rest)
 
 
-def _state(stored: dict[str, StoredArray], optimizer: str) -> dict[str, NDArray[Any]]:
+def _state(stored: dict[str, StoredArray], options: TransferOptions) -> dict[str, NDArray[Any]]:
     """Arrays of the optimiser's state, and the best image; each of its type and shape."""
     shape = stored["x"].shape
+    # An image that is walked in tiles is kept in float32.
+    image = np.float32 if stored["x"].dtype == np.float32 else np.float64
     if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         raise RecordError(f"damaged: x has shape {shape}")
-    wanted = {"best": (np.float64, shape), **state_shapes(optimizer, shape)}
+    shapes = state_shapes(options.optimizer, shape, image, options.pairs)
+    wanted = {"best": (image, shape), **shapes}
     names = set(stored) - {"best"}
     if names != {"x"} and names != set(wanted) - {"best"}:
         raise RecordError(f"damaged: it holds {shown(str(sorted(stored)))}")

@@ -7,9 +7,12 @@ instead of being killed by the system when it is nearly done.
 
 from __future__ import annotations
 
+import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pynst.backends.base import OpSize
 from pynst.errors import BackendError
@@ -17,10 +20,19 @@ from pynst.images import size_to_long_side
 from pynst.inputs import Inputs, style_long_side
 from pynst.machine import available_memory
 from pynst.networks import Network
-from pynst.networks.layers import LayerChoice, content_choice, neighbour_choice, style_choice
+from pynst.networks.layers import (
+    LayerChoice,
+    content_choice,
+    layers_read,
+    neighbour_choice,
+    style_choice,
+)
+from pynst.networks.tiling import can_be_tiled, largest_window, overhead, tiled
 from pynst.options import TransferOptions
 
-__all__ = ["TimeForecast", "check_memory", "forecast_memory", "in_bytes"]
+__all__ = ["TimeForecast", "fit_memory", "forecast_memory", "in_bytes"]
+
+_LOG = logging.getLogger("pynst")
 
 _PROGRAM = {"lbfgs": 7_000_000, "scipy": 43_000_000, "adam": 6_000_000}
 """Bytes of the program itself that are loaded during a run, by optimiser: SciPy's modules."""
@@ -37,6 +49,17 @@ _WORKING = {"gram": 0, "wasserstein": 6, "neighbours": 0}
 
 _COSINES = 4_000_000
 """Bytes that matching with a painting takes, besides the features of the photograph."""
+
+_NARROW_BYTES_PER_VALUE = {"lbfgs": 140, "scipy": 290, "adam": 52}
+"""The same where the image is walked in tiles: all vectors are of float32, but SciPy's."""
+
+_TILES = (2048, 1536, 1024)
+_SMALL_TILES = (768, 512)
+"""Tiles that are tried where a run does not fit, in pixels; the halos of the small ones cost more
+time than fewer pairs do."""
+
+_PICTURE = 24
+"""Bytes of a pixel of a picture, in float64."""
 
 Size = tuple[int, int]
 
@@ -85,68 +108,144 @@ def forecast_memory(
     """
     aspect = None if options.aspect is None else (options.aspect[1], options.aspect[0])
     H, W = size_to_long_side(*(content or aspect or styles[0]), options.image_size)
+    if isinstance(options.tile, int):
+        network = tiled(network, options.tile)
     backend = network.backend
     content_layers = _fitting(content_choice(options, network), network, H, W) if content else []
     style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []
     layers = dict.fromkeys([*content_layers, *style_layers])
     matched = _matched_nbytes(network, options, H, W) if styles else 0
-    plans = [network.plan(H, W, layers, gradient=True).nbytes]
+    plans, pictures = [network.plan(H, W, layers, gradient=True).nbytes], [0]
     for style in styles:
         h, w = size_to_long_side(*style, style_long_side(max(H, W), options.style_scale))
+        pictures.append(_PICTURE * h * w)
         deep = [layer for layer in style_layers if min(h, w) >= network.smallest_side([layer])]
         features = network.plan(h, w, deep, gradient=False).nbytes if deep else 0
         plans += [features + matched + (_COSINES if matched else 0)]
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
     targets += matched + _matrices_nbytes(options, [shapes[layer][0] for layer in style_layers])
+    # Before there are any vectors, pictures are resized, and the content's features are weighed.
+    weighed = [4 * math.prod(shapes[layer]) + _PICTURE * H * W for layer in content_layers]
+    before = max([*pictures, *weighed])
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
-    for N, h, w in shapes.values():
+    window = largest_window(network, H, W, layers)
+    narrow = window != (H, W)
+    for layer in layers:
+        N, h, w = network.shape(layer, *window)
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
+        if narrow and layer in content_layers:
+            targets += backend.nbytes("features", (N, h, w))  # the part of a window
     return Forecast(
         workspace=max(plans),
         targets=targets,
         weights=network.weights_nbytes(layers),
         scratch=max(backend.scratch_nbytes(*op) for op in ops),
-        optimizer=3 * H * W * _BYTES_PER_VALUE[options.optimizer] + program,
+        optimizer=max(before, 3 * H * W * _bytes_per_value(options, narrow)) + program,
     )
 
 
-def check_memory(network: Network, options: TransferOptions, inputs: Inputs) -> None:
-    """Refuse a run over these pictures that would not fit into memory.
+def _bytes_per_value(options: TransferOptions, narrow: bool) -> int:
+    """Memory of the optimiser per value of the image."""
+    table = _NARROW_BYTES_PER_VALUE if narrow else _BYTES_PER_VALUE
+    fewer = 10 - options.pairs if options.pairs and options.optimizer == "lbfgs" else 0
+    return table[options.optimizer] - 8 * fewer  # a pair is two vectors of float32
+
+
+def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> TransferOptions:
+    """Make a run over these pictures fit into memory, or refuse it.
+
+    Where the run as it is would not fit, ``tile="auto"`` takes tiles, the largest that fit; where
+    they do not suffice, L-BFGS keeps fewer pairs; then tiles become as small as is sensible. What
+    was chosen is logged as one warning.
+
+    Returns
+    -------
+    TransferOptions
+        With the ``tile`` and the ``pairs`` that were chosen; as given where the run fits.
 
     Raises
     ------
     BackendError
-        It would not; names the largest ``image_size`` that would.
+        It does not fit; names the largest ``image_size`` that would.
     OptionError
-        PYNST_MEMORY is not a number of bytes.
+        PYNST_MEMORY is not a number of bytes, or the tile cannot be had.
     """
     on_device = network.backend.free_memory()
-    room = available_memory() if on_device is None else on_device
+    room = available_memory(options.memory) if on_device is None else on_device
+    if isinstance(options.tile, int):
+        tiled(network, options.tile)  # whether it can be had at all
     if room is None:
-        return
+        return options
     content = None if inputs.content is None else inputs.content.size
     styles = [style.size for style in inputs.styles]
 
-    def needed(image_size: int) -> int:
-        smaller = replace(options, image_size=image_size)
-        return forecast_memory(network, smaller, content, styles).total
+    def needed(options: TransferOptions) -> int:
+        return forecast_memory(network, options, content, styles).total
 
-    needs = needed(options.image_size)
-    if needs <= room:
-        return
-    low, high = 15, options.image_size  # low fits, or is below the smallest size there is
+    size = inputs.size(options.image_size)
+    for way in _ways(options, network, size):
+        needs = needed(way)
+        if needs <= room:
+            if way != options:
+                _LOG.warning("%s", _told(way, network, size, needs, room))
+            return way
+
+    def fits(image_size: int) -> bool:
+        at_size = replace(options, image_size=image_size)
+        return needed(_ways(at_size, network, inputs.size(image_size))[-1]) <= room
+
+    raise BackendError(
+        f"image_size={options.image_size} needs about {in_bytes(needs)} more memory, and"
+        f" {in_bytes(max(0, room))} are {_where(network, options)[0]};"
+        f" {_advice(fits, options.image_size)}{_where(network, options)[1]}"
+    )
+
+
+def _where(network: Network, options: TransferOptions) -> tuple[str, str]:
+    """How the room is called, and what else sets it."""
+    if network.backend.free_memory() is not None:
+        return f"free on {network.backend.name}", ""
+    limit = "memory" if options.memory is not None else "the variable PYNST_MEMORY"
+    return "available", f" ({limit} sets the limit of the whole process)"
+
+
+def _advice(fits: Callable[[int], bool], image_size: int) -> str:
+    """The largest size that would fit."""
+    low, high = 15, image_size  # low fits, or is below the smallest size there is
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if needed(middle) <= room else (low, middle)
-    advice = f"image_size={low} would fit" if low > 15 else "no image_size would fit"
-    hint = " (the variable PYNST_MEMORY sets the limit of the whole process)"
-    where = "available" if on_device is None else f"free on {network.backend.name}"
-    raise BackendError(
-        f"image_size={options.image_size} needs about {in_bytes(needs)} more memory,"
-        f" and {in_bytes(max(0, room))} are {where}; {advice}{hint if on_device is None else ''}"
-    )
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return f"image_size={low} would fit" if low > 15 else "no image_size would fit"
+
+
+def _ways(options: TransferOptions, network: Network, size: Size) -> list[TransferOptions]:
+    """The run as given, and with less and less memory, in the order in which they slow it."""
+    large, small = list[Any]([options.tile]), list[Any]()
+    if options.tile == "auto" and can_be_tiled(network):
+        large, small = ([n for n in tiles if n < max(size)] for tiles in (_TILES, _SMALL_TILES))
+    fewer = options.optimizer == "lbfgs" and options.pairs is None
+    pairs: list[int | None] = [None, *range(9, 2, -1)] if fewer else [options.pairs]
+    tried = [(tile, count) for count in pairs for tile in large or small[:1] or [options.tile]]
+    tried += [(tile, pairs[-1]) for tile in small]
+    return [options, *(replace(options, tile=tile, pairs=count) for tile, count in tried)]
+
+
+def _told(options: TransferOptions, network: Network, size: Size, needs: int, room: int) -> str:
+    """What was chosen, in one line."""
+    text = f"image_size={options.image_size} as a whole would not fit into {in_bytes(room)}:"
+    if isinstance(options.tile, int):
+        walked = tiled(network, options.tile)
+        layers = layers_read(options, network)
+        rows, columns, share = overhead(walked, *size, layers)
+        text += (
+            f" tiles of {options.tile} pixels, {columns} x {rows}, give the same picture in"
+            f" {share:.1f} times the time;"
+        )
+    if options.pairs is not None:
+        text += f" L-BFGS keeps {options.pairs} pairs;"
+    return f"{text} about {in_bytes(needs)}"
 
 
 def _matched_nbytes(network: Network, options: TransferOptions, H: int, W: int) -> int:

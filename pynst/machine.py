@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pynst.errors import BackendError, OptionError
+from pynst.options.checks import memory
 
 __all__ = [
     "MOST_THREADS",
@@ -33,7 +33,6 @@ __all__ = [
 MOST_THREADS = 1024
 """The largest number of threads that the CPU core starts."""
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _FEATURES = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "amx_bf16",
     "asimd",
@@ -41,18 +40,18 @@ _FEATURES = (
 _GPU_FIELDS = ("name", "driver_version", "memory.total", "memory.free", "compute_cap")
 
 
-def available_memory() -> int | None:
+def available_memory(limit: int | None = None) -> int | None:
     """Bytes that this process may still take; None where the system does not tell.
 
-    PYNST_MEMORY is the limit where it is set ("4G", "500M"; for the process as a whole), else the
-    least of what the system has and what its control groups allow.
+    Where there is a `limit`, in bytes for the process as a whole, it counts; then PYNST_MEMORY,
+    which means the same ("4G", "500M"); else the least of what the system has and what its control
+    groups allow.
     """
-    limit = os.environ.get("PYNST_MEMORY")
-    if limit:
-        match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(?:i?b)?", limit.strip().lower())
-        if not match:
-            raise OptionError(f"PYNST_MEMORY must be like 4G or 500M, got {limit!r}")
-        return int(float(match[1]) * _UNITS[match[2]]) - resident_memory()
+    variable = os.environ.get("PYNST_MEMORY")
+    if limit is None and variable:
+        limit = memory.clean("PYNST_MEMORY", variable)
+    if limit is not None:
+        return limit - resident_memory()
     rooms = [room for room in (_system_room(), *_group_rooms()) if room is not None]
     return min(rooms, default=None)
 

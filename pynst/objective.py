@@ -20,9 +20,10 @@ from pynst.errors import ImageError
 from pynst.images import ImageLike
 from pynst.inputs import Inputs, read_inputs
 from pynst.losses.table import loss_terms
-from pynst.losses.terms import IMAGE, STYLE, InPlace, LossTerms, Targets, Term
+from pynst.losses.terms import IMAGE, STYLE, InPlace, LossTerms, PreparedTargets, Targets, Term
 from pynst.networks import Network, open_network
 from pynst.networks.network import upload_image
+from pynst.networks.tiling import TiledWorkspace, tiled
 from pynst.options import TransferOptions, with_changes
 from pynst.options.keywords import ObjectiveChanges
 
@@ -53,6 +54,8 @@ class TotalLoss:
     terms : LossTerms or None
         The terms of the last evaluation.
     network : Network
+    dtype : type
+        What the image had best be kept in: float64, or float32 where it is walked in tiles.
 
     Notes
     -----
@@ -77,6 +80,7 @@ class TotalLoss:
         self._layers = dict.fromkeys(layer for _, layer in self._slots if layer != IMAGE)
         self._losses = self._backend.empty_losses(len(self._slots))
         self._workspace = network.workspace(H, W, self._layers, gradient=True)
+        self.dtype = np.float32 if isinstance(self._workspace, TiledWorkspace) else np.float64
         self._evaluation = self._in_use = self._backend.repeated(self._losses)
         self._lock = Lock()
 
@@ -93,7 +97,7 @@ class TotalLoss:
         value : float
             L_total.
         gradient : ndarray (H, W, 3), float64
-            dL_total/dx.
+            dL_total/dx; float32 where x is and the image is walked in tiles.
 
         Raises
         ------
@@ -105,7 +109,8 @@ class TotalLoss:
             raise ImageError(
                 f"x must be a floating array of shape {self.shape}, got {dtype} {shape}"
             )
-        gradient = np.empty(self.shape)
+        narrow = self.dtype == x.dtype == np.float32
+        gradient: NDArray[Any] = np.empty(self.shape, np.float32 if narrow else np.float64)
         with self._lock:
             upload_image(self.network, x, self._workspace["x"])
             self._evaluation(lambda: self._walk(self._losses))
@@ -160,12 +165,17 @@ class TotalLoss:
     def _walk(self, losses: Array) -> None:
         """From ``"x"`` to all losses and ``"d x"``: the same ops on the same memory every time."""
 
+        def prepare(layer: str, F: Array) -> None:
+            for targets in self._targets.values():
+                if layer in targets.layers and isinstance(targets, PreparedTargets):
+                    targets.prepare(layer, F)
+
         def add_losses(layer: str, F: Array, dF: Array) -> None:
             for slot, (name, read) in enumerate(self._slots):
                 if read == layer:
                     self._targets[name].add(layer, F, dF, losses[slot : slot + 1])
 
-        self.network.forward(self._workspace, self._layers)
+        self.network.forward(self._workspace, self._layers, prepare)
         dx = self.network.backward(self._workspace, self._layers, add_losses)
         add_losses(IMAGE, self._workspace["x"], dx)
 
@@ -256,6 +266,8 @@ class Objective(TotalLoss):
         inputs = read_inputs(content, style, options, start=False)
         opened = open_network(options) if network is None or named else network
         assert not isinstance(opened, str)
+        if isinstance(options.tile, int):
+            opened = tiled(opened, options.tile)
         H, W = inputs.size(options.image_size)
         self.content = None if inputs.content is None else inputs.content_at(H, W)
         super().__init__(opened, inputs, loss_terms(options, opened, inputs), H, W)

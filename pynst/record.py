@@ -26,7 +26,15 @@ from pynst.networks import Network
 from pynst.options import TransferOptions, with_changes
 from pynst.version import __version__
 
-__all__ = ["PictureUsed", "Record", "finished", "pixels_sha256", "record_of", "versions"]
+__all__ = [
+    "PictureUsed",
+    "Record",
+    "finished",
+    "options_to_json",
+    "pixels_sha256",
+    "record_of",
+    "versions",
+]
 
 _PROGRAMS = ("pynst", "numpy", "scipy", "pillow")
 
@@ -161,7 +169,7 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        values["options"] = _options_to_json(self.options)
+        values["options"] = options_to_json(self.options)
         values["pictures"] = [asdict(used) for used in self.pictures]
         values |= {"versions": dict(self.versions), "evaluations": list(self.evaluations)}
         if self.tuned:
@@ -248,7 +256,7 @@ def versions() -> dict[str, str]:
     return {own: __version__, **{name: importlib.metadata.version(name) for name in others}}
 
 
-def _options_to_json(options: TransferOptions) -> dict[str, Any]:
+def options_to_json(options: TransferOptions) -> dict[str, Any]:
     """Fields by name; layers as a mapping; a start that is no word or path as null."""
     values = {each.name: getattr(options, each.name) for each in fields(options)}
     for name in ("content_layers", "style_layers"):

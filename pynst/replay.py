@@ -85,7 +85,7 @@ def replay(
         content = _path(record, "content", beside)
     if style is None:
         style = [_path(record, name, beside) for name in names if name.startswith("style")] or None
-    options = replace(record.options, network=record.network, minutes=None)
+    options = replace(record.options, network=record.network, minutes=None, memory=None)
     # os.path, as pathlib does not take every string that a file may hold
     if options.weights is not None and not os.path.exists(options.weights):  # noqa: PTH110
         options = replace(options, weights=None)

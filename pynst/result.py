@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING, Any, TypedDict, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from pynst.curves import Curves, term_curves
+from pynst.display import result_html
 from pynst.images import save_image, to_png, to_uint8
 from pynst.images.files import BinarySource, file_format, label, only_image_errors
 from pynst.losses.terms import LossTerms
@@ -31,6 +33,7 @@ class _Saving(TypedDict, total=False):
 
     format: str | None
     bits: int
+    dpi: float | None
     quality: int
     record: bool
     overwrite: bool
@@ -124,14 +127,18 @@ class TransferResult:
     restarts: int = 0
 
     def __repr__(self) -> str:
-        """One line: what a notebook or a debugger shows."""
+        """One line: what a console or a debugger shows."""
+        return f"<TransferResult {self._summary()}>"
+
+    def _summary(self) -> str:
+        """Size, network, loss, evaluations and seconds."""
         H, W = self.pixels.shape[:2]
         evaluations = sum(len(level) for level in self.history)
         loss = min((terms.total for level in self.history[-1:] for terms in level), default=np.nan)
         early = f", stopped early: {self.stopped_early}" if self.stopped_early else ""
         return (
-            f"<TransferResult {W} x {H}, {self.network}, loss {loss:.4g} after {evaluations}"
-            f" evaluations in {self.seconds:.1f} s{early}>"
+            f"{W} x {H}, {self.network}, loss {loss:.4g} after {evaluations} evaluations in"
+            f" {self.seconds:.1f} s{early}"
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -182,6 +189,7 @@ class TransferResult:
         *,
         format: str | None = None,
         bits: int = 8,
+        dpi: float | None = None,
         quality: int = 95,
         record: bool = True,
         overwrite: bool = True,
@@ -192,7 +200,7 @@ class TransferResult:
         ----------
         path : str, path or binary file
             Its extension names the format; a file without a name needs `format`.
-        format, bits, quality, overwrite
+        format, bits, dpi, quality, overwrite
             As for `pynst.save_image`.
         record : bool
             Embed what the result was made from, the paths of the pictures included, so that
@@ -215,6 +223,7 @@ class TransferResult:
             path,
             format=format,
             bits=bits,
+            dpi=dpi,
             quality=quality,
             metadata=self.record.to_metadata() if record else None,
             alpha=self.alpha if holds_alpha else None,
@@ -227,6 +236,32 @@ class TransferResult:
 
         return PIL.Image.fromarray(self.image)
 
+    def plot(self, axes: Any = None) -> Curves:
+        """Draw the loss over the evaluations: the total and each term, with the levels marked.
+
+        Parameters
+        ----------
+        axes : matplotlib.axes.Axes, optional
+            Where to draw, too; without it matplotlib is not needed.
+
+        Returns
+        -------
+        Curves
+            A notebook shows it as a picture; its ``save("loss.svg")`` writes it.
+
+        Examples
+        --------
+        >>> result.plot().save("loss.svg")  # doctest: +SKIP
+        """
+        curves = Curves(self._summary(), term_curves(self.history))
+        if axes is not None:
+            curves.draw(axes)
+        return curves
+
     def _repr_png_(self) -> bytes:
-        """Show the image in a notebook."""
+        """Show the image where a program shows pictures, but no HTML."""
         return to_png(self.pixels)
+
+    def _repr_html_(self) -> str:
+        """Show the image in a notebook, with its settings and the curves of its loss."""
+        return result_html(self.image, self._summary(), self.options, self.plot())

@@ -25,6 +25,7 @@ from pynst.levels import Level
 from pynst.losses.terms import LossTerms
 from pynst.machine import peak_memory
 from pynst.networks import Network
+from pynst.networks.tiling import tiled
 from pynst.objective import TotalLoss
 from pynst.optimizers.descent import Descent, Image, Snapshot, Stop, StopReason
 from pynst.options import TransferOptions
@@ -86,6 +87,13 @@ class Run:
         self._started = time.monotonic()
         self._time = TimeForecast()
 
+    def fit(self, options: TransferOptions) -> None:
+        """Take the settings that fit into memory, and the tiles among them."""
+        self.options = options
+        self.record = replace(self.record, options=options)
+        if isinstance(options.tile, int):
+            self.network = tiled(self.network, options.tile)
+
     # ---- from level to level -----------------------------------------------------------------
 
     def go_on(self, earlier: Checkpoint) -> None:
@@ -131,6 +139,7 @@ class Run:
             on_evaluation=self._report,
             on_step=lambda descent: self._checkpoints.offer(descent, self._here),
             resume=resume,
+            pairs=self.options.pairs,
         )
         self._descent = descent
         self._histories.append(descent.history)
@@ -172,7 +181,8 @@ class Run:
         assert self.x is not None
         reason = reason or self.reason
         H, W = self.inputs.size(self.options.image_size)
-        x = self.x if self.x.shape[:2] == (H, W) else resize(self.x, H, W)
+        x = self.x.astype(np.float64, copy=False)
+        x = x if x.shape[:2] == (H, W) else resize(x, H, W)
         if self.options.preserve_color:
             x = luminance_of_result(x, self.inputs.content_at(H, W))
         content = self.inputs.content

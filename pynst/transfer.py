@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pynst.checkpoint import Checkpoints, read_checkpoint
-from pynst.forecast import check_memory
+from pynst.forecast import fit_memory
 from pynst.images import ImageLike, resize
 from pynst.inputs import named_start, read_inputs
 from pynst.levels import Level, plan_levels
@@ -132,11 +132,15 @@ def stylize(
     return minimise_levels(run)
 
 
-def minimise_levels(run: Run) -> TransferResult:
-    """Minimise level by level; whatever ends it, the best image so far is not lost."""
-    terms = loss_terms(run.options, run.network, run.inputs)
+def minimise_levels(run: Run, terms: Sequence[Term] | None = None) -> TransferResult:
+    """Minimise level by level; whatever ends it, the best image so far is not lost.
+
+    The terms are those that the options of the run name, unless others are given.
+    """
+    if terms is None:
+        terms = loss_terms(run.options, run.network, run.inputs)
     give_back_memory()
-    check_memory(run.network, run.options, run.inputs)
+    run.fit(fit_memory(run.network, run.options, run.inputs))
     with run.keeping_the_best():
         for level in run.levels_left():
             _minimise(run, level, terms)
@@ -151,7 +155,11 @@ def _minimise(run: Run, level: Level, terms: Sequence[Term]) -> None:
     x = _first_image(run, level) if snapshot is None else snapshot.state["x"]
     loss = TotalLoss(run.network, run.inputs, terms, level.H, level.W)
     with run.descent(loss, level, snapshot) as descent:
-        minimise(descent, x, None if snapshot is None else snapshot.state)
+        minimise(
+            descent,
+            x.astype(loss.dtype, copy=False),
+            None if snapshot is None else snapshot.state,
+        )
 
 
 def _first_image(run: Run, level: Level) -> Image:

@@ -33,7 +33,7 @@ NOT_OPS = {
     "nbytes", "scratch_nbytes", "allocate", "view", "upload", "download", "empty_gram",
     "upload_gram", "download_gram", "upload_scale",
     "empty_losses", "download_losses", "zero", "repeated", "free_memory", "conv3x3_weights",
-    "conv3x3_weights_nbytes", "device_images", "filter7x7_weights", "choose_as",
+    "conv3x3_weights_nbytes", "device_images", "filter7x7_weights", "beside", "choose_as",
 }  # fmt: skip
 
 

@@ -375,6 +375,25 @@ def test_a_replayed_evaluation_gives_the_same_bits(cuda):
     assert relative_error(found[0][1], found[2][1]) < 1e-3
 
 
+def test_gram_matrices_may_be_computed_as_early_or_as_late_as_they_can(module):
+    found = []
+    for late in (False, True):
+        device = HostDevice(module)
+        device.branches_are_late = late
+        objective = tiny_objective(CudaBackend("accurate", "simt", device))
+        x = picture(2, *objective.shape[:2])
+        found += [objective(x) for _ in range(2)]
+        before = len(device.launches)
+        found.append(objective(x))
+        replayed = device.launches[before:]
+        back = replayed.index("conv3x3_relu_backward")
+        assert replayed[:back].count("gram") == (1 if late else 5)
+        assert replayed.count("gram") == replayed.count("style_loss") == 5
+    for value, gradient in found[1:]:
+        assert value == found[0][0]
+        np.testing.assert_array_equal(gradient, found[0][1])
+
+
 def test_a_replay_launches_nothing_from_python_and_outlives_the_scratch(cuda, monkeypatch):
     objective = tiny_objective(cuda)
     x = picture(2, *objective.shape[:2])

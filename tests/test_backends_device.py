@@ -63,7 +63,7 @@ class FakeCupy:
         self.room = room
         self.current = NULL_STREAM
         self.graph = None
-        self.calls, self.broken, self.devices_used = [], "", set()
+        self.calls, self.broken, self.devices_used, self.streams = [], "", set(), []
         self.thread = threading.local()
         self.thread.device = current_device
         runtime = SimpleNamespace(
@@ -74,6 +74,7 @@ class FakeCupy:
         self.cuda = SimpleNamespace(
             runtime=runtime, alloc=self.alloc, Stream=self.stream, Device=self.device,
             alloc_pinned_memory=self.alloc_pinned, get_current_stream=self.get_current_stream,
+            Event=lambda disable_timing=False: FakeEvent(self), get_elapsed_time=self.elapsed,
         )  # fmt: skip
 
     def called(self, name):
@@ -144,21 +145,53 @@ class FakeCupy:
                 "operation not permitted when stream is capturing",
             )
 
+    def elapsed(self, start, end):
+        self.called("eventElapsedTime")
+        assert start.recorded < end.recorded < end.awaited
+        return 8.0  # ms
+
     def stream(self, non_blocking=False):
         self.called("streamCreate")
         assert non_blocking, "a blocking stream waits for the default stream"
         return FakeStream(self)
 
 
-class FakeStream:
+class FakeEvent:
     def __init__(self, cupy):
         self._cupy = cupy
 
+    def record(self):
+        self._cupy.called("eventRecord")
+        self.recorded = len(self._cupy.calls)
+
+    def synchronize(self):
+        self._cupy.called("eventSynchronize")
+        self.awaited = len(self._cupy.calls)
+
+
+class FakeStream:
+    """A stream that can be captured; others that wait for it become branches of the graph."""
+
+    def __init__(self, cupy):
+        self._cupy = cupy
+        self.ptr = OTHER_STREAM + len(cupy.streams)
+        cupy.streams.append(self)
+        self.waits_for = set()
+
     def __enter__(self):
-        self._before, self._cupy.current = self._cupy.current, OTHER_STREAM
+        self._before, self._cupy.current = self._cupy.current, self.ptr
 
     def __exit__(self, *exception):
         self._cupy.current = self._before
+
+    def record(self, event):
+        self._cupy.called("eventRecord")
+        event.stream = self
+        return event
+
+    def wait_event(self, event):
+        self._cupy.called("streamWaitEvent")
+        self.waits_for.add(event.stream)
 
     def begin_capture(self):
         self._cupy.called("streamBeginCapture")
@@ -167,6 +200,9 @@ class FakeStream:
     def end_capture(self):
         graph, self._cupy.graph = self._cupy.graph, None
         self._cupy.called("streamEndCapture")
+        branches = {each for each in self._cupy.streams if self in each.waits_for}
+        if branches - self.waits_for:
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnjoined", "there are unjoined branches")
 
         def launch():
             self._cupy.called("graphLaunch")
@@ -194,7 +230,7 @@ class FakeCore:
 
     def __getattr__(self, name):
         op = getattr(self._module, name)
-        if name.endswith("_scratch") or not callable(op):
+        if name.endswith(("_scratch", "_coefficients")) or not callable(op):
             return op
         return lambda *arguments: self._cupy.do(arguments[-1], lambda: op(*arguments))
 
@@ -274,19 +310,22 @@ def evaluate_thrice():
     evaluation = backend.repeated(losses)
 
     def walk():
-        backend.zero(y)
+        cleared = backend.beside(lambda: backend.zero(y))
+        cleared()
         backend.total_variation(x, 1.0, y, losses)
 
     for _ in range(3):
         evaluation(walk)
     assert backend.free_memory() > 0
+    assert backend.device.seconds(walk, repeats=4) == 2e-3
     return backend.download_losses(losses)
 
 
 CALLS = [
     "getDevice", "malloc", "memsetAsync", "getCurrentStream", "streamSynchronize", "memcpyAsync",
     "hostAlloc", "streamCreate", "streamBeginCapture", "streamEndCapture", "graphLaunch",
-    "memGetInfo",
+    "memGetInfo", "eventRecord", "eventSynchronize", "eventElapsedTime",
+    "streamWaitEvent",
 ]  # fmt: skip
 
 
@@ -361,6 +400,35 @@ def test_a_backend_stays_on_its_device_whatever_device_a_thread_has(machine):
     np.testing.assert_array_equal(found[0], 1)
     assert found[1] == 0, "the thread has its own device again"
     assert cupy.devices_used == {1}
+
+
+def test_a_branch_has_a_stream_of_its_own_until_it_is_joined(machine):
+    cupy = machine()
+    device = CupyDevice()
+    streams = []
+
+    def work():
+        joined = device.beside(lambda: streams.append(device.stream))
+        streams.append(device.stream)
+        joined()
+
+    device.capture(work)
+    assert len({*streams, NULL_STREAM}) == 3
+    with pytest.raises(BackendError, match="there are unjoined branches"):
+        device.capture(lambda: device.beside(lambda: None))
+    device.beside(lambda: streams.append(device.stream))()
+    assert streams[-1] == NULL_STREAM, "nothing is captured: at once"
+    assert cupy.current == NULL_STREAM
+
+
+def test_work_is_timed_as_a_graph_that_repeats_it(machine):
+    cupy = machine()
+    device = CupyDevice()
+    done = []
+    cupy.calls.clear()
+    device.seconds(lambda: device._cupy.do(device.stream, lambda: done.append(1)), repeats=5)
+    assert len(done) == 1 + 5 + 5, "once before, then the graph to warm up and to be timed"
+    assert cupy.calls.count("graphLaunch") == 2
 
 
 def test_out_of_memory_says_how_much_was_asked_for_and_is_free(machine):

@@ -362,6 +362,9 @@ SOUND = {
     "precision": st.sampled_from(["fast", "accurate"]),
     "threads": st.just(1),
     "backend": st.sampled_from(["cpu", "auto", "reference"]),
+    "memory": st.none() | st.just("100G"),
+    "tile": st.sampled_from(["auto", None, 64]),
+    "pairs": st.none() | st.integers(3, 10),
 }
 UNSOUND = {
     "image_size": st.sampled_from([0, -1, 15, 1.5, "x", None, float("nan")]),
@@ -383,6 +386,9 @@ UNSOUND = {
     "pooling": st.just("max"),
     "threads": st.just(0),
     "backend": st.sampled_from(["cuda", "tpu"]),
+    "memory": st.sampled_from(["much", 0, -5, "1k"]),
+    "tile": st.sampled_from(["some", 0, 63, 1.5]),
+    "pairs": st.sampled_from([0, 2, 11, "all"]),
 }
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +69,47 @@ def test_a_run_with_another_style_loss_resumes_to_the_same_bits(tmp_path, loss):
     broken_off(tmp_path / "run.npz", 2, 5, **options)
     resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "scipy"])
+def test_a_run_in_tiles_with_few_pairs_resumes_to_the_same_bits(tmp_path, optimizer):
+    options = {**FAST, "optimizer": optimizer, "tile": 64, "pairs": 4}
+    options |= {"style_layers": ["level1", "level2"], "content_layers": ["level2"]}
+    whole = stylize(CONTENT, STYLE, **options)
+    broken_off(tmp_path / "run.npz", 2, 5, **options)
+    kept = read_checkpoint(tmp_path / "run.npz")
+    assert kept.snapshot.state["x"].dtype == (np.float64 if optimizer == "scipy" else np.float32)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz", memory="100G")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+    assert resumed.options.tile == 64
+
+
+def test_a_plain_run_goes_on_as_a_plain_one_where_it_would_not_fit_any_more(tmp_path):
+    whole = stylize(CONTENT, STYLE, **FAST)
+    broken_off(tmp_path / "run.npz", 2, 5, **FAST)
+    with pytest.raises(pynst.BackendError, match="image_size=180 needs about"):
+        stylize(CONTENT, STYLE, resume=tmp_path / "run.npz", memory="10M")
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+
+
+def test_checkpoints_that_take_long_are_written_seldom(tmp_path, monkeypatch):
+    now, written = [100.0], []
+
+    def slow(checkpoint, path):
+        written.append(now[0])
+        now[0] += 30
+
+    monkeypatch.setattr(pynst.checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pynst.checkpoint, "write_checkpoint", slow)
+    checkpoints = pynst.checkpoint.Checkpoints(tmp_path / "run.npz")
+    run = SimpleNamespace(snapshot=object(), history=[1])
+    for _ in range(200):
+        checkpoints.offer(run, lambda rest: rest)
+        now[0] += 10
+    pauses = np.diff(written)
+    assert (pauses >= 30 * 20).all()
+    assert len(written) >= 3
 
 
 def test_it_goes_on_where_it_was_and_not_from_the_start_of_the_level(tmp_path):

@@ -115,3 +115,29 @@ def test_a_demo_that_cannot_be_saved_is_rescued(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(pynst, "save_image", refused)
     assert main(["demo", "-o", "demo.png", "--image-size", "64", "--quiet"]) == 1
     assert rescued(capsys.readouterr()).shape[0] == 48
+
+
+def test_the_curves_are_written_beside_the_picture(pictures, tmp_path, capsys):
+    path, curves = tmp_path / "r.png", tmp_path / "loss.svg"
+    assert main([*pictures, "-o", str(path), "--curves", str(curves), *FAST]) == 0
+    assert path.exists()
+    assert curves.read_bytes().startswith(b"<svg")
+
+
+def test_curves_that_cannot_be_written_are_refused_before_the_run(pictures, tmp_path, capsys):
+    path = tmp_path / "r.png"
+    curves = tmp_path / "missing" / "loss.svg"
+    assert main([*pictures, "-o", str(path), "--curves", str(curves), *FAST]) == 1
+    assert "curves: no such directory" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_curves_that_fail_in_the_end_cost_no_picture(pictures, tmp_path, capsys, monkeypatch):
+    def full(self, path):
+        raise pynst.ImageError("curves: cannot write loss.svg: No space left on device")
+
+    monkeypatch.setattr("pynst.curves.Curves.save", full)
+    path = tmp_path / "r.png"
+    assert main([*pictures, "-o", str(path), "--curves", str(tmp_path / "loss.svg"), *FAST]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert pynst.load_image(path).shape == (54, 72, 3)

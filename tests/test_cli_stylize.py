@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import subprocess
+import sys
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runs import FAST
+from cli_runs import FAST, shell
 from conftest import picture
+from PIL import Image
 
 import pynst
 from pynst.cli import main
@@ -177,6 +184,22 @@ def test_a_diverged_run_saves_the_image_before(pictures, tmp_path, capsys, monke
     assert main(["replay", str(output), "--quiet"]) == 0
 
 
+def test_tiles_a_limit_and_pixels_per_inch_reach_the_run_and_the_file(pictures, tmp_path):
+    output = tmp_path / "out.tif"
+    words = ["--memory", "100G", "--tile", "64", "--pairs", "4", "--dpi", "300", "--bits", "16"]
+    layers = ["--style-layers", "level1", "--content-layers", "level1"]
+    assert main([*pictures, "-o", str(output), *words, *layers, *FAST, "--image-size", "96"]) == 0
+    options = read_record(output).options
+    assert (options.memory, options.tile, options.pairs) == (10**11, 64, 4)
+    with Image.open(output) as image:
+        assert image.info["dpi"] == (300, 300)
+
+
+def test_pixels_per_inch_that_cannot_be_are_refused_before_the_run(pictures, tmp_path, capsys):
+    assert main([*pictures, "-o", str(tmp_path / "out.png"), "--dpi", "0", *FAST]) == 1
+    assert "output: dpi must be a number from 1 to 10000, got 0.0" in capsys.readouterr().err
+
+
 def test_sixteen_bits_and_transparency_reach_the_file(tmp_path):
     content, style = tmp_path / "c.png", tmp_path / "s.png"
     alpha = np.tile(np.linspace(0, 1, 80), (60, 1))
@@ -220,3 +243,93 @@ def test_a_checkpoint_of_pictures_that_were_no_files_asks_for_them(tmp_path, cap
     )  # fmt: skip
     assert main(["--resume", str(checkpoint), "-o", str(tmp_path / "r.png")]) == 1
     assert "names no file for content: give CONTENT and STYLE" in capsys.readouterr().err
+
+
+def piped(words, data):
+    """Run the command with bytes on standard input; standard output as bytes."""
+    return subprocess.run(
+        [sys.executable, "-m", "pynst", *words], input=data, capture_output=True, timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_a_minus_is_standard_input_and_output(pictures):
+    done = piped(["-", pictures[1], "-o", "-", *FAST], Path(pictures[0]).read_bytes())
+    assert done.returncode == 0, done.stderr
+    wanted = pynst.stylize(*pictures, network="builtin", image_size=72, iterations=3)
+    out = io.BytesIO(done.stdout)
+    np.testing.assert_array_equal(np.rint(255 * pynst.load_image(out)), wanted.image)
+    assert done.stdout.startswith(b"\x89PNG")
+    assert b"72 x 54 pixels" in done.stderr
+
+
+def test_the_style_may_come_from_standard_input_too(pictures, tmp_path):
+    done = piped(
+        [pictures[0], "-", "-o", str(tmp_path / "r.png"), *FAST], Path(pictures[1]).read_bytes()
+    )
+    assert done.returncode == 0, done.stderr
+    assert pynst.load_image(tmp_path / "r.png").shape == (54, 72, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", b"content: standard input must hold a picture, got nothing"),
+     (b"no picture", b"content: ")],
+)  # fmt: skip
+def test_standard_input_without_a_picture_is_an_error(data, message, pictures):
+    done = piped(["-", pictures[1], "-o", "-", *FAST], data)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert message in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_standard_input_is_one_picture(pictures, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["-", "-", *FAST])
+    assert "is one picture, and cannot be two" in capsys.readouterr().err
+
+
+def test_a_picture_that_standard_output_does_not_take_is_rescued(pictures, tmp_path):
+    done = shell('"$@" >&-', *pictures, "-o", "-", *FAST, cwd=tmp_path)
+    assert done.returncode == 1
+    (rescued,) = tmp_path.glob("out-rescued-*.png")
+    assert f"saved in {rescued.name}" in done.stderr.decode()
+    assert pynst.load_image(rescued).shape == (54, 72, 3)
+
+
+@pytest.mark.parametrize("words", [["--json"], ["--save-every", "1"]])
+def test_standard_output_holds_one_thing(words, pictures, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([*pictures, "-o", "-", *words, *FAST])
+    assert "-o - leaves standard output to the picture" in capsys.readouterr().err
+
+
+def test_json_describes_the_result_in_one_line(pictures, tmp_path, capsys):
+    output = tmp_path / "r.png"
+    assert main([*pictures, "-o", str(output), "--json", "--quiet", *FAST]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    (line,) = captured.out.splitlines()
+    found = json.loads(line)
+    assert found["output"] == str(output)
+    assert (found["width"], found["height"], found["evaluations"]) == (72, 54, 3)
+    assert (found["network"], found["stopped_early"]) == ("builtin", "")
+    wanted = pynst.stylize(*pictures, network="builtin", image_size=72, iterations=3)
+    assert found["loss"] == min(terms.total for terms in wanted.history[-1])
+    assert found["seconds"] > 0
+
+
+def test_the_result_may_be_as_large_as_the_content(pictures, tmp_path, capsys):
+    words = ["--network", "builtin", "--iterations", "2", "--image-size", "content"]
+    assert main([*pictures, "-o", str(tmp_path / "r.png"), *words]) == 0
+    assert pynst.load_image(tmp_path / "r.png").shape == pynst.load_image(pictures[0]).shape
+    assert main([str(tmp_path / "none.png"), pictures[1], *words]) == 1
+    assert "content: no such file" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["--resume", "r.npz", "-o", str(tmp_path / "r.png"), *words])
+    assert "--image-size content needs the argument CONTENT" in capsys.readouterr().err
+    assert main(["reconstruct", pictures[1], "-o", str(tmp_path / "t.png"), *words]) == 1
+    assert "image_size must be a whole number from 16 to 32768, got 'content'" in (
+        capsys.readouterr().err
+    )

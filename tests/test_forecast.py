@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 import pynst
 from pynst import BackendError, TransferOptions, stylize
 from pynst.backends.cpu import CpuBackend
-from pynst.forecast import TimeForecast, forecast_memory
+from pynst.forecast import TimeForecast, fit_memory, forecast_memory
+from pynst.inputs import read_inputs
 from pynst.machine import resident_memory
 from pynst.networks.gabor import Gabor
 
@@ -32,7 +34,8 @@ def spy(network, options, inputs):
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak begins anew
     seen["before"] = m.resident_memory()
-pynst.transfer.check_memory = spy
+    return options
+pynst.transfer.fit_memory = spy
 rng = np.random.default_rng(0)
 content, style = (rng.integers(0, 256, (480, 640, 3), dtype=np.uint8) for _ in range(2))
 peaks = []
@@ -148,6 +151,93 @@ def test_memory_that_runs_out_all_the_same_is_a_backend_error(monkeypatch):
     monkeypatch.setattr(pynst.objective.TotalLoss, "in_place", exhausted)
     with pytest.raises(BackendError, match="out of memory: Unable to allocate 1 TiB"):
         stylize(picture(0, 40, 40), picture(1, 40, 40), network="builtin", image_size=40)
+
+
+# ---- tiles ---------------------------------------------------------------------------------------
+
+TINY_TILES = {"_TILES": (192, 128), "_SMALL_TILES": (96, 64)}
+LARGE = {"network": "builtin", "image_size": 500, "levels": 1, "iterations": 2, "threads": 1,
+         "style_layers": ["level1", "level2"], "content_layers": ["level2"]}  # fmt: skip
+
+
+@pytest.fixture
+def tiny_tiles(monkeypatch):
+    for name, tiles in TINY_TILES.items():
+        monkeypatch.setattr(f"pynst.forecast.{name}", tiles)
+
+
+def forecast(tile, pairs=None):
+    options = TransferOptions(**LARGE, tile=tile, pairs=pairs)
+    return forecast_memory(Gabor(CpuBackend(1)), options, (300, 400), [(300, 400)]).total
+
+
+def options_taken(room, monkeypatch, **changes):
+    """What a run takes where so many bytes are free."""
+    monkeypatch.setattr("pynst.forecast.available_memory", lambda _: room)
+    options = TransferOptions(**{**LARGE, **changes})
+    inputs = read_inputs(picture(0, 300, 400), picture(1, 300, 400), options)
+    return fit_memory(Gabor(CpuBackend(1)), options, inputs)
+
+
+def test_a_run_that_fits_is_left_as_it_is(tiny_tiles, monkeypatch, caplog):
+    taken = options_taken(forecast(None), monkeypatch)
+    assert (taken.tile, taken.pairs) == ("auto", None)
+    assert not caplog.records
+
+
+def test_a_run_that_would_not_fit_takes_the_largest_tiles_that_do_and_says_so(
+    tiny_tiles, monkeypatch, caplog
+):
+    taken = options_taken(forecast(128), monkeypatch)
+    assert (taken.tile, taken.pairs) == (128, None)
+    (line,) = caplog.messages
+    assert re.fullmatch(
+        r"image_size=500 as a whole would not fit into \d+ MB: tiles of 128 pixels, 4 x 3, give the"
+        r" same picture in \d\.\d times the time; about \d+ MB",
+        line,
+    )
+
+
+def test_where_tiles_do_not_suffice_fewer_pairs_are_kept(tiny_tiles, monkeypatch, caplog):
+    taken = options_taken(forecast(128, 6), monkeypatch)
+    assert taken.pairs in (6, 7)
+    assert taken.tile in (128, 192)
+    assert "L-BFGS keeps" in caplog.text
+    taken = options_taken(forecast(64, 3), monkeypatch)
+    assert (taken.tile, taken.pairs) == (64, 3)
+    with pytest.raises(BackendError, match=r"image_size=500 needs about .* would fit"):
+        options_taken(forecast(64, 3) - 1, monkeypatch)
+
+
+def test_what_is_asked_for_is_not_replaced(tiny_tiles, monkeypatch):
+    assert options_taken(forecast(128, 10), monkeypatch, pairs=10).tile == 128
+    assert options_taken(forecast(96, 3), monkeypatch, tile=96).pairs == 3
+    with pytest.raises(BackendError, match="image_size=500 needs about"):
+        options_taken(forecast(128), monkeypatch, tile=None, pairs=10)
+
+
+def test_a_run_in_tiles_has_the_losses_of_the_run_as_a_whole(tiny_tiles, caplog):
+    content, style = picture(0, 300, 400), picture(1, 300, 400)
+    settings = {**LARGE, "iterations": 4}
+    whole = stylize(content, style, **settings)
+    limit = resident_memory() + forecast(64, 3) + 20_000_000
+    tiles = stylize(content, style, memory=limit, **settings)
+    assert isinstance(tiles.options.tile, int)
+    assert tiles.record.options.tile == tiles.options.tile
+    assert tiles.pixels.dtype == np.float64
+    for here, there in zip(tiles.history[0], whole.history[0], strict=True):
+        assert here.total == pytest.approx(there.total, rel=1e-4)
+    assert np.abs(tiles.pixels - whole.pixels).max() < 0.02
+
+
+@on_linux
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_the_forecast_of_a_run_in_tiles_is_what_it_takes(optimizer):
+    settings = {
+        name: LARGE[name] for name in ("network", "levels", "style_layers", "content_layers")
+    }
+    found = measured(800, **settings, optimizer=optimizer, tile=128, pairs=3)
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.2
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=3, max_size=20, unique=True))

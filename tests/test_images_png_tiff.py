@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -141,3 +142,38 @@ def test_tiff_of_many_strips_decodes_to_the_same_samples():
         assert isinstance(image.tag_v2[273], tuple)  # type: ignore[attr-defined]
         assert len(image.tag_v2[273]) == 3  # type: ignore[attr-defined]
         np.testing.assert_array_equal(np.asarray(image), samples)
+
+
+# ---- for print -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_big_tiff_comes_back_by_two_decoders(monkeypatch, shape, dtype):
+    monkeypatch.setattr("pynst.images.png_tiff._CLASSIC", 0)
+    monkeypatch.setattr("pynst.images.png_tiff._BAND", 100)  # several strips
+    samples = noise(shape, dtype)
+    data = encode_tiff(samples, "words", srgb_profile(), 300)
+    assert data[:4] == b"II+\0"
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(data)), samples)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tags = file.pages[0].tags
+        assert file.is_bigtiff
+        assert tags["ImageDescription"].value == "words"
+        assert tags["XResolution"].value == tags["YResolution"].value == (30000, 100)
+        assert bytes(tags["InterColorProfile"].value) == srgb_profile()
+    if dtype == np.uint8:
+        with Image.open(io.BytesIO(data)) as image:
+            np.testing.assert_array_equal(np.asarray(image), samples)
+
+
+def test_a_tiff_that_is_short_enough_stays_a_classic_one():
+    assert encode_tiff(noise((5, 7, 3), np.uint8), "", b"")[:4] == b"II*\0"
+
+
+@pytest.mark.parametrize("dpi", [1, 72, 300, 299.5, 10_000])
+def test_both_formats_say_how_large_they_are_to_be_printed(dpi):
+    samples = noise((5, 7, 3), np.uint8)
+    for data in (encode_png(samples, dpi=dpi), encode_tiff(samples, "", b"", dpi)):
+        with Image.open(io.BytesIO(data)) as image:
+            assert image.info["dpi"][0] == pytest.approx(dpi, abs=0.02)  # whole pixels per metre

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pictures import flat_png
 from PIL import Image
 
 from pynst.errors import ImageError
 from pynst.images import (
+    check_output,
     load_image,
     read_metadata,
     read_picture,
@@ -195,3 +197,30 @@ def test_metadata_of_no_image_is_an_image_error(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ImageError, match=r"image: .*picture\.png"):
         read_metadata(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "nearest"), [("png", 0.02), ("tif", 0.01), ("jpg", 0.5), ("bmp", 0.02)]
+)
+def test_pixels_per_inch_come_back(tmp_path, suffix, nearest):
+    path = save_image(np.zeros((4, 5, 3), np.uint8), tmp_path / f"a.{suffix}", dpi=300)
+    with Image.open(path) as image:
+        assert image.info["dpi"][0] == pytest.approx(300, abs=nearest)
+
+
+@pytest.mark.parametrize("dpi", [0, -1, 10_001, float("nan"), "300", True])
+def test_pixels_per_inch_that_cannot_be_are_refused(tmp_path, dpi):
+    with pytest.raises(ImageError, match="output: dpi must be a number from 1 to 10000, got"):
+        save_image(np.zeros((4, 5, 3), np.uint8), tmp_path / "a.png", dpi=dpi)
+    with pytest.raises(ImageError, match="dpi must be"):
+        check_output(tmp_path / "a.png", dpi=dpi)
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_are_read_of_pictures_beyond_the_limit_of_reading(tmp_path):
+    """PyNST makes pictures of more pixels than it reads; what is embedded needs no pixel."""
+    path = tmp_path / "large.png"
+    path.write_bytes(flat_png(15_000, 15_000, 1, 0))
+    assert read_metadata(path) == {}
+    with pytest.raises(ImageError, match="more than 200000000 pixels"):
+        load_image(path)

@@ -7,7 +7,7 @@ import pytest
 from conftest import picture, tiny_vgg19
 from terms import gradient_error, inputs_of, set_and_added
 
-from pynst.losses.content import ContentTerm
+from pynst.losses.content import ContentTerm, _energy_and_variance
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import read_features
 from pynst.options.formulas import FORMULAS
@@ -46,3 +46,14 @@ def test_the_photograph_itself_has_no_loss_and_no_gradient():
     value, gradient = set_and_added(targets, network, "relu1_2", F)
     assert value == 0
     assert not gradient.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (5, 1000), (64, 4097), (33, 80_001)])
+def test_block_by_block_the_bits_are_those_of_the_whole(monkeypatch, shape, dtype):
+    monkeypatch.setattr("pynst.losses.content._BLOCK", 1000)
+    rng = np.random.default_rng(0)
+    P, s = (100 * rng.random(shape)).astype(dtype), rng.uniform(0.5, 2, shape[0])
+    scaled = s[:, None] * P.astype(np.float64)
+    wanted = np.mean(scaled**2), np.mean((scaled - scaled.mean(1, keepdims=True)) ** 2)
+    assert _energy_and_variance(P, s) == wanted

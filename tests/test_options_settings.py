@@ -71,6 +71,13 @@ WRONG = [
     ({"iterations": {}}, "iterations must not be empty"),
     ({"iterations": "many"}, "iterations must be one value or a list of them, got 'many'"),
     ({"iterations": object}, "iterations must be one value or a list of them, got <class"),
+    ({"memory": "much"}, "memory must be like 4G or 500M, got 'much'"),
+    ({"memory": 0}, "memory must be like 4G or 500M, got 0"),
+    ({"memory": "-4G"}, "memory must be like 4G or 500M, got '-4G'"),
+    ({"tile": 63}, "tile must be 'auto', None or a whole number from 64 to 32768, got 63"),
+    ({"tile": "large"}, "tile must be 'auto', None or a whole number from 64 to 32768, got 'lar"),
+    ({"tile": np.zeros(2)}, "tile must be 'auto', None or a whole number"),
+    ({"pairs": 2}, "pairs must be a whole number from 3 to 10, got 2"),
     ({"style_blend": "x" * 10**6}, "style_blend must be one value or a list of them, got 'xxx"),
 ]
 
@@ -96,6 +103,12 @@ def test_a_wrong_setting_is_refused_in_one_sentence(changes, message):
         ("style_weight", Fraction(1, 2), 0.5),
         ("preserve_color", np.True_, True),
         ("preserve_color", 1, True),
+        ("memory", "6 GB", 6 * 10**9),
+        ("memory", np.int64(500), 500),
+        ("memory", "1.5GiB", 15 * 10**8),
+        ("tile", "none", None),
+        ("tile", np.int64(512), 512),
+        ("tile", "auto", "auto"),
         ("weights", Path("a/b.npz"), str(Path("a/b.npz"))),
         ("style_layers", [["relu1_1", 2]], (("relu1_1", 2.0),)),
         ("style_loss", "gram", (("gram", 1.0),)),
@@ -201,7 +214,8 @@ def test_a_difference_in_any_setting_makes_options_differ(name):
         "quality": "fine", "iterations": 3, "levels": 2, "minutes": 3, "tolerance": 0.1,
         "optimizer": "adam", "variables": "pixels", "preserve_color": True,
         "match_color": "cholesky", "backend": "cpu",
-        "threads": 3, "precision": "accurate", "weights": "x.npz", "calibration": "folder",
+        "threads": 3, "precision": "accurate", "memory": "4G", "tile": 512, "pairs": 5,
+        "weights": "x.npz", "calibration": "folder",
     }[name]  # fmt: skip
     assert TransferOptions(**{name: other}) != TransferOptions()
     assert TransferOptions(**{name: other}) == TransferOptions(**{name: other})

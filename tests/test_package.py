@@ -17,14 +17,18 @@ MODULES = sorted(path for path in ROOT.rglob("*.py"))
 # The rooms of the house, top to bottom. Arrows only go down: a module may import what stands in a
 # room below its own, or in its own room, where no circle may arise. A module without a row fails.
 ROOMS = [
-    {"__main__"},
+    {"__main__", "notebook"},
     {"cli"},
+    {"serve"},
     {"experiments"},
+    {"jobs"},
     {"replay", "info"},
     {"transfer"},
     {"run"},
     {"checkpoint"},
     {"result"},
+    {"display"},
+    {"curves"},
     {"record", "forecast", "optimizers", "objective"},
     {"losses", "levels"},
     {"inputs"},
@@ -41,6 +45,7 @@ ONE_HOME = {
     "scipy": {"optimizers", "formats"},
     "cupy": {"backends"},
     "pooch": {"weights"},
+    "distributed": {"jobs"},
 }
 COMPILED = {"_cpu", "_cuda"}
 
@@ -69,6 +74,9 @@ TESTED_WITH = {
     "demo.town": "test_demo",
     # What survives a level, and what is kept on the way, is seen in whole runs.
     "run": "test_transfer",
+    # The page's protocol is tested as a browser sees it: board, requests and visit behind it.
+    "serve.board": "test_serve_server",
+    "serve.visit": "test_serve_server",
     # The first starts the command that is named; the second picks the reader that fits a file.
     "cli": "test_cli_parser",
     "formats": "test_formats_fuzz",
@@ -79,6 +87,9 @@ TESTED_WITH = {
     "cli.single": "test_cli_experiments",
     "cli.sweep": "test_cli_experiments",
     "cli.texture": "test_cli_experiments",
+    # Seen in whole batches, and in the sheets that keep their cells; and what is only data.
+    "jobs.kept": "test_jobs_batches",
+    "jobs.messages": "test_jobs_work",
 }
 
 

@@ -40,6 +40,16 @@ def test_a_saved_result_can_be_made_again_to_the_last_bit(paths, tmp_path, suffi
     np.testing.assert_array_equal(again.result.pixels, result.pixels)
 
 
+def test_a_run_in_tiles_is_repeated_in_the_same_tiles_whatever_limit_it_had(paths, tmp_path):
+    options = {"style_layers": ["level1", "level2"], "content_layers": "level2"}
+    options |= {"network": "builtin", "image_size": 150, "iterations": 5}
+    result = stylize(*paths, tile=64, pairs=4, memory="100G", **options)
+    again = replay(read_record(result.save(tmp_path / "out.png")))
+    assert again.same
+    assert (again.result.options.tile, again.result.options.pairs) == (64, 4)
+    assert again.result.options.memory is None
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "scipy"])
 def test_a_run_that_was_stopped_is_repeated_as_far_as_it_went(paths, tmp_path, optimizer):
     def stop(progress):

@@ -19,6 +19,7 @@ from pynst.backends import open_backend
 from pynst.backends.base import Array, Backend
 from pynst.inputs import read_inputs
 from pynst.losses.table import loss_terms
+from pynst.losses.terms import PreparedTargets
 from pynst.networks.vgg19 import VGG19
 
 __all__ = ["PyNST", "PyNSTObjective", "PyNSTOnDevice"]
@@ -67,8 +68,13 @@ class PyNST:
 
     def _walk(self) -> None:
         """Compute all losses, and the gradient in the workspace's ``"d x"``."""
-        self._network.forward(self._workspace, self._layers)
+        self._network.forward(self._workspace, self._layers, self._prepare)
         self._network.backward(self._workspace, self._layers, self._add_losses)
+
+    def _prepare(self, layer: str, F: Array) -> None:
+        for targets, read in self._slots:
+            if read == layer and isinstance(targets, PreparedTargets):
+                targets.prepare(layer, F)
 
     def _add_losses(self, layer: str, F: Array, dF: Array) -> None:
         for slot, (targets, read) in enumerate(self._slots):

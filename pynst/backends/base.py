@@ -36,6 +36,7 @@ __all__ = [
     "Padding",
     "Pooling",
     "Precision",
+    "ReadFeatures",
     "Shape",
 ]
 
@@ -44,6 +45,9 @@ Array: TypeAlias = Any
 
 AddLoss: TypeAlias = Callable[[str, Array, Array], None]
 """(layer, F, dF): called by a network's walk back at a layer; adds the losses' gradient to dF."""
+
+ReadFeatures: TypeAlias = Callable[[str, Array], None]
+"""(layer, F): called by a network's walk forward as soon as the features of a layer are there."""
 
 Walk: TypeAlias = Callable[[], None]
 """The ops of one evaluation, forward, backward and losses, in order."""
@@ -178,6 +182,14 @@ class Backend(Protocol):
         A backend may do the walk itself once and then replay what it saw, on the same arrays; and
         do it again where a gradient was lost to the range of its numbers. The losses are there for
         `download_losses` when it returns.
+        """
+
+    def beside(self, work: Walk) -> Walk:
+        """Return a function after whose call `work` is done.
+
+        It may be done at any time until then, and beside what is asked for meanwhile: neither what
+        it reads nor what it writes may be touched before. Without a device to share out, the
+        function is `work` itself.
         """
 
     def device_images(self, shape: Shape) -> DeviceImages | None:

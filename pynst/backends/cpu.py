@@ -15,7 +15,16 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, EagerEvaluation, Evaluation, Kind, Padding, Pooling, Shape
+from pynst.backends.base import (
+    Array,
+    EagerEvaluation,
+    Evaluation,
+    Kind,
+    Padding,
+    Pooling,
+    Shape,
+    Walk,
+)
 from pynst.backends.device import DeviceImages
 from pynst.backends.host import HostMemory
 from pynst.errors import BackendError
@@ -179,6 +188,9 @@ class CpuBackend:
 
     def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
         return EagerEvaluation()
+
+    def beside(self, work: Walk) -> Walk:
+        return work
 
     def device_images(self, shape: Shape) -> DeviceImages | None:
         host = HostMemory(self._cpu)

@@ -117,7 +117,7 @@ class CudaBackend:
         self.narrow = precision == "fast" or products == "tensor"
         how = precision if products == "tensor" else f"{precision}, {products}"
         self.name = f"cuda ({self.device.name}, {how})"
-        self.scratch = self.device.allocate(1)
+        self.scratch, self._scratch_beside = (self.device.allocate(1) for _ in range(2))
         self.gradient_scale: DeviceArray | None = None
         self._lock = RLock()
         kind = "fast" if precision == "fast" else products
@@ -201,8 +201,18 @@ class CudaBackend:
     def repeated(self, losses: Array) -> Evaluation:
         report: Report = losses.owner
         scaled = partial(self._scaled, report)
-        count, scratch = len(losses), lambda: self.scratch
+        count, scratch = len(losses), lambda: (self.scratch, self._scratch_beside)
         return GraphEvaluation(self.device, report, count, scaled, scratch, self._lock)
+
+    def beside(self, work: Walk) -> Walk:
+        def with_its_own_scratch() -> None:
+            self.scratch, self._scratch_beside = self._scratch_beside, self.scratch
+            try:
+                work()
+            finally:
+                self.scratch, self._scratch_beside = self._scratch_beside, self.scratch
+
+        return self.device.beside(with_its_own_scratch)
 
     def device_images(self, shape: Shape) -> DeviceImages | None:
         image, gradient = (self.empty(np.float32, shape) for _ in range(2))

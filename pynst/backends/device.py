@@ -23,6 +23,7 @@ from pynst.version import __version__
 __all__ = ["CupyDevice", "Device", "DeviceArray", "DeviceError", "DeviceImages", "Memory"]
 
 _OLDEST = (7, 5)
+_BYTE = np.dtype(np.uint8)
 _HERE = nullcontext()
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -54,14 +55,14 @@ class DeviceArray:
     ) -> None:
         self.owner = owner
         self.pointer = pointer
-        self.dtype = np.dtype(dtype)
+        self.dtype = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
         self.shape = (shape,) if isinstance(shape, int) else shape
         self.described: Any = None  # what the core has read of it: see csrc/cuda/arguments.h
 
     @property
     def nbytes(self) -> int:
         """Bytes of all values."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -163,6 +164,12 @@ class Device(Memory, Protocol):
         The memory that it uses has to be kept for as long as that function.
         """
 
+    def beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return a function after whose call `work` is done; in a graph it is a branch until then.
+
+        Where nothing is being captured, it is done at once.
+        """
+
     def seconds(self, work: Callable[[], None], repeats: int) -> float:
         """Time that the device takes for `work` when it is repeated, in seconds for each time."""
 
@@ -234,6 +241,7 @@ class CupyDevice:
         )
         self.name = "the current device"
         self._in_flight: list[NDArray[Any]] = []
+        self._captured: tuple[Any, Any] | None = None  # the streams of a graph and of its branches
         try:
             self._index = self._runtime.getDevice()
             found = self.core.device(self._index)
@@ -277,7 +285,7 @@ class CupyDevice:
                 f" {free / 1e6:.0f} of {total / 1e6:.0f} MB are free; a smaller image_size needs"
                 " less"
             ) from error
-        return DeviceArray(memory, int(memory.ptr), np.uint8, nbytes)
+        return DeviceArray(memory, int(memory.ptr), _BYTE, nbytes)
 
     def empty(self, shape: tuple[int, ...]) -> DeviceArray:
         block = self.allocate(4 * math.prod(shape))
@@ -311,17 +319,40 @@ class CupyDevice:
 
     @_named("the capture of a graph")
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        stream = self._cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be recorded
+        # The default stream cannot be recorded.
+        stream, side = (self._cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         with stream:
             stream.begin_capture()
+            self._captured = stream, side
             try:
                 work()
             except BaseException:
                 with suppress(self._runtime.CUDARuntimeError):
                     stream.end_capture()
                 raise
+            finally:
+                self._captured = None
             graph = stream.end_capture()
         return partial(self._replay, graph)
+
+    @_named("a branch of a graph")
+    def beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        if self._captured is None:
+            work()
+            return _nothing
+        stream, side = self._captured
+        side.wait_event(self._recorded(stream))
+        with side:
+            work()
+        return partial(self._join, stream, self._recorded(side))
+
+    def _recorded(self, stream: Any) -> Any:
+        """Return an event that is over when all is done that the stream has been given so far."""
+        return stream.record(self._cupy.cuda.Event(disable_timing=True))
+
+    @_named("a branch of a graph")
+    def _join(self, stream: Any, event: Any) -> None:
+        stream.wait_event(event)
 
     @_named("the replay of a graph")
     def _replay(self, graph: Any) -> None:
@@ -333,7 +364,8 @@ class CupyDevice:
             for _ in range(repeats):
                 work()
 
-        replay = self.capture(repeated)  # the host would be slower than the device
+        work()  # so that nothing is loaded or allocated while it is captured
+        replay = self.capture(repeated)  # launched one by one, the host would be the slower one
         replay()
         start, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
         start.record()
@@ -359,6 +391,10 @@ class CupyDevice:
                 f"{capability[0]}{capability[1]}"
             ) from error
         self.synchronize()
+
+
+def _nothing() -> None:
+    """What is done already."""
 
 
 def _load_core() -> Any:

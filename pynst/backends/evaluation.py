@@ -112,7 +112,7 @@ class GraphEvaluation:
         report: Report,
         count: int,
         scaled: Callable[[Walk], None],
-        scratch: Callable[[], DeviceArray],
+        scratch: Callable[[], Any],
         lock: AbstractContextManager[Any],
     ) -> None:
         self._device, self._report, self._count = device, report, count
@@ -120,7 +120,7 @@ class GraphEvaluation:
         self._lock = lock
         self._walks = 0
         self._replay: Callable[[], None] | None = None
-        self._scratch: DeviceArray | None = None
+        self._scratch: Any = None
 
     def __call__(self, walk: Walk, after: Walk | None = None) -> None:
         """Do the walk and what comes after it, again where a gradient was lost."""
@@ -150,7 +150,7 @@ class GraphEvaluation:
     def _run_once(self, walk: Walk, after: Walk | None) -> None:
         if self._walks == 1:
             self._replay = self._device.capture(lambda: self._scaled(walk))
-            self._scratch = self._find_scratch()  # its address is in the graph: keep it
+            self._scratch = self._find_scratch()  # the graph has its address: keep it
         if self._replay is None:
             self._scaled(walk)
         else:

@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, EagerEvaluation, Evaluation, Kind, Padding, Pooling, Shape
+from pynst.backends.base import (
+    Array,
+    EagerEvaluation,
+    Evaluation,
+    Kind,
+    Padding,
+    Pooling,
+    Shape,
+    Walk,
+)
 from pynst.backends.device import DeviceImages
 
 __all__ = ["ReferenceBackend"]
@@ -97,6 +106,9 @@ class ReferenceBackend:
 
     def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
         return EagerEvaluation()
+
+    def beside(self, work: Walk) -> Walk:
+        return work
 
     def device_images(self, shape: Shape) -> DeviceImages | None:  # noqa: ARG002
         return None

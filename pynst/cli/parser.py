@@ -19,14 +19,16 @@ from typing import Any, NoReturn
 
 from pynst.cli.terminal import printable
 
-__all__ = ["COMMANDS", "USAGE", "Parser", "parse"]
+__all__ = ["COMMANDS", "USAGE", "Parser", "all_commands", "parse"]
 
 COMMANDS = {
     "stylize": "render a photograph in the style of a painting; the word may be left out",
     "reconstruct": "what a layer of the network keeps of a picture",
     "texture": "an image of any size with the texture of a picture",
+    "batch": "many pictures: folders, patterns, tables of jobs, on one machine or several",
     "sweep": "settings against each other on a contact sheet",
     "figure": "a figure of the paper with your pictures",
+    "serve": "a page in the browser: drop pictures in, watch, compare",
     "demo": "draw two pictures, stylise one after the other, save all of them in one sheet",
     "weights": "list, fetch, import, verify and normalise VGG-19 weights",
     "replay": "make a picture again from what is recorded in it",
@@ -41,8 +43,8 @@ usage: pynst CONTENT STYLE [STYLE ...] [-o OUTPUT] [options]
   pynst photo.jpg painting.jpg --image-size 1024 --quality fine --preserve-color
   pynst demo
 
-The last one needs no file. All options: pynst --help. Other commands: reconstruct, texture, sweep,
-figure, weights, replay, info.
+The last one needs no file. All options: pynst --help. Other commands: batch, reconstruct, texture,
+sweep, figure, serve, weights, replay, info.
 """
 
 _NEGATIVE_NUMBER = re.compile(r"-\.?\d")
@@ -66,12 +68,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     rest = list(words)
     named = bool(rest) and rest[0] in COMMANDS
     name = rest.pop(0) if named else "stylize"
-    parser = top.command(
-        name, COMMANDS[name], prog="pynst" if name == "stylize" else f"pynst {name}"
-    )
-    importlib.import_module(f"pynst.cli.{name}").add_arguments(parser)
-    for each in (parser, *parser.commands.values()):
-        each.option("-h", "--help", action="help", help="show this help and exit")
+    parser = _add_command(top, name)
     if not named:
         _check_for_a_misspelt_command(parser, rest)
     command = [name]
@@ -85,6 +82,28 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         parser.error(f"there is no use for {' '.join(word for word in extra if word != '--')}")
     given.command, given.error = command, parser.error
     return given
+
+
+def all_commands() -> Parser:
+    """The parser of every command at once, for the manual and for completions.
+
+    Its own options and files are those of ``stylize``, whose name may be left out.
+    """
+    top = Parser(prog="pynst")
+    for name in COMMANDS:
+        _add_command(top, name)
+    importlib.import_module("pynst.cli.stylize").add_arguments(top)
+    return top
+
+
+def _add_command(top: Parser, name: str) -> Parser:
+    """Add a command with its options; only then is its module imported."""
+    prog = "pynst" if name == "stylize" else f"pynst {name}"
+    parser = top.command(name, COMMANDS[name], prog=prog)
+    importlib.import_module(f"pynst.cli.{name}").add_arguments(parser)
+    for each in (parser, *parser.commands.values()):
+        each.option("-h", "--help", action="help", help="show this help and exit")
+    return parser
 
 
 def _check_for_a_misspelt_command(parser: Parser, words: Sequence[str]) -> None:

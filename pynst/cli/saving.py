@@ -2,23 +2,83 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pynst.cli.terminal import cut, fail, path_line, say, tell
+from pynst.cli.parser import Parser
+from pynst.cli.terminal import cut, fail, line, path_line, say, tell, write_out
 from pynst.errors import PyNSTError
 from pynst.files import shown
 
 if TYPE_CHECKING:
     from pynst.result import TransferResult
 
-__all__ = ["checked_output", "save", "written"]
+__all__ = [
+    "STANDARD_INPUT",
+    "STANDARD_OUTPUT",
+    "add_curves_option",
+    "check_curves",
+    "checked_output",
+    "save",
+    "standard_input",
+    "written",
+]
+
+STANDARD_INPUT = "-"
+STANDARD_OUTPUT = Path("-")
+"""What stands for a stream instead of a path."""
+
+_LONGEST_INPUT = 1 << 29  # bytes
+
+
+def standard_input(name: str) -> io.BytesIO:
+    """All of standard input, as a picture file; `name` is what errors call it.
+
+    Raises
+    ------
+    PyNSTError
+        It is closed, or longer than a picture file may be.
+    """
+    stream = getattr(sys.stdin, "buffer", None)
+    try:
+        data = b"" if stream is None else stream.read(_LONGEST_INPUT + 1)
+    except (OSError, ValueError) as error:
+        raise PyNSTError(f"{name}: cannot read standard input: {error}") from error
+    if not 0 < len(data) <= _LONGEST_INPUT:
+        limit = f"at most {_LONGEST_INPUT >> 20} MB" if data else "a picture, got nothing"
+        raise PyNSTError(f"{name}: standard input must hold {limit}")
+    return io.BytesIO(data)
+
+
+def add_curves_option(parser: Parser, group: Any = None) -> None:
+    """Add the option for the curves of the loss."""
+    parser.option(
+        "--curves", group=group, metavar="PATH",
+        help="also draw the loss by term and level: .svg, or with matplotlib .pdf, .png, ...",
+    )  # fmt: skip
+
+
+def check_curves(path: str | None) -> None:
+    """Check before the long work that the curves can be written, if they are asked for."""
+    from pynst.curves import check_curves_file
+
+    if path is not None:
+        check_curves_file(path)
 
 
 def checked_output(
-    output: str | None, default: str | Path, *, force: bool = True, bits: int = 8, side: int = 0
+    output: str | None,
+    default: str | Path,
+    *,
+    force: bool = True,
+    bits: int = 8,
+    side: int = 0,
+    dpi: float | None = None,
 ) -> Path:
     """Check before the long work that the result can be written.
 
@@ -32,6 +92,8 @@ def checked_output(
         Bits per channel.
     side : int
         Long side of the result in pixels, as some formats have a limit; 0 if it is not known.
+    dpi : float, optional
+        Pixels per inch when printed.
 
     Raises
     ------
@@ -43,7 +105,9 @@ def checked_output(
     from pynst.images import check_output
 
     path = Path(default if output is None else output)
-    check_output(path, bits=bits, size=(side, side) if side > 0 else None)
+    if path == STANDARD_OUTPUT:
+        return path
+    check_output(path, bits=bits, size=(side, side) if side > 0 else None, dpi=dpi)
     try:  # a file tells more than permissions do: of read-only disks, of quotas, to the super-user
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
@@ -55,16 +119,35 @@ def checked_output(
     return path
 
 
-def save(result: TransferResult, path: Path, quiet: bool, **settings: Any) -> int:
+def save(
+    result: TransferResult, path: Path, quiet: bool, *, as_json: bool = False, **settings: Any
+) -> int:
     """Write a result and say where: its path on standard output, the rest on standard error.
 
-    Where it cannot be written there, it is written elsewhere; returns the exit code.
+    Where it cannot be written there, it is written elsewhere; returns the exit code. ``curves``
+    among the settings is the file that the curves of its loss go to, or None.
+
+    Parameters
+    ----------
+    result : TransferResult
+    path : Path
+        `STANDARD_OUTPUT` for a PNG there, in place of the path.
+    quiet : bool
+        Whether standard error gets nothing.
+    as_json : bool
+        Whether standard output gets a line of JSON that describes the result, in place of the path.
+    settings
+        As for `TransferResult.save`.
     """
-    asked = settings.pop("overwrite", True)
+    asked, curves = settings.pop("overwrite", True), settings.pop("curves", None)
 
     def write(place: Path, overwrite: bool) -> None:
-        result.save(place, overwrite=overwrite, **settings)
+        if place == STANDARD_OUTPUT:
+            _to_standard_output(result, settings)
+        else:
+            result.save(place, overwrite=overwrite, **settings)
 
+    code = 0 if curves is None else _save_curves(result, curves)
     if not written(write, path, overwrite=asked):
         return 1
     if not quiet:
@@ -76,8 +159,45 @@ def save(result: TransferResult, path: Path, quiet: bool, **settings: Any) -> in
             f" {result.network}{weights}, {evaluations} evaluations in {result.seconds:.1f} s on"
             f" {result.backend}{early}"
         )
-    path_line(path)
+    if as_json:
+        line(json.dumps(_description(result, path)), longest=None)
+    elif path != STANDARD_OUTPUT:
+        path_line(path)
+    return code
+
+
+def _save_curves(result: TransferResult, path: str) -> int:
+    """Write the curves of the loss; that this fails costs no picture. Returns the exit code."""
+    try:
+        result.plot().save(path)
+    except PyNSTError as error:
+        return fail(error)
     return 0
+
+
+def _to_standard_output(result: TransferResult, settings: dict[str, Any]) -> None:
+    """Write a result as PNG to standard output; a `PyNSTError` where that takes nothing."""
+    data = io.BytesIO()
+    result.save(data, format="png", **settings)
+    if not write_out(data.getvalue()):
+        raise PyNSTError("output: standard output cannot be written")
+
+
+def _description(result: TransferResult, path: Path) -> dict[str, Any]:
+    """What a script may want to know of a result."""
+    terms = [terms for level in result.history[-1:] for terms in level]
+    return {
+        "output": os.fspath(path),
+        "width": result.pixels.shape[1],
+        "height": result.pixels.shape[0],
+        "network": result.network,
+        "backend": result.backend,
+        "evaluations": sum(len(level) for level in result.history),
+        "loss": min((each.total for each in terms), default=None),
+        "seconds": round(result.seconds, 3),
+        "stopped_early": result.stopped_early,
+        "notes": list(result.notes),
+    }
 
 
 def written(write: Callable[[Path, bool], None], path: Path, *, overwrite: bool) -> bool:
@@ -100,12 +220,13 @@ def written(write: Callable[[Path, bool], None], path: Path, *, overwrite: bool)
     else:
         return True
     tried: list[Path] = []
-    for folder in _other_folders(path):
+    for folder in _other_folders(path if path != STANDARD_OUTPUT else Path("out.png")):
         if folder in tried:
             continue
         tried.append(folder)
         # A long name is cut, since what is added to it could make it too long for the disk.
-        place = folder / f"{path.stem[:40]}-rescued-{os.getpid()}.png"
+        stem = "out" if path == STANDARD_OUTPUT else path.stem[:40]
+        place = folder / f"{stem}-rescued-{os.getpid()}.png"
         try:
             write(place, False)
         except PyNSTError:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pynst
 from pynst.cli.parser import Parser
-from pynst.cli.saving import checked_output, save
+from pynst.cli.saving import add_curves_option, check_curves, checked_output, save
 from pynst.cli.signals import Signals
 from pynst.cli.stylize import Report, add_setting, save_early
 from pynst.cli.terminal import say
@@ -36,6 +36,8 @@ def add_run_options(parser: Parser, default: str) -> None:
         "--save-every", metavar="N", type=int, default=0,
         help="also write the current image to OUTPUT every N iterations",
     )  # fmt: skip
+    add_curves_option(parser)
+    parser.option("--live", action="store_true", help="show the run on a page in the browser")
     parser.option("--quiet", action="store_true", help="no progress line")
     parser.set_defaults(resume=None)
 
@@ -68,19 +70,25 @@ def run_single(
         Makes the result; takes ``callback`` and ``checkpoint``.
     """
     path = checked_output(given.output, default, force=given.force, bits=given.bits)
+    check_curves(given.curves)
     report = Report(given, path)
     asked = bool(given.output or given.force or given.save_every)
-    settings = {"bits": given.bits, "record": given.record, "overwrite": asked}
+    settings = {
+        "bits": given.bits, "record": given.record, "overwrite": asked, "curves": given.curves,
+    }  # fmt: skip
     try:
         result = make(callback=report, checkpoint=given.checkpoint)
         signals.ignore()
     except (pynst.Interrupted, Exception) as error:
         report.display.close()
         code = save_early(error, path, signals, given, settings)
+        report.finish(error)
         if not isinstance(error, (pynst.Interrupted, PyNSTError, OSError)):
             raise  # a defect: its traceback is wanted
         return code
     report.display.close()
     for note in () if given.quiet else result.notes:
         say(note)
-    return save(result, path, given.quiet, **settings)
+    code = save(result, path, given.quiet, **settings)
+    report.finish(result)
+    return code

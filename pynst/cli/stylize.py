@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pynst
+from pynst.cli.live import LivePage
 from pynst.cli.parser import COMMANDS, Parser
-from pynst.cli.saving import checked_output, save
+from pynst.cli.saving import (
+    STANDARD_INPUT,
+    STANDARD_OUTPUT,
+    add_curves_option,
+    check_curves,
+    checked_output,
+    save,
+    standard_input,
+)
 from pynst.cli.signals import Signals
 from pynst.cli.terminal import Display, fail, say
 from pynst.errors import PyNSTError
@@ -41,8 +50,8 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     """Run the command; returns the exit code."""
     if not given.STYLE and (given.CONTENT is not None or given.resume is None):
         given.error("the following arguments are required: CONTENT, STYLE")
-    names = {each.name for each in fields(TransferOptions)}
-    changes = {name: value for name, value in vars(given).items() if name in names}
+    content, styles = _read_standard_input(given)
+    changes = _changes(given, content)
     side = changes.get("image_size", TransferOptions.image_size)
     path = checked_output(
         given.output,
@@ -50,8 +59,12 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
         force=given.force,
         bits=given.bits,
         side=side,
+        dpi=given.dpi,
     )
-    content, styles, options = given.CONTENT, given.STYLE, None
+    check_curves(given.curves)
+    if path == STANDARD_OUTPUT and (given.json or given.save_every):
+        given.error("-o - leaves standard output to the picture: no --json, no --save-every")
+    options = None
     if given.resume is None:
         made = TransferOptions.paper if given.paper else TransferOptions
         options, changes = made(**changes), {}
@@ -60,10 +73,17 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
 
     from pynst.transfer import stylize
 
-    report = Report(given, path)
+    report = Report(given, path, options)
     # A default name that another run has taken meanwhile is not overwritten.
     asked = bool(given.output or given.force or given.save_every)
-    settings = {"bits": given.bits, "record": given.record, "overwrite": asked}
+    settings = {
+        "bits": given.bits,
+        "dpi": given.dpi,
+        "record": given.record,
+        "overwrite": asked,
+        "as_json": given.json,
+        "curves": given.curves,
+    }
     files = {"checkpoint": given.checkpoint, "resume": given.resume}
     try:
         result = stylize(content, styles, options, callback=report, **files, **changes)
@@ -71,26 +91,60 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     except (pynst.Interrupted, Exception) as error:
         report.display.close()
         code = save_early(error, path, signals, given, settings)
+        report.finish(error)
         if not isinstance(error, (pynst.Interrupted, PyNSTError, OSError)):
             raise  # a defect: its traceback is wanted
         return code
     report.display.close()
     for note in () if given.quiet else result.notes:
         say(note)
-    return save(result, path, given.quiet, **settings)
+    code = save(result, path, given.quiet, **settings)
+    report.finish(result)
+    return code
+
+
+def _read_standard_input(given: argparse.Namespace) -> tuple[Any, list[Any] | None]:
+    """Content and styles, with the picture from standard input where one of them is ``-``."""
+    words = [given.CONTENT, *given.STYLE]
+    if words.count(STANDARD_INPUT) > 1:
+        given.error("standard input, -, is one picture, and cannot be two")
+    names = ["content", *("style" for _ in given.STYLE)]
+    content, *styles = (
+        standard_input(name) if word == STANDARD_INPUT else word
+        for name, word in zip(names, words, strict=True)
+    )
+    return content, styles
+
+
+def _changes(given: argparse.Namespace, content: Any) -> dict[str, Any]:
+    """The settings that were given, the size of the content in place of that word."""
+    names = {each.name for each in fields(TransferOptions)}
+    changes = {name: value for name, value in vars(given).items() if name in names}
+    if changes.get("image_size") == "content":
+        from pynst.images import picture_size
+
+        if content is None:
+            given.error("--image-size content needs the argument CONTENT")
+        changes["image_size"] = max(picture_size(content, "content"))
+    return changes
 
 
 class Report:
     """What a run calls after each evaluation: shows where it stands, and saves on the way."""
 
-    def __init__(self, given: argparse.Namespace, path: Path) -> None:
+    def __init__(
+        self, given: argparse.Namespace, path: Path, options: TransferOptions | None = None
+    ) -> None:
         self.display = Display(given.quiet)
+        self._page = LivePage(path.name, options or TransferOptions()) if given.live else None
         self._every, self._path = given.save_every, path
         self._warned = ""
 
     def __call__(self, progress: pynst.Progress) -> None:
         """Show, and save if it is time; that this fails is no reason to end the run."""
         self.display.show(progress)
+        if self._page is not None:
+            self._page.show(progress)
         if not self._every or progress.iteration % self._every:
             return
         try:
@@ -100,6 +154,11 @@ class Report:
                 self._warned = str(error)
                 self.display.close()
                 say(f"warning: --save-every: {error}; the run goes on")
+
+    def finish(self, outcome: pynst.TransferResult | BaseException) -> None:
+        """Show on the page, if there is one, what the run came to."""
+        if self._page is not None:
+            self._page.finish(outcome)
 
 
 def save_early(
@@ -117,7 +176,8 @@ def save_early(
     if result is None:
         return 1
     if save(result, path, given.quiet, **settings) == 0:
-        say(f"{'interrupted; ' if interrupted else ''}the best image so far is saved in {path}")
+        place = "standard output" if path == STANDARD_OUTPUT else path
+        say(f"{'interrupted; ' if interrupted else ''}the best image so far is saved in {place}")
     checkpoint = given.checkpoint or given.resume
     if checkpoint is not None:
         say(f"pynst --resume {checkpoint} goes on from here")
@@ -156,8 +216,15 @@ def add_arguments(parser: Parser) -> None:
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     parser.general = parser.add_argument_group("general")
     pictures = groups["pictures"]
-    pictures.add_argument("CONTENT", nargs="?", default=None, help="the photograph")
-    pictures.add_argument("STYLE", nargs="*", default=[], help="the painting, or several to blend")
+    pictures.add_argument(
+        "CONTENT", nargs="?", default=None, help="the photograph; - is standard input"
+    )
+    pictures.add_argument(
+        "STYLE",
+        nargs="*",
+        default=[],
+        help="the painting, or several to blend; - is standard input",
+    )
     _add_own_options(parser, groups)
     for each in fields(TransferOptions):
         add_setting(parser, groups[each.metadata["group"]], each)
@@ -168,8 +235,8 @@ def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
     files = groups["files"]
     parser.option(
         "-o", "--output", group=files, metavar="PATH",
-        help="result: .png, .jpg, .webp, .tif or .bmp, overwritten if it is there; default:"
-        f" {_DEFAULT_OUTPUT}, which is not overwritten without --force",
+        help="result: .png, .jpg, .webp, .tif or .bmp, overwritten if it is there; - is a PNG on"
+        f" standard output; default: {_DEFAULT_OUTPUT}, which is not overwritten without --force",
     )  # fmt: skip
     parser.option("--force", group=files, action="store_true", help=f"overwrite {_DEFAULT_OUTPUT}")
     parser.option(
@@ -189,10 +256,20 @@ def _add_own_options(parser: Parser, groups: dict[str, Any]) -> None:
         help="bits per channel; 16 for .png and .tif",
     )  # fmt: skip
     parser.option(
+        "--dpi", group=files, type=float, metavar="X",
+        help="pixels per inch when printed, 1 to 10000; not for .webp",
+    )  # fmt: skip
+    parser.option(
         "--record", group=files, action=argparse.BooleanOptionalAction, default=True,
         help="embed settings and paths in the result, for pynst replay",
     )  # fmt: skip
+    add_curves_option(parser, files)
+    parser.option("--live", action="store_true", help="show the run on a page in the browser")
     parser.option("--quiet", action="store_true", help="no progress line")
+    parser.option(
+        "--json", action="store_true",
+        help="describe the result in one line of JSON on standard output, instead of its path",
+    )  # fmt: skip
     parser.option("--version", action="version", version=f"pynst {pynst.__version__}")
     parser.option(
         "--paper", group=groups["loss"], action="store_true",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ from pynst.cli.sheets import add_sheet_options, run_sheet
 from pynst.cli.signals import Signals
 from pynst.cli.single import add_settings, given_settings
 from pynst.errors import OptionError
-from pynst.options import TransferOptions
+from pynst.options import TransferOptions, from_text
 
 __all__ = ["add_arguments", "run"]
 
@@ -55,20 +54,4 @@ def _axis(word: str) -> dict[str, list[Any]]:
     if not equals or not values:
         raise OptionError(f"--over must be NAME=V1,V2,..., got {word!r}")
     name = name.lstrip("-").replace("-", "_")
-    check = {each.name: each.metadata["check"] for each in fields(TransferOptions)}.get(name)
-    return {name: [_value(name, check, part) for part in values.split(",")]}
-
-
-def _value(name: str, check: Any, text: str) -> Any:
-    """One value in the type of its setting; a picture or an unknown setting stays text."""
-    if check is None:
-        return text
-    if check.boolean:
-        if text.lower() not in ("true", "false"):
-            raise OptionError(f"{name} must be true or false, got {text!r}")
-        return text.lower() == "true"
-    try:
-        parts = [check.parse(part) for part in text.split("+")] if check.many else []
-        return parts or check.parse(text)
-    except ValueError:
-        raise OptionError(f"{name} must be {check.kind}, got {text!r}") from None
+    return {name: [from_text(name, part) for part in values.split(",")]}

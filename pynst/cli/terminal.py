@@ -27,13 +27,16 @@ __all__ = [
     "Display",
     "Log",
     "Streams",
+    "clock",
     "cut",
     "fail",
     "line",
     "path_line",
     "printable",
+    "progress_line",
     "say",
     "tell",
+    "write_out",
 ]
 
 _LONGEST_LINE = 2000
@@ -58,9 +61,20 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
-def line(text: str, indent: str = "") -> None:
-    """One line on standard output."""
-    print(indent + cut(printable(text), _LONGEST_LINE))
+def line(text: str, indent: str = "", longest: int | None = _LONGEST_LINE) -> None:
+    """One line on standard output, of so many characters at most."""
+    text = printable(text)
+    print(indent + (text if longest is None else cut(text, longest)))
+
+
+def write_out(data: bytes) -> bool:
+    """Write bytes to standard output; returns whether it has taken them."""
+    stream = sys.stdout
+    if not isinstance(stream, Stream):
+        return False
+    stream.write_bytes(data)
+    stream.flush()
+    return stream.is_open and stream.error is None
 
 
 def path_line(path: str | os.PathLike[str]) -> None:
@@ -149,6 +163,11 @@ class Stream(io.TextIOBase):
                 self._inner.flush()
             except (OSError, ValueError) as error:
                 self._give_up(error)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a stream below."""
+        return self._inner is not None
 
     def fileno(self) -> int:
         """The descriptor of the stream below; `io.UnsupportedOperation` if there is none."""
@@ -240,14 +259,7 @@ class Display:
         elif not finished and progress.iteration % max(1, progress.iterations // 2):
             return
         self._last = time.monotonic()
-        terms = progress.terms
-        left = "" if progress.left is None else f"  left {_clock(progress.left)}"
-        self.update(
-            f"level {progress.level}/{progress.levels}"
-            f"  iter {progress.iteration}/{progress.iterations}"
-            f"  loss {terms.total:.4g} (content {terms.content:.3g}, style {terms.style:.3g})"
-            f"  {100 * progress.fraction:.0f} %{left}"
-        )
+        self.update(progress_line(progress))
 
     def update(self, text: str) -> None:
         """Show a line in the place of the one before; below it where that is no terminal."""
@@ -258,6 +270,11 @@ class Display:
         else:
             tell(text)
 
+    @property
+    def updates(self) -> bool:
+        """Whether a line takes the place of the one before."""
+        return self._terminal
+
     def close(self) -> None:
         """End the updating line."""
         if self._width:
@@ -265,7 +282,20 @@ class Display:
             self._width = 0
 
 
-def _clock(seconds: float) -> str:
+def progress_line(progress: Progress) -> str:
+    """Where a run stands, on one line."""
+    terms = progress.terms
+    left = "" if progress.left is None else f"  left {clock(progress.left)}"
+    return (
+        f"level {progress.level}/{progress.levels}"
+        f"  iter {progress.iteration}/{progress.iterations}"
+        f"  loss {terms.total:.4g} (content {terms.content:.3g}, style {terms.style:.3g})"
+        f"  {100 * progress.fraction:.0f} %{left}"
+    )
+
+
+def clock(seconds: float) -> str:
+    """Spell a time for people: ``"1:05"``, ``"2:00:05"``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

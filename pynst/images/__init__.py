@@ -15,6 +15,7 @@ from pynst.images.pictures import (
     ImageLike,
     Picture,
     load_image,
+    picture_size,
     read_picture,
     resize,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Picture",
     "check_output",
     "load_image",
+    "picture_size",
     "read_metadata",
     "read_picture",
     "resize",

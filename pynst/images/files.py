@@ -15,9 +15,11 @@ from pynst.files import shown
 
 __all__ = [
     "FORMATS",
+    "READ_SUFFIXES",
     "BinarySource",
     "FileFormat",
     "binary_input",
+    "check_dpi",
     "check_fit",
     "check_input",
     "check_output",
@@ -56,6 +58,25 @@ FORMATS = {
     ".bmp": FileFormat("BMP", sixteen_bits=False, alpha=False, longest_side=2**31 - 1),
 }
 """By extension, in lower case."""
+
+READ_SUFFIXES = frozenset(FORMATS) | frozenset(
+    [
+        ".jfif",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".tga",
+        ".heic",
+        ".heif",
+    ]
+)
+"""Extensions, in lower case, of the files in a folder that are taken for pictures."""
 
 
 @contextmanager
@@ -176,6 +197,7 @@ def check_output(
     alpha: bool = False,
     size: tuple[int, ...] | None = None,
     format: str | None = None,
+    dpi: float | None = None,
 ) -> None:
     """Check that an image can be written, before the long work that makes it.
 
@@ -191,17 +213,27 @@ def check_output(
         Height and width, as some formats have a limit.
     format : str, optional
         Name of the format, e.g. ``"png"``. Default: the extension of `path` names it.
+    dpi : float, optional
+        Pixels per inch when printed.
 
     Raises
     ------
     ImageError
-        The extension is unknown or its format cannot hold such an image, `path` is a directory, or
-        its directory is missing or not writable.
+        The extension is unknown or its format cannot hold such an image, `dpi` is out of range,
+        `path` is a directory, or its directory is missing or not writable.
     """
+    check_dpi(dpi)
     with only_image_errors(f"output: cannot write {shown(path)}"):
         found = file_format(path, format)
         _check_place(Path(path))
     check_fit(found, path, bits=bits, alpha=alpha, size=size)
+
+
+def check_dpi(dpi: float | None) -> None:
+    """Check that these can be pixels per inch: None, or a number from 1 to 10 000."""
+    number = isinstance(dpi, int | float) and not isinstance(dpi, bool)
+    if dpi is not None and not (number and 1 <= dpi <= 10_000):
+        raise ImageError(f"output: dpi must be a number from 1 to 10000, got {dpi!r}")
 
 
 def check_fit(

@@ -20,13 +20,21 @@ from pynst.images import pillow
 from pynst.images.arrays import from_array
 from pynst.images.bands import Stored, assembled, reading_size
 from pynst.images.decode import decode_file, decode_image
-from pynst.images.files import is_readable, label, only_image_errors
+from pynst.images.files import BinarySource, is_readable, label, only_image_errors
 from pynst.images.memory import check_room
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "ImageLike", "Picture", "load_image", "read_picture", "resize"]
+__all__ = [
+    "MAX_PIXELS",
+    "ImageLike",
+    "Picture",
+    "load_image",
+    "picture_size",
+    "read_picture",
+    "resize",
+]
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | IO[bytes] | Image.Image | NDArray[Any]"
 """What is taken as a picture: a path, an open file, a PIL image or an array; see `load_image`."""
@@ -150,6 +158,21 @@ def read_picture(
         notes.append("alpha composited over white")
     whole = stored.size if stored.orientation <= 4 else stored.size[::-1]
     return Picture(pixels, alpha, tuple(notes), _origin(source), whole)
+
+
+def picture_size(source: BinarySource, name: str) -> tuple[int, int]:
+    """Read height and width of a picture file as stored, before any rotation; decodes nothing.
+
+    Raises
+    ------
+    ImageError
+        As for `read_picture`, as far as the header of the file tells.
+    """
+    with (
+        only_image_errors(f"{name}: cannot read {_label(source)}"),
+        pillow.opened(source, name, MAX_PIXELS) as image,
+    ):
+        return image.height, image.width
 
 
 def _label(source: ImageLike) -> str:

@@ -178,10 +178,13 @@ def resize_plane(
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
-def encode(samples: Samples, format_name: str, quality: int, description: str) -> bytes:
+def encode(
+    samples: Samples, format_name: str, quality: int, description: str, dpi: float | None = None
+) -> bytes:
     """Encode uint8 samples (H, W, 3), or (H, W, 4) for WebP, as "JPEG", "WEBP" or "BMP".
 
-    `description` goes into EXIF unless empty; BMP has room for neither that nor a profile.
+    `description` goes into EXIF unless empty; BMP has room for neither that nor a profile. `dpi`
+    is pixels per inch when printed, which WebP cannot say.
     """
     from PIL import Image
 
@@ -189,12 +192,13 @@ def encode(samples: Samples, format_name: str, quality: int, description: str) -
     if description:
         exif[_DESCRIPTION] = description
     tagged = {"icc_profile": srgb_profile(), "exif": exif.tobytes() if description else b""}
+    density = {} if dpi is None else {"dpi": (dpi, dpi)}
     arguments: dict[str, dict[str, Any]] = {
         # 4:4:4; not optimised, as Pillow then fails on noise: it reserves 2 bytes per pixel
-        "JPEG": {"quality": quality, "subsampling": 0, **tagged},
+        "JPEG": {"quality": quality, "subsampling": 0, **tagged, **density},
         # exact: the colours of transparent pixels are kept too
         "WEBP": {"quality": quality, "exact": True, **tagged},
-        "BMP": {},
+        "BMP": density,
     }
     file = io.BytesIO()
     with settings(samples.size):

@@ -18,11 +18,13 @@ from pynst.images.arrays import Samples
 __all__ = ["encode_png", "encode_tiff"]
 
 _BAND = 1 << 20  # bytes of samples that are filtered and compressed at a time
+_CLASSIC = 1 << 32  # bytes that a TIFF's offsets reach; a longer file is a BigTIFF
+_INCH = 0.0254  # metres
 
 # ---------------------------------------------------------------------------------------------- PNG
 
 
-def encode_png(samples: Samples, description: str = "") -> bytes:
+def encode_png(samples: Samples, description: str = "", dpi: float | None = None) -> bytes:
     """Encode samples as PNG, tagged as sRGB.
 
     Parameters
@@ -31,6 +33,8 @@ def encode_png(samples: Samples, description: str = "") -> bytes:
         uint8 or uint16.
     description : str
         ASCII, stored as iTXt under the keyword "pynst" unless empty.
+    dpi : float, optional
+        Pixels per inch when printed; PNG stores whole pixels per metre.
     """
     height, width, channels = samples.shape
     bits = 8 * samples.itemsize
@@ -41,6 +45,9 @@ def encode_png(samples: Samples, description: str = "") -> bytes:
         _chunk(b"sRGB", b"\x00"),  # rendering intent: perceptual
         _chunk(b"gAMA", struct.pack(">I", 45455)),  # for readers that do not know sRGB
     ]
+    if dpi is not None:
+        per_metre = round(dpi / _INCH)
+        parts.append(_chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
     if description:
         parts.append(_chunk(b"iTXt", b"pynst\0\0\0\0\0" + description.encode("ascii")))
     parts.extend(_chunk(b"IDAT", data) for data in _png_data(samples))
@@ -96,8 +103,12 @@ def _png_filtered(
 # --------------------------------------------------------------------------------------------- TIFF
 
 
-def encode_tiff(samples: Samples, description: str, profile: bytes) -> bytes:
+def encode_tiff(
+    samples: Samples, description: str, profile: bytes, dpi: float | None = None
+) -> bytes:
     """Encode samples as a little-endian baseline TIFF: strips, horizontal differences, Deflate.
+
+    A file that would be longer than 4 GB is a BigTIFF, which is the same with offsets of 8 bytes.
 
     Parameters
     ----------
@@ -107,12 +118,18 @@ def encode_tiff(samples: Samples, description: str, profile: bytes) -> bytes:
         ASCII, stored as ImageDescription unless empty.
     profile : bytes
         ICC profile.
+    dpi : float, optional
+        Pixels per inch when printed; 72 without, since the standard demands a number.
     """
     height, width, channels = samples.shape
     rows = max(1, _BAND // (width * channels * samples.itemsize))
     strips = [_tiff_strip(samples[row : row + rows]) for row in range(0, height, rows)]
     sizes = [len(strip) for strip in strips]
-    offsets = np.cumsum([8, *sizes])  # the header has 8 bytes; the directory follows the strips
+    # Descriptions, profile and directory follow the strips, and must be reached too.
+    rest = len(description) + len(profile) + 32 * len(strips) + 4096
+    big = sum(sizes) + rest >= _CLASSIC
+    offsets = np.cumsum([16 if big else 8, *sizes])  # the strips follow the header
+    resolution = [round(100 * (72 if dpi is None else dpi)), 100]
     tags = [
         (256, "I", [width]),
         (257, "I", [height]),
@@ -120,12 +137,12 @@ def encode_tiff(samples: Samples, description: str, profile: bytes) -> bytes:
         (259, "H", [8]),  # compression: Deflate
         (262, "H", [2]),  # photometric interpretation: RGB
         *([(270, "s", description.encode("ascii") + b"\0")] if description else []),
-        (273, "I", offsets[:-1].tolist()),
+        (273, "Q" if big else "I", offsets[:-1].tolist()),
         (277, "H", [channels]),
         (278, "I", [rows]),
         (279, "I", sizes),
-        (282, "II", [72, 1]),  # resolution, which the standard demands: 72 pixels per inch
-        (283, "II", [72, 1]),
+        (282, "II", resolution),
+        (283, "II", resolution),
         (284, "H", [1]),  # samples of a pixel lie side by side
         (296, "H", [2]),
         (305, "s", b"PyNST\0"),
@@ -133,10 +150,14 @@ def encode_tiff(samples: Samples, description: str, profile: bytes) -> bytes:
         *([(338, "H", [2])] if channels == 4 else []),  # the extra sample: alpha, not premultiplied
         *([(34675, "B", profile)] if profile else []),
     ]
-    directory_at = int(offsets[-1]) + int(offsets[-1]) % 2  # on an even byte
-    header = struct.pack("<2sHI", b"II", 42, directory_at)
-    body = b"".join([header, *strips]).ljust(directory_at, b"\0")
-    return body + _tiff_directory(tags, directory_at)
+    directory_at = int(offsets[-1]) + -int(offsets[-1]) % 8  # on a whole word
+    header = (
+        struct.pack("<2sHHHQ", b"II", 43, 8, 0, directory_at)
+        if big
+        else struct.pack("<2sHI", b"II", 42, directory_at)
+    )
+    padding = bytes(directory_at - int(offsets[-1]))
+    return b"".join([header, *strips, padding, _tiff_directory(tags, directory_at, big)])
 
 
 def _tiff_strip(strip: Samples) -> bytes:
@@ -146,11 +167,15 @@ def _tiff_strip(strip: Samples) -> bytes:
     return zlib.compress(little.tobytes(), 6)
 
 
-def _tiff_directory(tags: list[tuple[int, str, list[int] | bytes]], start: int) -> bytes:
-    """Build the directory at `start`: entries of 12 bytes, and behind them the longer values."""
-    types = {"B": (7, 1), "s": (2, 1), "H": (3, 2), "I": (4, 4), "II": (5, 8)}
-    entries, extra = [struct.pack("<H", len(tags))], b""
-    extra_at = start + 2 + 12 * len(tags) + 4
+def _tiff_directory(tags: list[tuple[int, str, list[int] | bytes]], start: int, big: bool) -> bytes:
+    """Build the directory at `start`: entries of one size, and behind them the longer values.
+
+    Counts and offsets have 4 bytes, in a BigTIFF 8.
+    """
+    types = {"B": (7, 1), "s": (2, 1), "H": (3, 2), "I": (4, 4), "II": (5, 8), "Q": (16, 8)}
+    word, room = ("Q", 8) if big else ("I", 4)
+    entries, extra = [struct.pack("<Q" if big else "<H", len(tags))], b""
+    extra_at = start + len(entries[0]) + (4 + 2 * room) * len(tags) + room
     for tag, kind, values in tags:
         code, size = types[kind]
         data = (
@@ -158,10 +183,10 @@ def _tiff_directory(tags: list[tuple[int, str, list[int] | bytes]], start: int) 
             if isinstance(values, bytes)
             else struct.pack(f"<{len(values)}{kind[0]}", *values)
         )
-        entries.append(struct.pack("<HHI", tag, code, len(data) // size))
-        if len(data) <= 4:
-            entries.append(data.ljust(4, b"\0"))
+        entries.append(struct.pack(f"<HH{word}", tag, code, len(data) // size))
+        if len(data) <= room:
+            entries.append(data.ljust(room, b"\0"))
         else:
-            entries.append(struct.pack("<I", extra_at + len(extra)))
+            entries.append(struct.pack(f"<{word}", extra_at + len(extra)))
             extra += data + b"\0" * (len(data) % 2)
-    return b"".join([*entries, struct.pack("<I", 0), extra])
+    return b"".join([*entries, struct.pack(f"<{word}", 0), extra])

@@ -18,6 +18,7 @@ from pynst.images.arrays import Samples, from_array, quantised
 from pynst.images.files import (
     BinarySource,
     FileFormat,
+    check_dpi,
     check_fit,
     check_output,
     check_writable,
@@ -26,11 +27,12 @@ from pynst.images.files import (
     only_image_errors,
     write_to,
 )
-from pynst.images.pictures import MAX_PIXELS
 from pynst.images.png_tiff import encode_png, encode_tiff
 from pynst.images.profiles import srgb_profile
 
 __all__ = ["read_metadata", "save_image", "to_png", "to_uint8"]
+
+_MOST_PIXELS = 32768**2  # of the largest picture that PyNST makes
 
 
 @overload
@@ -41,6 +43,7 @@ def save_image(
     format: str | None = None,
     quality: int = 95,
     bits: int = 8,
+    dpi: float | None = None,
     metadata: Mapping[str, str] | None = None,
     alpha: NDArray[Any] | None = None,
     overwrite: bool = True,
@@ -55,6 +58,7 @@ def save_image(
     format: str | None = None,
     quality: int = 95,
     bits: int = 8,
+    dpi: float | None = None,
     metadata: Mapping[str, str] | None = None,
     alpha: NDArray[Any] | None = None,
     overwrite: bool = True,
@@ -68,6 +72,7 @@ def save_image(
     format: str | None = None,
     quality: int = 95,
     bits: int = 8,
+    dpi: float | None = None,
     metadata: Mapping[str, str] | None = None,
     alpha: NDArray[Any] | None = None,
     overwrite: bool = True,
@@ -89,6 +94,8 @@ def save_image(
         Quality of JPEG (always without chroma subsampling) and WebP, 1 to 100.
     bits : {8, 16}
         Bits per channel; 16 for PNG and TIFF only.
+    dpi : float, optional
+        Pixels per inch when printed, 1 to 10 000; WebP cannot hold it and goes without.
     metadata : mapping of str to str, optional
         Stored as JSON under the key "pynst", see `read_metadata`; BMP cannot hold it and goes
         without.
@@ -115,12 +122,13 @@ def save_image(
     with only_image_errors(f"output: cannot write {label(path)}"):
         if quality not in range(1, 101):
             raise ImageError(f"output: quality must be an integer from 1 to 100, got {quality!r}")
+        check_dpi(dpi)
         colour, fourth = from_array(image, "image")
         if fourth is not None:
             raise ImageError(f"image: must have shape (H, W, 3), got {image.shape}; see alpha")
         found = _checked(path, format, bits, alpha is not None, colour.shape[:2], overwrite)
         samples = _with_alpha(colour, alpha, bits)
-        data = _encoded(samples, found.name, quality, _description(metadata))
+        data = _encoded(samples, found.name, quality, _description(metadata), dpi)
         if not isinstance(path, str | os.PathLike):
             write_to(path, data)
             return None
@@ -192,7 +200,8 @@ def read_metadata(path: BinarySource) -> dict[str, str]:
         The file is missing or not an image.
     """
     with only_image_errors(f"image: cannot read {label(path)}"):
-        text = pillow.read_description(path, MAX_PIXELS)
+        # Nothing is decoded, so that PyNST's own pictures may be larger than any that it reads.
+        text = pillow.read_description(path, _MOST_PIXELS)
         try:
             found = json.loads(text)["pynst"]
             return {str(key): str(value) for key, value in found.items()}
@@ -224,10 +233,12 @@ def _with_alpha(colour: Samples, alpha: Samples | None, bits: int) -> Samples:
     return np.dstack([samples, quantised(opacity, bits)])
 
 
-def _encoded(samples: Samples, format_name: str, quality: int, description: str) -> bytes:
+def _encoded(
+    samples: Samples, format_name: str, quality: int, description: str, dpi: float | None
+) -> bytes:
     """Encode in the named format."""
     if format_name == "PNG":
-        return encode_png(samples, description)
+        return encode_png(samples, description, dpi)
     if format_name == "TIFF":
-        return encode_tiff(samples, description, srgb_profile())
-    return pillow.encode(samples, format_name, quality, description)
+        return encode_tiff(samples, description, srgb_profile(), dpi)
+    return pillow.encode(samples, format_name, quality, description, dpi)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Backend
 from pynst.inputs import Inputs
@@ -20,6 +22,8 @@ from pynst.networks.network import Network, read_features, upload_scale
 from pynst.options.formulas import Formula
 
 __all__ = ["ContentTargets", "ContentTerm", "Target"]
+
+_BLOCK = 1 << 16  # numbers that are weighed at a time
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,46 @@ class ContentTerm:
         features = read_features(network, inputs.content_at(H, W), weights)
         targets = {}
         for layer, weight in weights.items():
-            P = features.download(layer)
-            N, M = P.shape[0], P.shape[1] * P.shape[2]
+            P = features.copy(layer)
+            N, h, w = shape = network.shape(layer, H, W)
             s = network.scales.get(layer, np.ones(N))
-            scaled = s[:, None] * P.reshape(N, M).astype(np.float64)
-            energy = float(np.mean(scaled**2))
-            V = float(np.mean((scaled - scaled.mean(1, keepdims=True)) ** 2))
-            k_c = self.formula.content_factor(self.alpha, N, M, V, energy)
-            targets[layer] = Target(
-                weight * k_c / (N * M), features.copy(layer), upload_scale(network, layer)
-            )
+            downloaded = network.backend.download(P, "features", shape)
+            energy, V = _energy_and_variance(downloaded.reshape(N, h * w), s)
+            k_c = self.formula.content_factor(self.alpha, N, h * w, V, energy)
+            targets[layer] = Target(weight * k_c / (N * h * w), P, upload_scale(network, layer))
         return ContentTargets(network.backend, targets)
+
+
+def _energy_and_variance(
+    P: NDArray[np.floating[Any]], s: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Mean of (s P)^2, and of the squared difference to each channel's mean.
+
+    Block by block, since in float64 the features of a large image are too much; the halves are
+    those of NumPy's own pairwise summation, so that the bits are those of ``np.mean``.
+    """
+    N, M = P.shape
+    means = np.array([np.mean(s[i] * P[i].astype(np.float64)) for i in range(N)])
+    return _squares(P, s, np.zeros(N), 0, N * M) / (N * M), _squares(P, s, means, 0, N * M) / (
+        N * M
+    )
+
+
+def _squares(
+    P: NDArray[np.floating[Any]],
+    s: NDArray[np.float64],
+    minus: NDArray[np.float64],
+    first: int,
+    end: int,
+) -> float:
+    """Sum of (s P - minus)^2 over the values from `first` to `end` of the flattened P."""
+    n = end - first
+    if n <= _BLOCK:
+        channels = np.arange(first, end) // P.shape[1]
+        scaled = s[channels] * P.reshape(-1)[first:end].astype(np.float64)
+        return float(np.sum((scaled - minus[channels]) ** 2))
+    middle = first + n // 2 - n // 2 % 8
+    return _squares(P, s, minus, first, middle) + _squares(P, s, minus, middle, end)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Backend
+from pynst.backends.base import Array, Backend, Walk
 from pynst.errors import ImageError
 from pynst.images import resize, size_to_long_side
 from pynst.inputs import Inputs, StylePicture, style_long_side
@@ -113,10 +114,18 @@ class GramTargets:
     def __init__(self, backend: Backend, targets: Mapping[str, _Target]) -> None:
         self._backend = backend
         self._targets = targets
+        self._ahead: dict[str, Walk] = {}
         self.layers = tuple(targets)
+
+    def prepare(self, layer: str, F: Array) -> None:
+        """Compute the Gram matrix of one layer, at the latest when `add` is called (Eq. 3)."""
+        G = self._targets[layer].G
+        self._ahead[layer] = self._backend.beside(partial(self._backend.gram, F, G))
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
         """Set the loss of one layer, and add its gradient to dF (Eq. 3, 4 and 6)."""
         target = self._targets[layer]
-        self._backend.gram(F, target.G)
+        if layer not in self._ahead:
+            self.prepare(layer, F)
+        self._ahead.pop(layer)()
         self._backend.style_loss(F, target.G, target.A, target.k, target.scale, dF, loss)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from pynst.backends.device import DeviceImages
 from pynst.inputs import Inputs
 from pynst.networks.network import Network
 
-__all__ = ["IMAGE", "STYLE", "InPlace", "LossTerms", "Targets", "Term"]
+__all__ = ["IMAGE", "STYLE", "InPlace", "LossTerms", "PreparedTargets", "Targets", "Term"]
 
 IMAGE = "x"
 """The network's input, as a term names it that reads the image itself."""
@@ -64,6 +64,17 @@ class Targets(Protocol):
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
         """Set the loss of one layer, and add its gradient with respect to F to dF."""
+
+
+@runtime_checkable
+class PreparedTargets(Targets, Protocol):
+    """Targets that can begin before the network walks back."""
+
+    def prepare(self, layer: str, F: Array) -> None:
+        """Begin what `add` will need of the features alone: called on the way forward.
+
+        A backend with a device does it beside the network's walk.
+        """
 
 
 class Term(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, ReadFeatures, Shape
 from pynst.errors import OptionError
 from pynst.networks.plan import Buffer, Plan, Workspace
 
@@ -105,6 +105,13 @@ class Gabor:
         """Shortest image side, in pixels, at which each layer has the 3 pixels its border needs."""
         return 1 + max(2 << (_level(layer) - 1) for layer in layers)
 
+    def reach(self, layer: str) -> tuple[int, int]:
+        """Pixels along one cell of a layer, and how many pixels beyond its cell a feature sees."""
+        beyond = _SIZE // 2
+        for _ in range(_level(layer) - 1):
+            beyond = 2 * beyond + 1
+        return 1 << (_level(layer) - 1), beyond
+
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
         """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
         return Workspace(self.plan(H, W, layers, gradient=gradient), self.backend)
@@ -140,8 +147,13 @@ class Gabor:
     def forget_deeper(self, layers: Collection[str]) -> None:
         """Do nothing: the filters are small."""
 
-    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
-        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
+    def forward(
+        self, workspace: Workspace, layers: Collection[str], read: ReadFeatures | None = None
+    ) -> None:
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs.
+
+        `read` is called at each of the layers, first to last.
+        """
         for i in range(1, self._deepest(layers) + 1):
             if i > 1:
                 self.backend.binomial_down(workspace[_image(i - 1)], workspace[_image(i)])
@@ -149,6 +161,8 @@ class Gabor:
             if layer in layers:
                 bits = workspace.get(f"bits {layer}")
                 self.backend.filter7x7(workspace[_image(i)], self._weights, workspace[layer], bits)
+                if read is not None:
+                    read(layer, workspace[layer])
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk back to the image after `forward`, coarsest level first; returns its gradient."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array, Backend, OpSize, Shape
+from pynst.backends.base import AddLoss, Array, Backend, OpSize, ReadFeatures, Shape
 from pynst.networks.plan import Plan, Workspace
 
 __all__ = [
@@ -71,6 +71,9 @@ class Network(Protocol):
     def smallest_side(self, layers: Collection[str]) -> int:
         """Shortest image side, in pixels, at which each of the layers can be computed."""
 
+    def reach(self, layer: str) -> tuple[int, int]:
+        """Pixels along one cell of a layer, and how many pixels beyond its cell a feature sees."""
+
     def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
         """Say which buffers a walk over an image of H x W pixels needs, and when."""
 
@@ -86,8 +89,13 @@ class Network(Protocol):
     def forget_deeper(self, layers: Collection[str]) -> None:
         """Give up what no walk to these layers needs; no deeper one may follow."""
 
-    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
-        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
+    def forward(
+        self, workspace: Workspace, layers: Collection[str], read: ReadFeatures | None = None
+    ) -> None:
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs.
+
+        `read` is called at each of the layers, first to last.
+        """
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk back to the image after `forward`; returns ``workspace["d x"]``.
@@ -136,7 +144,7 @@ class Features:
 
     def copy(self, layer: str) -> Array:
         """Features of one layer in memory of their own, which outlives these features."""
-        return upload_features(self._backend, self.download(layer))
+        return self._workspace.copied(layer)
 
     def gram(self, layer: str) -> NDArray[np.float64]:
         """Gram matrix (N, N) of one layer to NumPy."""

@@ -66,18 +66,30 @@ class Plan:
 
 
 class Workspace:
-    """The memory of a plan on a backend: ``workspace["relu1_1"]`` is an array."""
+    """The memory of a plan on a backend: ``workspace["relu1_1"]`` is an array.
 
-    def __init__(self, plan: Plan, backend: Backend) -> None:
+    It is a block of its own, or one that is given and is at least as large.
+    """
+
+    def __init__(self, plan: Plan, backend: Backend, block: Array | None = None) -> None:
         self.plan = plan
-        self._block = backend.allocate(plan.nbytes)
-        self._arrays = {
+        self._backend = backend
+        self._block = backend.allocate(plan.nbytes) if block is None else block
+        self._arrays: dict[str, Array] = {
             name: backend.view(self._block, plan.offsets[name], buffer.kind, buffer.shape)
             for name, buffer in plan.buffers.items()
         }
 
     def __getitem__(self, name: str) -> Array:
         return self._arrays[name]
+
+    def copied(self, name: str) -> Array:
+        """An array's numbers in memory of their own, which outlives the workspace."""
+        backend, buffer = self._backend, self.plan.buffers[name]
+        block = backend.allocate(backend.nbytes(buffer.kind, buffer.shape))
+        copied = backend.view(block, 0, buffer.kind, buffer.shape)
+        backend.upload(backend.download(self[name], buffer.kind, buffer.shape), buffer.kind, copied)
+        return copied
 
     def get(self, name: str) -> Array | None:
         """The array of this name, or None if the plan has none."""

@@ -19,7 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array, Backend, OpSize, Padding, Pooling, Shape
+from pynst.backends.base import (
+    AddLoss,
+    Array,
+    Backend,
+    OpSize,
+    Padding,
+    Pooling,
+    ReadFeatures,
+    Shape,
+)
 from pynst.errors import OptionError
 from pynst.networks.plan import Buffer, Plan, Workspace
 
@@ -157,6 +166,13 @@ class VGG19:
         """Shortest image side, in pixels, at which each of the layers still has a pixel."""
         return 1 << max(map(_halvings, layers))
 
+    def reach(self, layer: str) -> tuple[int, int]:
+        """Pixels along one cell of a layer, and how many pixels beyond its cell a feature sees."""
+        beyond = 0
+        for step in reversed(self._walk([layer])):
+            beyond = 2 * beyond if step in POOLINGS else beyond + 1
+        return 1 << _halvings(layer), beyond
+
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
         """Memory for images of H x W pixels: ``"x"``, ``"d x"``, one buffer per layer asked for."""
         return Workspace(self.plan(H, W, layers, gradient=gradient), self.backend)
@@ -207,23 +223,33 @@ class VGG19:
         channels = [3, *(self._channels[layer] for layer in walk if layer in self._channels)]
         return sum(self.backend.conv3x3_weights_nbytes(C, N) for C, N in pairwise(channels))
 
-    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
-        """From ``workspace["x"]`` compute the layers' features, and what the way back needs."""
+    def forward(
+        self, workspace: Workspace, layers: Collection[str], read: ReadFeatures | None = None
+    ) -> None:
+        """From ``workspace["x"]`` compute the layers' features, and what the way back needs.
+
+        `read` is called at each of the layers, first to last.
+        """
         _, H, W = workspace.plan.buffers["x"].shape
         for step in self._steps(H, W, layers):
-            x, y = workspace[step.source], workspace[step.output]
-            bits = workspace.get(f"bits {step.layer}")
-            choices = workspace.get(f"choices {step.output}")
-            if not step.layer:
-                self.backend.pool2x2(x, self.pooling, y, choices)
-                continue
-            weights = self._weights(step.layer)
-            if step.pools:
-                self.backend.conv3x3_relu_pool(x, weights, self.pooling, y, bits, choices)
-            elif step.source == "x":
-                self.backend.image_conv3x3_relu(x, weights, self.padding, y, bits)
-            else:
-                self.backend.conv3x3_relu(x, weights, y, bits)
+            self._step_forward(step, workspace)
+            if read is not None and step.output in layers:
+                read(step.output, workspace[step.output])
+
+    def _step_forward(self, step: Step, workspace: Workspace) -> None:
+        x, y = workspace[step.source], workspace[step.output]
+        bits = workspace.get(f"bits {step.layer}")
+        choices = workspace.get(f"choices {step.output}")
+        if not step.layer:
+            self.backend.pool2x2(x, self.pooling, y, choices)
+            return
+        weights = self._weights(step.layer)
+        if step.pools:
+            self.backend.conv3x3_relu_pool(x, weights, self.pooling, y, bits, choices)
+        elif step.source == "x":
+            self.backend.image_conv3x3_relu(x, weights, self.padding, y, bits)
+        else:
+            self.backend.conv3x3_relu(x, weights, y, bits)
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
         """Walk back to the image after `forward`; returns ``workspace["d x"]``.

@@ -155,11 +155,14 @@ class Descent:
         Called with the descent whenever its optimiser stands between two steps.
     resume : Snapshot, optional
         Where an earlier descent over the same loss stood.
+    pairs : int, optional
+        Pairs that L-BFGS keeps, where it is not to keep as many as it would.
 
     Attributes
     ----------
     closure : Closure
     budget : int
+    pairs : int or None
     history : list of LossTerms
         One entry per evaluation.
     restarts : int
@@ -181,9 +184,11 @@ class Descent:
         on_evaluation: Callable[[Descent], None] | None = None,
         on_step: Callable[[Descent], None] | None = None,
         resume: Snapshot | None = None,
+        pairs: int | None = None,
     ) -> None:
         self.closure = closure
         self.budget = budget
+        self.pairs = pairs
         self._deadline = deadline
         self._tolerance = tolerance
         self._on_evaluation = on_evaluation

@@ -125,7 +125,7 @@ class DeviceVectors:
             )  # fmt: skip
 
         terms, sums = self._place.evaluate(arrive)
-        penalty, slope, g_h, h_h = (float(value) for value in sums[:_OWN])
+        penalty, slope, g_h, h_h = sums[:_OWN].tolist()
         with_g, with_y = sums[_OWN:].reshape(2, -1)
         finite = math.isfinite(terms.total) and math.isfinite(h_h)
         # Not a method: whoever keeps a preview must not keep all pairs with it.

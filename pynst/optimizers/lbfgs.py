@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from pynst.optimizers.descent import Descent, Image, State, Stop, StopReason
 from pynst.optimizers.device_vectors import DeviceVectors, sums_of
@@ -51,7 +52,8 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bo
     comes to the host. The iterates agree until rounding has grown.
     """
     unit = FIRST_STEP * math.sqrt(x.size) / 255
-    pairs = Pairs(PAIRS)
+    pairs = Pairs(PAIRS if descent.pairs is None else descent.pairs)
+    dtype = x.dtype
     vectors = _vectors(descent, x, pairs.rows, pyramid)
     if state is not None and "g" in state:
         here = _restored(vectors, pairs, state)
@@ -59,9 +61,10 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bo
         start = np.clip(x, 0, 1)
         descent.between_steps(partial(dict, x=start))
         here = vectors.start(descent, vectors.upload(start))
-        del start  # an image in float64, which would lie there for the whole level
+        del start
+    del x, state  # at print sizes each of them is as large as all of a small run
     while here.g_h > 0:
-        descent.between_steps(partial(_state, vectors, here, pairs.kept()))
+        descent.between_steps(partial(_state, vectors, here, pairs.kept(), dtype))
         d, slope = vectors.direction(pairs, here)
         ahead = _Ahead(descent, vectors, here, d, pairs.spare)
         step = 1.0 if pairs.order else unit / math.sqrt(here.h_h)
@@ -97,16 +100,17 @@ class _Ahead:
 
     def __call__(self, t: float) -> tuple[float, float]:
         """Value and slope at a step t."""
+        self.point = self._origin  # the trial before this one makes room
         self.point = self._vectors.evaluate(self._descent, self._origin, self._d, t, self._spare)
         return self.point.value, self.point.slope
 
 
-def _state(vectors: Vectors, here: Point, pairs: Callable[[], State]) -> State:
+def _state(vectors: Vectors, here: Point, pairs: Callable[[], State], dtype: DTypeLike) -> State:
     """All that `_restored` needs; no evaluation after `here` changes anything in it."""
     return {
-        "x": vectors.download(here.x),
+        "x": vectors.download(here.x).astype(dtype, copy=False),
         "value": np.array(here.value),
-        "g": vectors.download(here.g),
+        "g": vectors.download(here.g).astype(dtype, copy=False),
         "g_h": np.array(here.g_h),
         "h_h": np.array(here.h_h),
         "with_g": here.with_g,

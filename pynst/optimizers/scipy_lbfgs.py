@@ -46,6 +46,7 @@ def lbfgs_scipy(
     """
     from scipy.optimize import fmin_l_bfgs_b
 
+    x = x.astype(np.float64, copy=False)  # in which SciPy computes
     if state is None:
         start = x.copy()
         descent.between_steps(lambda: {"x": start})
@@ -71,7 +72,7 @@ def lbfgs_scipy(
         outcome = fmin_l_bfgs_b(
             evaluate,
             np.zeros(levels.count) if levels else x.ravel() / unit,
-            m=PAIRS,
+            m=PAIRS if descent.pairs is None else descent.pairs,
             factr=0,
             pgtol=0,
             bounds=limits,

@@ -35,17 +35,20 @@ def optimizer_of(options: TransferOptions) -> Callable[..., None]:
     return partial(minimise, pyramid=options.variables == "pyramid")
 
 
-def state_shapes(optimizer: str, shape: tuple[int, ...]) -> dict[str, tuple[type, tuple[int, ...]]]:
-    """Types and shapes of the arrays of an optimiser's state, for x of a shape.
+def state_shapes(
+    optimizer: str, shape: tuple[int, ...], dtype: type = np.float64, pairs: int | None = None
+) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Types and shapes of the arrays of an optimiser's state, for x of a shape and type.
 
-    At the start of a level there is ``"x"`` alone.
+    At the start of a level there is ``"x"`` alone. `pairs` is how many L-BFGS keeps, if it is not
+    as many as it would.
     """
-    image, number = (np.float64, shape), (np.float64, ())
+    image, number, pairs = (dtype, shape), (np.float64, ()), PAIRS if pairs is None else pairs
     if optimizer == "adam":
         return {"x": image, "t": (np.int64, ()), **dict.fromkeys(MOMENTS, image)}
     if optimizer == "scipy":
         return {"x": image}
-    rows = 2 * Pairs(PAIRS).rows
+    rows = 2 * Pairs(pairs).rows
     return {
         "x": image,
         "value": number,
@@ -54,5 +57,5 @@ def state_shapes(optimizer: str, shape: tuple[int, ...]) -> dict[str, tuple[type
         "h_h": number,
         "with_g": (np.float64, (rows,)),
         "pairs": (np.float32, (rows, math.prod(shape))),
-        **Pairs.shapes(PAIRS),
+        **Pairs.shapes(pairs),
     }

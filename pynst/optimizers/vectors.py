@@ -106,7 +106,7 @@ class HostVectors:
 
     def upload(self, image: Image) -> Vector:
         """A vector from an image (H, W, 3)."""
-        return image.copy()
+        return np.array(image, np.float64)
 
     def download(self, vector: Vector) -> Image:
         """An image (H, W, 3) from a vector."""

@@ -12,7 +12,16 @@ from pynst.options.settings import (
     TransferChanges,
     TransferOptions,
     describe,
+    from_text,
     with_changes,
 )
 
-__all__ = ["GROUPS", "QUALITIES", "TransferChanges", "TransferOptions", "describe", "with_changes"]
+__all__ = [
+    "GROUPS",
+    "QUALITIES",
+    "TransferChanges",
+    "TransferOptions",
+    "describe",
+    "from_text",
+    "with_changes",
+]

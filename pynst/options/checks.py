@@ -16,16 +16,21 @@ __all__ = [
     "choice",
     "flag",
     "layers",
+    "memory",
     "number",
     "optional",
     "path",
     "several",
     "shares",
+    "size",
     "start",
+    "tile",
 ]
 
 # A word of the command line that can only mean a layer: conv4_2, relu4_2=0.5, level3.
 _LAYER = re.compile(r"(?:conv|relu|pool|level)\d+(?:_\d+)?(?:=.*)?")
+_MEMORY = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(?:i?b)?")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,19 @@ def number(low: float, high: float = math.inf, *, whole: bool = False) -> Check:
         parse=int if whole else float,
         continues=_is_number,
     )
+
+
+def size(low: int, high: int) -> Check:
+    """A whole number of pixels; in a text also the word ``content``.
+
+    The word is for those who read texts, the command line and tables of jobs: they replace it by
+    the size of the content picture. As a setting it is refused.
+    """
+
+    def size(word: str) -> Any:
+        return word if word == "content" else int(word)
+
+    return replace(number(low, high, whole=True), parse=size)
 
 
 def optional(inner: Check) -> Check:
@@ -207,6 +225,27 @@ def _clean_start(name: str, value: Any) -> Any:
     return value
 
 
+def _clean_memory(name: str, value: Any) -> int:
+    """A number of bytes, or a text such as "6 GB"."""
+    match = _MEMORY.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    nbytes = int(float(match[1]) * _UNITS[match[2]]) if match else _finite(value, whole=True)
+    if nbytes is None or not 1 <= nbytes <= 10**15:
+        raise OptionError(f"{name} must be like 4G or 500M, got {_given(value)}")
+    return int(nbytes)
+
+
+def _clean_tile(name: str, value: Any) -> Any:
+    """``"auto"``, a number of pixels, or None, which the command line spells "none"."""
+    if value is None or (isinstance(value, str) and value in ("auto", "none")):
+        return None if value == "none" else value
+    found = _finite(value, whole=True)
+    if found is None or not 64 <= found <= 32768:
+        raise OptionError(
+            f"{name} must be 'auto', None or a whole number from 64 to 32768, got {_given(value)}"
+        )
+    return found
+
+
 flag = Check(_clean_flag, "bool", boolean=True)
 """True or false."""
 
@@ -215,6 +254,16 @@ path = Check(_clean_path, "str or path")
 
 start = Check(_clean_start, "{'content', 'style', 'noise'}, path, PIL image or array (H, W, 3)")
 """A word, a path or a picture."""
+
+memory = Check(_clean_memory, "int or str, bytes")
+"""A number of bytes: ``6_000_000_000``, ``"6 GB"``, ``"500M"``."""
+
+tile = Check(
+    _clean_tile,
+    "{'auto', None} or int, 64 to 32768",
+    parse=lambda word: int(word) if word.isdecimal() else word,
+)
+"""How large an image is walked in tiles."""
 
 layers = Check(
     _clean_layers,

@@ -82,6 +82,9 @@ class ObjectiveChanges(TypedDict, total=False):
     backend: BackendName
     threads: int | None
     precision: Precision
+    memory: int | str | None
+    tile: int | Literal["auto", "none"] | None
+    pairs: int | None
     weights: str | os.PathLike[str] | None
     calibration: str | os.PathLike[str] | None
 

@@ -18,12 +18,15 @@ from pynst.options.checks import (
     choice,
     flag,
     layers,
+    memory,
     number,
     optional,
     path,
     several,
     shares,
+    size,
     start,
+    tile,
 )
 from pynst.options.formulas import FORMULAS
 from pynst.options.keywords import (
@@ -44,7 +47,15 @@ from pynst.options.keywords import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["GROUPS", "QUALITIES", "TransferChanges", "TransferOptions", "describe", "with_changes"]
+__all__ = [
+    "GROUPS",
+    "QUALITIES",
+    "TransferChanges",
+    "TransferOptions",
+    "describe",
+    "from_text",
+    "with_changes",
+]
 
 QUALITIES: dict[str, tuple[int, ...]] = {
     "draft": (24, 16, 10, 7, 5),
@@ -82,7 +93,11 @@ class TransferOptions:
 
     # ---- pictures --------------------------------------------------------------------------------
     image_size: int = setting(
-        PICTURES, 512, "long side of the result, pixels", number(16, 32768, whole=True), "N"
+        PICTURES,
+        512,
+        "long side of the result, pixels; on the command line also content: as large as that",
+        size(16, 32768),
+        "N",
     )
     aspect: tuple[int, int] | None = setting(
         PICTURES,
@@ -266,6 +281,29 @@ class TransferOptions:
         choice("fast", "accurate"),
     )
 
+    memory: int | None = setting(
+        MACHINE,
+        None,
+        "most memory of the whole process, like 6G; default: $PYNST_MEMORY, then what is free",
+        optional(memory),
+        "SIZE",
+    )
+    tile: int | str | None = setting(
+        MACHINE,
+        "auto",
+        "walk a large image in tiles of so many pixels, to the same result: auto (where it would"
+        " not fit into memory as a whole), a number, or none",
+        tile,
+        "N",
+    )
+    pairs: int | None = setting(
+        MACHINE,
+        None,
+        "pairs of vectors that L-BFGS keeps; default: 10, or fewer where memory is short",
+        optional(number(3, 10, whole=True)),
+        "N",
+    )
+
     # ---- files -----------------------------------------------------------------------------------
     weights: str | None = setting(
         FILES,
@@ -375,6 +413,36 @@ def with_changes(options: TransferOptions | None, changes: Mapping[str, Any]) ->
     if options is not None and not isinstance(options, TransferOptions):
         raise OptionError(f"options must be a TransferOptions, got {type(options).__name__}")
     return replace(options or TransferOptions(), **changes)
+
+
+def from_text(name: str, text: str) -> Any:
+    """Read one value of a setting from a text, such as a cell of a table.
+
+    Parameters
+    ----------
+    name : str
+        A field of `TransferOptions`; the value of any other name stays text.
+    text : str
+        ``"0.5"``, ``"true"``; the parts of a value of several parts are joined by plus signs.
+
+    Raises
+    ------
+    OptionError
+        The text is of another type than the setting.
+    """
+    known = {each.name: each.metadata["check"] for each in fields(TransferOptions)}
+    check: Check | None = known.get(name)
+    if check is None:
+        return text
+    if check.boolean:
+        if text.lower() not in ("true", "false"):
+            raise OptionError(f"{name} must be true or false, got {text!r}")
+        return text.lower() == "true"
+    try:
+        parts = [check.parse(part) for part in text.split("+")] if check.many else []
+        return parts or check.parse(text)
+    except ValueError:
+        raise OptionError(f"{name} must be {check.kind}, got {text!r}") from None
 
 
 def describe() -> list[tuple[str, str, str]]:

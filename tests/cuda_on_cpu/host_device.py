@@ -47,6 +47,7 @@ class HostDevice:
     name = "CPU"
     stream = 0
     identity = ""  # times mean nothing here
+    branches_are_late = False
 
     def __init__(self, module):
         self._module = module
@@ -96,6 +97,24 @@ class HostDevice:
         """A made-up time: a test that wants others overrides this."""
         work()
         return 1.0
+
+    def beside(self, work):
+        """In a graph: at once or at the latest, as `branches_are_late` says, and never in between.
+
+        A true device may do it at any time between the two.
+        """
+        if self._graph is None:
+            work()
+            return lambda: None
+        main, self._graph = self._graph, []
+        try:
+            work()
+        finally:
+            branch, self._graph = self._graph, main
+        if not self.branches_are_late:
+            main.extend(branch)
+            return lambda: None
+        return lambda: main.extend(branch)
 
     def capture(self, work):
         assert self._graph is None

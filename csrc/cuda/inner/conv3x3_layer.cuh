@@ -108,9 +108,10 @@ __device__ __forceinline__ void store(const Layer& layer, int pair, Square& v, R
     }
 }
 
-// Adds the parts in order; a block takes one pair of rows of each warp of a tile.
+// Adds the parts in order; a block takes one pair of rows of each warp of a tile. The launch bounds
+// leave room for 512 threads on a multiprocessor; for more, nvcc spilled a register on sm_120.
 template <class Tile, class Result>
-__global__ void __launch_bounds__(Tile::kThreads)
+__global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
     conv3x3_sum_parts_kernel(Layer layer, Result result) {
     const Place<Tile> place(Tile::kPairs);
     const int pair = place.inner;

@@ -1,6 +1,6 @@
 """Contact sheets: runs with different settings side by side.
 
-`cells` runs them and keeps what is done; `sheet` lays them out; `curves` draws their losses.
+`cells` runs them and keeps what is done; `sheet` lays them out.
 """
 
 from __future__ import annotations

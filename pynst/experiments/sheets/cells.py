@@ -25,9 +25,10 @@ from pynst.errors import ImageError, PyNSTError, RecordError, WeightsError
 from pynst.files import write_whole
 from pynst.images import load_image, to_uint8
 from pynst.inputs import read_inputs
+from pynst.jobs.kept import COMPLETE, is_record_of
 from pynst.losses.terms import LossTerms
 from pynst.options import TransferOptions
-from pynst.record import Record, pixels_sha256
+from pynst.record import Record
 from pynst.replay import read_record
 from pynst.result import Progress, TransferResult
 from pynst.transfer import stylize
@@ -35,9 +36,6 @@ from pynst.transfer import stylize
 __all__ = ["Cell", "CellProgress", "CellResult", "Folder", "run_cell"]
 
 History = tuple[tuple[LossTerms, ...], ...]
-
-_COMPLETE = ("", "tolerance", "converged", "minutes")
-"""Reasons for the end of a run after which it is not run again."""
 
 _LONGEST_NAME = 80  # characters of a file name, besides its ending
 _LARGEST_HISTORY = 1 << 28  # bytes
@@ -157,7 +155,7 @@ class Folder:
             return None
         try:
             record = read_record(picture)
-            if record.stopped_early not in _COMPLETE or not _is_of(record, cell):
+            if record.stopped_early not in COMPLETE or not _is_of(record, cell):
                 return None
             return _read(cell, picture, self._text(cell), record)
         except (PyNSTError, OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -187,7 +185,7 @@ class Folder:
         write_whole(json.dumps(content).encode(), text)
         result.save(picture)
         path = self._file(cell, ".checkpoint.npz")
-        if path is not None and result.stopped_early in _COMPLETE:
+        if path is not None and result.stopped_early in COMPLETE:
             path.unlink(missing_ok=True)
 
     def _file(self, cell: Cell, ending: str) -> Path | None:
@@ -253,21 +251,9 @@ def _of(cell: Cell, result: TransferResult) -> CellResult:
 
 def _is_of(record: Record, cell: Cell) -> bool:
     """Whether a record is of the run that the cell asks for."""
-    asked = replace(record, options=replace(cell.options, network=record.options.network))
-    if cell.options.network not in ("auto", record.options.network):
-        return False
-    if _settings(asked) != _settings(record):
-        return False
-    pictures = read_inputs(cell.content, cell.style, cell.options).pictures
-    shown = {name: pixels_sha256(picture.pixels) for name, picture in pictures.items()}
-    used = {used.name: used.sha256 for used in record.pictures}
-    # A run that was resumed has its start behind it, and records none.
-    return used == shown or used == {name: shown[name] for name in shown if name != "init"}
-
-
-def _settings(record: Record) -> Any:
-    """The settings of a record as they come out of a file."""
-    return Record.from_json(json.loads(json.dumps(record.to_json()))).to_json()["options"]
+    return is_record_of(
+        record, cell.options, lambda: read_inputs(cell.content, cell.style, cell.options)
+    )
 
 
 def _read(cell: Cell, picture: Path, text: bytes, record: Record) -> CellResult:

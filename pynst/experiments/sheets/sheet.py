@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pynst.curves import Curves, total_curve
 from pynst.errors import ImageError, OptionError
 from pynst.experiments.sheets.cells import Cell, CellProgress, CellResult, Folder, run_cell
-from pynst.experiments.sheets.curves import curves_svg
 from pynst.files import shown, write_whole
 from pynst.images import save_image, to_png
 from pynst.images.text import text_block
@@ -83,9 +83,10 @@ class Sheet:
         save_image(image, path, metadata=about)
 
     def curves(self, path: str | os.PathLike[str]) -> None:
-        """Save the losses as an SVG picture, one line per cell."""
+        """Save the total losses as a picture, one line per cell; see `pynst.curves.Curves.save`."""
         found = [self.results[name] for row in self.rows for name in row if name in self.results]
-        _write(curves_svg(found, self.title), path)
+        lines = tuple(total_curve(each.name, each.history) for each in found)
+        Curves(self.title, lines, "total loss").save(path)
 
     def table(self, path: str | os.PathLike[str]) -> None:
         """Save settings, terms of the loss, evaluations and seconds of each cell as CSV."""

@@ -1,0 +1,49 @@
+"""Runs whose pictures lie on disk: how a finished picture is told from that of another run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from pynst.inputs import Inputs
+from pynst.options import TransferOptions
+from pynst.record import Record, pixels_sha256
+
+__all__ = ["COMPLETE", "is_record_of"]
+
+COMPLETE = ("", "tolerance", "converged", "minutes")
+"""Reasons for the end of a run (`TransferResult.stopped_early`) after which it is not run again."""
+
+
+def is_record_of(
+    record: Record, options: TransferOptions, read_inputs: Callable[[], Inputs]
+) -> bool:
+    """Whether a record is of the run with these settings and pictures.
+
+    Parameters
+    ----------
+    record : Record
+        Of a finished picture or of a checkpoint.
+    options : TransferOptions
+        The settings that are asked for; ``threads`` does not count, since it changes no bit.
+    read_inputs : callable
+        Reads the pictures that are asked for; called only where the settings agree.
+    """
+    if options.network not in ("auto", record.network):
+        return False
+    same = replace(options, network=record.options.network, threads=record.options.threads)
+    asked = replace(record, options=same)
+    if _settings(asked) != _settings(record):
+        return False
+    pictures = read_inputs().pictures
+    shown = {name: pixels_sha256(picture.pixels) for name, picture in pictures.items()}
+    used = {used.name: used.sha256 for used in record.pictures}
+    # A run that was resumed has its start behind it, and records none.
+    return used == shown or used == {name: shown[name] for name in shown if name != "init"}
+
+
+def _settings(record: Record) -> Any:
+    """The settings of a record as they come out of a file."""
+    return Record.from_json(json.loads(json.dumps(record.to_json()))).to_json()["options"]

@@ -1,0 +1,384 @@
+"""Tiles: a network that walks a large image in windows, to the same loss and gradient.
+
+The image is cut into cores, which cover it once. A window is a core and a halo around it, as wide
+as what the core depends on. The features in a core are those of the whole image where the halo is
+as wide as their receptive field; the gradient in a core is the whole image's where the halo is
+wider than twice that: it needs the gradients of all features that see the core, and with them the
+pixels that those features see. The Gram matrices are those of the whole image, so that every
+evaluation walks the windows twice (`pynst.backends.windows`). Hence no seam and no approximation,
+at the price of computing the halos anew for each window.
+
+Windows begin on the grid of the deepest layer's cells (16 pixels for relu5_1), so that each pooling
+meets the same squares as in the whole image, and the last window has what is left of an odd size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+from pynst.backends.base import AddLoss, Array, Backend, OpSize
+from pynst.backends.windows import Area, Part, WindowsBackend
+from pynst.errors import BackendError, OptionError
+from pynst.networks.network import Network
+from pynst.networks.plan import Buffer, Plan, Workspace
+
+__all__ = [
+    "TiledNetwork",
+    "TiledWorkspace",
+    "Window",
+    "can_be_tiled",
+    "halo",
+    "largest_window",
+    "overhead",
+    "tiled",
+    "windows",
+]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of an image, in pixels.
+
+    Attributes
+    ----------
+    core : Area
+        Rows and columns of the image that belong to this window alone.
+    area : Area
+        Rows and columns of the core and its halo, as far as the image reaches.
+    """
+
+    core: Area
+    area: Area
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, halo included."""
+        rows, columns = self.area
+        return rows.stop - rows.start, columns.stop - columns.start
+
+
+def tiled(network: Network, tile: int) -> Network:
+    """The same network, which walks images larger than a tile in windows.
+
+    Parameters
+    ----------
+    network : Network
+        On a backend whose arrays are NumPy's: the reference or the CPU.
+    tile : int
+        Longest side of a core, pixels; it is rounded up to the cells of the deepest layer.
+
+    Raises
+    ------
+    BackendError
+        The arrays are a device's.
+    OptionError
+        The network joins the borders of the image, which a window does not have.
+    """
+    if isinstance(network, TiledNetwork):
+        network = network.plain
+    if network.backend.free_memory() is not None:
+        raise BackendError(
+            f"tile={tile} needs memory of the host: ask for backend='cpu', or for no tile"
+        )
+    if not can_be_tiled(network):
+        raise OptionError(f"tile={tile} and padding='circular' exclude each other")
+    return cast("Network", TiledNetwork(network, tile))
+
+
+def can_be_tiled(network: Network) -> bool:
+    """Whether a network can walk windows: on the host, and over an image that has borders."""
+    circular = getattr(network, "padding", "") == "circular"
+    return network.backend.free_memory() is None and not circular
+
+
+def largest_window(network: Network, H: int, W: int, layers: Collection[str]) -> tuple[int, int]:
+    """Height and width of the largest piece in which an image of H x W pixels is walked."""
+    if not isinstance(network, TiledNetwork):
+        return H, W
+    sizes = [window.size for window in network.windows(H, W, layers, gradient=True)]
+    return max(h for h, _ in sizes), max(w for _, w in sizes)
+
+
+def overhead(network: Network, H: int, W: int, layers: Collection[str]) -> tuple[int, int, float]:
+    """Rows and columns of tiles, and how many times the pixels of the plain walk are walked.
+
+    The way back takes as long as the way forward, so that the first pass, which only goes forward,
+    counts half.
+    """
+    assert isinstance(network, TiledNetwork)
+    passes = [network.windows(H, W, layers, gradient=gradient) for gradient in (False, True)]
+    forward, both = (sum(h * w for h, w in (each.size for each in found)) for found in passes)
+    rows = len({window.core[0].start for window in passes[0]})
+    share = 1.0 if len(passes[0]) == 1 else (forward / 2 + both) / (H * W)
+    return rows, len(passes[0]) // rows, share
+
+
+def halo(network: Network, layers: Collection[str], *, gradient: bool) -> tuple[int, int]:
+    """Width of the halo, pixels, and the grid on which the windows begin.
+
+    Parameters
+    ----------
+    network : Network
+    layers : collection of str
+        The layers that are read.
+    gradient : bool
+        Whether the gradient in the core is wanted, or only its features.
+    """
+    reaches = [network.reach(layer) for layer in layers]
+    grid = max(scale for scale, _ in reaches)
+    width = max((_up(pixels, scale) if gradient else 0) + pixels for scale, pixels in reaches)
+    return _up(width, grid), grid
+
+
+def windows(H: int, W: int, tile: int, grid: int, width: int) -> list[Window]:
+    """Cut an image of H x W pixels into windows with a halo of a width, row by row."""
+    return [
+        Window((rows, columns), (_widened(rows, H, width), _widened(columns, W, width)))
+        for rows in _cores(H, tile, grid)
+        for columns in _cores(W, tile, grid)
+    ]
+
+
+class TiledNetwork:
+    """A network in front of another one; what sees no image is the other one's.
+
+    Parameters
+    ----------
+    network : Network
+    tile : int
+        Longest side of a core, pixels.
+
+    Attributes
+    ----------
+    plain : Network
+        The network that is given.
+    tile : int
+    backend : Backend
+        Knows the parts and the whole of what is walked in windows.
+    """
+
+    def __init__(self, network: Network, tile: int) -> None:
+        self.plain = network
+        self.tile = tile
+        self.backend = cast("Backend", WindowsBackend(network.backend, _Features))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plain, name)
+
+    def windows(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> list[Window]:
+        """The windows of an image, for its features or for its gradient."""
+        width, grid = halo(self.plain, layers, gradient=gradient)
+        return windows(H, W, self.tile, grid, width)
+
+    def walks_windows(self, H: int, W: int, layers: Collection[str]) -> bool:
+        """Whether an image is larger than a tile; a smaller one is walked as ever."""
+        return len(self.windows(H, W, layers, gradient=False)) > 1
+
+    def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
+        """The image, its gradient, and the memory of the largest window."""
+        if not self.walks_windows(H, W, layers):
+            return self.plain.plan(H, W, layers, gradient=gradient)
+        planes = [Buffer(name, "image", (3, H, W), 0, 1) for name in ("x", "d x")]
+        features = {
+            layer: Buffer(layer, "features", self.plain.shape(layer, H, W), 0, 1)
+            for layer in layers
+        }
+        own = Plan.of(planes if gradient else planes[:1], self.plain.backend)
+        window = self._window_nbytes(H, W, layers, gradient=gradient)
+        return Plan({**own.buffers, **features}, own.offsets, own.nbytes + window)
+
+    def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
+        """Memory for images of H x W pixels."""
+        if not self.walks_windows(H, W, layers):
+            return self.plain.workspace(H, W, layers, gradient=gradient)
+        plan = self.plan(H, W, layers, gradient=gradient)
+        nbytes = self._window_nbytes(H, W, layers, gradient=gradient)
+        return TiledWorkspace(plan, self, nbytes, layers)
+
+    def ops(self, H: int, W: int, layers: Collection[str]) -> list[OpSize]:
+        """The ops of a walk over the largest window, with their sizes."""
+        whole = cast("Network", self)
+        return self.plain.ops(*largest_window(whole, H, W, layers), layers)
+
+    def forward(self, workspace: Workspace, layers: Collection[str]) -> None:
+        """Walk an image that is no larger than a tile; any other is walked when it is read."""
+        if not isinstance(workspace, TiledWorkspace):
+            self.plain.forward(workspace, layers)
+
+    def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
+        """Walk all windows twice; `add_loss` is called with the parts of both passes."""
+        if not isinstance(workspace, TiledWorkspace):
+            return self.plain.backward(workspace, layers, add_loss)
+        for visit in self.walk(workspace, layers, gradient=False):
+            for layer in layers:
+                add_loss(layer, visit.part(layer), None)
+        dx = workspace["d x"]
+        for visit in self.walk(workspace, layers, gradient=True):
+            core, area = visit.window.core, visit.window.area
+            part = self.plain.backward(visit.memory, layers, visit.adding(add_loss))
+            dx[(slice(None), *core)] = part[(slice(None), *_inside(core, area))]
+        return dx
+
+    def walk(
+        self, workspace: TiledWorkspace, layers: Collection[str], *, gradient: bool
+    ) -> Iterator[_Visit]:
+        """Go forward in each window, in order."""
+        _, H, W = workspace.plan.buffers["x"].shape
+        for index, window in enumerate(self.windows(H, W, layers, gradient=gradient)):
+            memory = workspace.of(window.size, gradient=gradient)
+            memory["x"][...] = workspace["x"][(slice(None), *window.area)]
+            self.plain.forward(memory, layers)
+            yield _Visit(self.plain, (H, W), window, memory, index == 0, not gradient)
+
+    def _window_nbytes(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> int:
+        """Bytes of the workspace that every window fits into, in either pass."""
+        passes = (False, True) if gradient else (False,)
+        return max(
+            self.plain.plan(*size, layers, gradient=each).nbytes
+            for each in passes
+            for size in {window.size for window in self.windows(H, W, layers, gradient=each)}
+        )
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """A window whose features have just been computed.
+
+    Attributes
+    ----------
+    network : Network
+    size : tuple of int
+        Height and width of the whole image.
+    window : Window
+    memory : Workspace
+        The window's.
+    first, values : bool
+        As for `pynst.backends.windows.Part`.
+    """
+
+    network: Network
+    size: tuple[int, int]
+    window: Window
+    memory: Workspace
+    first: bool
+    values: bool
+
+    def part(self, layer: str) -> Part:
+        """The features of a layer in this window."""
+        scale, _ = self.network.reach(layer)
+        _, h, w = self.network.shape(layer, *self.size)
+
+        def cells(area: Area) -> Area:
+            (H, W), (rows, columns) = self.size, area
+            return _scaled(rows, scale, H, h), _scaled(columns, scale, W, w)
+
+        place = cells(self.window.area)
+        core = _inside(cells(self.window.core), place)
+        return Part(self.memory[layer], core, place, h * w, self.first, self.values)
+
+    def adding(self, add_loss: AddLoss) -> AddLoss:
+        """What adds the gradient at a layer of this window, on its way back."""
+        return lambda layer, _, dF: add_loss(layer, self.part(layer), dF)
+
+
+class TiledWorkspace(Workspace):
+    """The memory for an image that is walked in windows: ``"x"``, ``"d x"``, and one window's.
+
+    The features of a layer, ``workspace["relu1_1"]``, are computed when they are asked for.
+    """
+
+    def __init__(
+        self, plan: Plan, network: TiledNetwork, nbytes: int, layers: Collection[str]
+    ) -> None:
+        backend = network.backend
+        own = Plan(
+            {name: plan.buffers[name] for name in plan.offsets}, plan.offsets, plan.nbytes - nbytes
+        )
+        super().__init__(own, backend)
+        self.plan = plan
+        self.layers = tuple(layers)
+        self._network = network
+        self._window_block = backend.allocate(nbytes)
+        self._windows: dict[tuple[int, int, bool], Workspace] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        # Made anew, since it refers to this workspace, whose memory shall not wait for the cycle
+        # collector.
+        return _Features(self, name) if name in self.layers else super().__getitem__(name)
+
+    def of(self, size: tuple[int, int], *, gradient: bool) -> Workspace:
+        """The workspace of a window of a size; all of them lie in the same memory."""
+        key = (*size, gradient)
+        if key not in self._windows:
+            inner = self._network.plain
+            plan = inner.plan(*size, self.layers, gradient=gradient)
+            self._windows[key] = Workspace(plan, inner.backend, self._window_block)
+        return self._windows[key]
+
+    @cached_property
+    def grams(self) -> dict[str, Array]:
+        """The Gram matrices of all layers, from one walk."""
+        backend, shapes = self._network.backend, self.plan.buffers
+        grams = {layer: backend.empty_gram(shapes[layer].shape[0]) for layer in self.layers}
+        for visit in self._network.walk(self, self.layers, gradient=False):
+            for layer, G in grams.items():
+                backend.gram(visit.part(layer), G)
+        return grams
+
+    def copied(self, name: str) -> Array:
+        """The features of a layer of the whole image, in memory of their own."""
+        backend, shape = self._network.backend, self.plan.buffers[name].shape
+        nbytes = backend.nbytes("features", shape)
+        whole = backend.view(backend.allocate(nbytes), 0, "features", shape)
+        for visit in self._network.walk(self, self.layers, gradient=False):
+            part = visit.part(name)
+            whole[(slice(None), *part.place)][(slice(None), *part.core)] = part.array[
+                (slice(None), *part.core)
+            ]
+        return whole
+
+
+class _Features:
+    """The features of one layer, see `pynst.backends.windows.Whole`."""
+
+    def __init__(self, workspace: TiledWorkspace, layer: str) -> None:
+        self._workspace = workspace
+        self._layer = layer
+
+    def gram(self, G: Array) -> None:
+        G[...] = self._workspace.grams[self._layer]
+
+    def assembled(self) -> Array:
+        return self._workspace.copied(self._layer)
+
+
+def _up(number: int, step: int) -> int:
+    """A number rounded up to a multiple of a step."""
+    return -(-number // step) * step
+
+
+def _cores(length: int, tile: int, grid: int) -> list[slice]:
+    """Cut [0, length) into equal parts that are not longer than a tile; the last has the rest."""
+    tile = _up(tile, grid)
+    step = _up(-(-length // -(-length // tile)), grid)
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def _widened(core: slice, length: int, width: int) -> slice:
+    return slice(max(0, core.start - width), min(length, core.stop + width))
+
+
+def _scaled(span: slice, scale: int, length: int, cells: int) -> slice:
+    """Cells of a layer that belong to a span of pixels; the last span has the rest of them."""
+    return slice(span.start // scale, cells if span.stop == length else span.stop // scale)
+
+
+def _inside(area: Area, of: Area) -> Area:
+    """An area as counted from the corner of another one that holds it."""
+    rows, columns = (
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(area, of, strict=True)
+    )
+    return rows, columns

@@ -1,0 +1,125 @@
+"""Losses over windows: the sums over the cores and the gradients of the windows are the whole's."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pynst.backends.cpu import CpuBackend
+from pynst.backends.reference import ReferenceBackend
+from pynst.backends.windows import Part, WindowsBackend
+from pynst.errors import BackendError
+
+N, H, W = 19, 12, 15
+CUTS = (0, 5, 9, W)  # columns at which the cores begin and end
+HALO = 2
+
+BACKENDS = {"reference": ReferenceBackend, "cpu": lambda: CpuBackend(2)}
+
+
+@pytest.fixture(params=BACKENDS)
+def inner(request):
+    return BACKENDS[request.param]()
+
+
+@pytest.fixture(autouse=True)
+def narrow_strips(monkeypatch):
+    """Strips of a few rows, so that a core has several."""
+    monkeypatch.setattr("pynst.backends.windows._STRIP", 1500)
+
+
+def features(inner, seed):
+    """Features (N, H, W) in NumPy and in the backend's memory."""
+    values = np.random.default_rng(seed).random((N, H, W)).astype(np.float32)
+    return values, uploaded(inner, values)
+
+
+def uploaded(inner, values):
+    block = inner.allocate(inner.nbytes("features", values.shape))
+    array = inner.view(block, 0, "features", values.shape)
+    inner.upload(values, "features", array)
+    return array
+
+
+def parts(inner, values, *, gradients):
+    """The features cut into windows, with their columns and the columns of their cores."""
+    for start, end in pairwise(CUTS):
+        first, last = max(0, start - HALO), min(W, end + HALO)
+        array = uploaded(inner, values[:, :, first:last])
+        place = slice(0, H), slice(first, last)
+        core = slice(0, H), slice(start - first, end - first)
+        yield Part(array, core, place, H * W, start == 0, not gradients), slice(first, last)
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6 * np.abs(wanted).max())
+
+
+def test_the_gram_matrix_is_the_whole_ones(inner):
+    (values, F), backend = features(inner, 0), WindowsBackend(inner, type(None))
+    whole, G = inner.empty_gram(N), inner.empty_gram(N)
+    G[...] = np.nan  # what was there before does not count
+    inner.gram(F, whole)
+    for part, _ in parts(inner, values, gradients=False):
+        backend.gram(part, G)
+    close(inner.download_gram(G), inner.download_gram(whole))
+    np.testing.assert_array_equal(G, G.T)
+    before = G.copy()
+    for part, _ in parts(inner, values, gradients=True):
+        backend.gram(part, G)
+    np.testing.assert_array_equal(G, before), "the second pass leaves it as it is"
+
+
+def op(name, backend, F, values_of, dF, loss):
+    """One loss op on features; `values_of` makes an array in the backend's memory."""
+    scale = backend.upload_scale(np.random.default_rng(3).uniform(0.5, 2, N))
+    if name == "content_loss":
+        target = np.random.default_rng(1).random((N, H, W)).astype(np.float32)
+        backend.content_loss(F, values_of(target), 0.3, scale, dF, loss)
+        return
+    G, A = (np.random.default_rng(seed).random((N, N)) for seed in (4, 5))
+    symmetric = [backend.upload_gram(each + each.T) for each in (G, A)]
+    backend.style_loss(F, *symmetric, 0.3, scale, dF, loss)
+
+
+@pytest.mark.parametrize("name", ["content_loss", "style_loss"])
+def test_a_loss_and_its_gradient_are_the_whole_ones(inner, name):
+    (values, F), backend = features(inner, 0), WindowsBackend(inner, type(None))
+
+    def values_of(array):
+        return uploaded(inner, array)
+
+    dF, whole, loss = uploaded(inner, 0 * values), inner.empty_losses(1), inner.empty_losses(1)
+    op(name, inner, F, values_of, dF, whole)
+    wanted = inner.download(dF, "features", values.shape)
+    for part, _ in parts(inner, values, gradients=False):
+        op(name, backend, part, values_of, None, loss)
+    for part, columns in parts(inner, values, gradients=True):
+        shape = N, H, columns.stop - columns.start
+        own = uploaded(inner, np.ones(shape, np.float32))
+        op(name, backend, part, values_of, own, loss)
+        close(inner.download(own, "features", shape), 1 + wanted[:, :, columns])
+    close(inner.download_losses(loss), inner.download_losses(whole))
+
+
+def test_what_is_no_part_is_the_other_backends(inner):
+    (values, F), backend = features(inner, 0), WindowsBackend(inner, type(None))
+    found = []
+    for each in (inner, backend):
+        G, dF, loss = each.empty_gram(N), uploaded(inner, 0 * values), each.empty_losses(2)
+        each.gram(F, G)
+        op("content_loss", each, F, lambda array: uploaded(inner, array), dF, loss[:1])
+        op("style_loss", each, F, None, dF, loss[1:])
+        found.append((G.copy(), each.download(dF, "features", values.shape), loss.copy()))
+    for here, there in zip(*found, strict=True):
+        np.testing.assert_array_equal(here, there)
+    assert backend.name == inner.name
+
+
+def test_an_op_that_knows_no_windows_is_refused(inner):
+    (values, _), backend = features(inner, 0), WindowsBackend(inner, type(None))
+    part, _ = next(parts(inner, values, gradients=True))
+    with pytest.raises(BackendError, match="tile: total_variation cannot be computed over windows"):
+        backend.total_variation(part, 1.0, None, None)
