@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from gallery.pictures import FOLDER, INPUTS, PICTURES
 
 import pynst
-from pynst.cli.parser import COMMANDS, Parser
+from pynst.cli.parser import COMMANDS, Parser, all_commands
 
 __all__ = ["Sentence", "command_line_page", "gallery_page", "sentences", "write_all"]
 
@@ -98,11 +97,8 @@ def command_line_page() -> str:
         "1 an error, said in one sentence, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.",
         "",
     ]
-    for name, summary in COMMANDS.items():
-        prog = "pynst" if name == "stylize" else f"pynst {name}"
-        parser = Parser(prog=prog)
-        importlib.import_module(f"pynst.cli.{name}").add_arguments(parser)
-        lines += _command(parser, prog if name != "stylize" else "pynst stylize", summary)
+    for name, parser in all_commands().commands.items():
+        lines += _command(parser, f"pynst {name}", COMMANDS[name])
     return "\n".join(lines)
 
 

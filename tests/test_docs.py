@@ -40,8 +40,9 @@ ADDED = {
     "replay": [],
     "info": [],
 }
-"""What makes each command a matter of less than a second; the others are only parsed: `demo` paints
-whole pictures, and `weights` downloads."""
+"""What makes each command a matter of less than a second. The others are only parsed: `demo` paints
+whole pictures, `weights` downloads, `serve` and `batch` have tests of their own, with servers and
+processes."""
 
 
 def commands(text: str) -> list[str]:
@@ -49,7 +50,7 @@ def commands(text: str) -> list[str]:
 
     A command's bare name in a sentence, such as `pynst sweep`, is a mention and not a command.
     """
-    shown = re.findall(r"^\$ (pynst .*)$", text, re.M)
+    shown = re.findall(r"^(?:    )?(?:\$ )?(pynst .*)$", text, re.M)
     shown += re.findall(r"(?<!`)`(pynst [^`\n]*)`(?!`)", text)
     return [each for each in shown if each.split()[2:] or each.split()[1] in ("demo", "info")]
 
@@ -73,7 +74,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", SHOWN)
 def test_every_shown_command_is_one(command):
-    given = parse(shlex.split(command)[1:])
+    given = parse(shlex.split(command, comments=True)[1:])
     assert given.command[0] in COMMANDS
 
 
@@ -83,7 +84,7 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, place, capsys):
     text = (DOCS / page).read_text(encoding="utf-8")
     ran = 0
     for command in commands(text):
-        words = shlex.split(command)[1:]
+        words = shlex.split(command, comments=True)[1:]
         name = parse(words).command[0]
         if name not in ADDED or "FILE" in words:
             continue
