@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from gallery.pictures import FOLDER, INPUTS, PICTURES
@@ -181,7 +182,8 @@ class Sentence:
         return re.fullmatch(".*?".join(map(re.escape, parts)), said, re.S) is not None
 
 
-def sentences() -> list[Sentence]:
+@cache
+def sentences() -> tuple[Sentence, ...]:
     """Every sentence with which the sources of the package raise an error."""
     found = set()
     for path in sorted(_PACKAGE.rglob("*.py")):
@@ -190,7 +192,7 @@ def sentences() -> list[Sentence]:
             text = " ".join(_text(node).split())
             if re.search(r"[a-z]{2}", re.sub(r"<[^>]*>", "", text)):
                 found.add(Sentence(error, text, file))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def errors_page() -> str:
