@@ -95,7 +95,8 @@ COSTS: dict[str, Callable[..., tuple[float, float]]] = {
     "gram": lambda N, H, W: (N * (N + 1.0) * H * W, 4.0 * N * H * W),
     "content_loss": _content,
     "style_loss": _style,
-    "total_variation": lambda H, W: (60.0 * H * W, 36.0 * H * W),
+    "wrap": lambda C, H, W, kind, larger: (0.0, 8.0 * C * H * W),  # noqa: ARG005
+    "total_variation": lambda H, W, circular: (60.0 * H * W, 36.0 * H * W),  # noqa: ARG005
 }
 """By op: its sizes to the FLOP of a direct evaluation and the float32 bytes that must move once.
 They equal those of the tests' cases."""
@@ -142,6 +143,7 @@ def _vgg19_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _both("conv3x3_relu_pool", C=C, N=N, H=h, W=h, mode=mode)
     for mode in ("average", "max"):
         yield from _both("pool2x2", C=64, **plane, mode=mode)
+    yield "wrap", {"C": 64, **plane, "kind": "features", "larger": True}
     for layer in STYLE_LAYERS:
         N, h = CHANNELS[layer][1], side(layer)
         yield "gram", {"N": N, "H": h, "W": h}
@@ -157,7 +159,7 @@ def _builtin_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from _both("filter7x7", **plane)
     yield from _both("binomial_down", **plane)
     yield "gram", {"N": 134, **plane}
-    yield "total_variation", plane
+    yield "total_variation", {**plane, "circular": False}
 
 
 class Recorder:

@@ -223,7 +223,8 @@ def _advice(fits: Callable[[int], bool], image_size: int) -> str:
 def _ways(options: TransferOptions, network: Network, size: Size) -> list[TransferOptions]:
     """The run as given, and with less and less memory, in the order in which they slow it."""
     large, small = list[Any]([options.tile]), list[Any]()
-    if options.tile == "auto" and can_be_tiled(network):
+    whole = "wasserstein" in options.style_shares()
+    if options.tile == "auto" and can_be_tiled(network) and not whole:
         large, small = ([n for n in tiles if n < max(size)] for tiles in (_TILES, _SMALL_TILES))
     fewer = options.optimizer == "lbfgs" and options.pairs is None
     pairs: list[int | None] = [None, *range(9, 2, -1)] if fewer else [options.pairs]

@@ -181,10 +181,12 @@ def _enlarged(run: Run, H: int, W: int) -> Image:
 
     The photograph's own detail is a better start than none: the same loss is reached earlier, and
     faces and lines come out clearer. With all of it the photograph would shine through the strokes.
+    A run that did not begin from the photograph, or that shows what a layer keeps of it, gets none.
     """
     assert run.x is not None
-    x, content = resize(run.x, H, W), run.inputs.content
-    if content is None or run.options.variables != "pyramid" or run.options.content_weight == 0:
+    x, options, inputs = resize(run.x, H, W), run.options, run.inputs
+    begun_from_content = inputs.content is not None and named_start(options) == "content"
+    if not (begun_from_content and inputs.styles and options.over_pyramid()):
         return x
-    finer, coarser = run.inputs.content_at(H, W), run.inputs.content_at(*run.x.shape[:2])
+    finer, coarser = inputs.content_at(H, W), inputs.content_at(*run.x.shape[:2])
     return np.clip(x + _DETAIL * (finer - resize(coarser, H, W)), 0, 1)

@@ -341,13 +341,30 @@ def style_loss(
     }
 
 
-def total_variation(backend: Any, rng: np.random.Generator, H: int, W: int) -> Outputs:
+def total_variation(
+    backend: Any, rng: np.random.Generator, H: int, W: int, circular: bool
+) -> Outputs:
     b = Bench(backend)
     x = b.new("image", (3, H, W), noise(rng, 3, H, W))
     dx = b.new("image", (3, H, W), noise(rng, 3, H, W))
     losses = backend.empty_losses(1)
-    backend.total_variation(x, 2.7, dx, losses)
+    backend.total_variation(x, 2.7, dx, losses, circular)
     return {"loss": backend.download_losses(losses), "dx": b.read(dx, "image", (3, H, W))}
+
+
+def wrap(
+    backend: Any, rng: np.random.Generator, C: int, H: int, W: int, kind: str, larger: bool
+) -> Outputs:
+    b = Bench(backend)
+    if kind == "image":
+        C = 3
+    given = noise(rng, C, H, W)
+    values = given > 0 if kind == "bits" else given.astype(np.float16).astype(np.float64)
+    change = 2 if larger else -2
+    shape = C, H + change, W + change
+    y = b.new(kind, shape)
+    backend.wrap(b.new(kind, (C, H, W), values), kind, y)
+    return {"y": b.read(y, kind, shape).astype(np.float64)}
 
 
 # ---- the table: edges, odd sizes, sizes beside every tile, and real VGG-19 layers ----------------
@@ -410,6 +427,11 @@ def _cases() -> list[OpCase]:
                 cases.append(
                     OpCase(run.__name__, sizes, run, 1e-6, 4.0 * C * H * W, 5.0 * C * H * W)
                 )
+    for C, H, W in [(4, 1, 1), (4, 3, 4), (20, 5, 3), (64, 17, 33), (300, 6, 7)]:
+        for kind in ("image", "features", "bits"):
+            for larger in (True, False) if H > 2 else (True,):
+                sizes = {"C": C, "H": H, "W": W, "kind": kind, "larger": larger}
+                cases.append(OpCase("wrap", sizes, wrap, 0.0, 0.0, 8.0 * C * H * W))
     for H, W in [(3, 3), (5, 9), (16, 16), (16, 17), (31, 40), (64, 50)]:
         sizes = {"H": H, "W": W}
         for run in (filter7x7, filter7x7_backward):
@@ -445,10 +467,11 @@ def _cases() -> list[OpCase]:
                        2.0 * N * N * H * W, 12.0 * N * H * W)
             )  # fmt: skip
     for H, W in [(1, 1), (1, 7), (6, 1), (9, 16), (16, 16), (33, 50), (53, 61), LONG]:
-        cases.append(
-            OpCase("total_variation", {"H": H, "W": W}, total_variation, 1e-6,
-                   60.0 * H * W, 36.0 * H * W)
-        )  # fmt: skip
+        for circular in (False, True):
+            sizes = {"H": H, "W": W, "circular": circular}
+            cases.append(
+                OpCase("total_variation", sizes, total_variation, 1e-6, 60.0 * H * W, 36.0 * H * W)
+            )
     return cases
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import approx_fprime
 from pynst.backends.circular import circular
 from pynst.backends.cpu import CpuBackend
 from pynst.backends.reference import ReferenceBackend
-from pynst.errors import BackendError
+from pynst.forecast import forecast_memory
 from pynst.networks.network import read_features
 from pynst.networks.open import open_network
 from pynst.objective import Objective
@@ -149,12 +149,45 @@ def test_total_variation_across_the_seam_is_counted_by_hand():
 
 
 @pytest.mark.usefixtures("tiny_weights")
-def test_cuda_is_refused_in_one_sentence():
-    with pytest.raises(BackendError, match="padding='circular' is not available on CUDA"):
-        open_network(TransferOptions(network="vgg19", backend="cuda", padding="circular"))
+@pytest.mark.parametrize("padding", ["circular", "zero"])
+def test_every_backend_that_can_be_asked_for_can_join_borders(padding):
+    options = TransferOptions(network="vgg19", backend="reference", padding=padding)
+    opened = open_network(options)
+    assert opened.backend.name == "reference"
+    assert isinstance(opened.backend, ReferenceBackend) == (padding == "zero")
 
 
-@pytest.mark.usefixtures("tiny_weights")
-def test_auto_computes_on_the_cpu():
-    opened = open_network(TransferOptions(network="vgg19", padding="circular"))
-    assert opened.backend.name.startswith("cpu")
+@pytest.mark.parametrize("name", BACKENDS)
+def test_the_copies_of_a_walk_are_forecast_to_the_byte(name):
+    """Of the largest convolution, which the forecast counts beside the network's own plan."""
+    here, layers, size = network(name), ["relu1_1", "relu2_1", "relu3_1"], (40, 56)
+    objective = Objective(None, picture(1, *size), network=here, image_size=56, style_layers=layers)
+    objective(picture(2, *size))
+    plain = BACKENDS[name]()
+    forecast = max(
+        here.backend.scratch_nbytes(*op)
+        - plain.scratch_nbytes(op.op, op.C, op.N, op.H + 2, op.W + 2)
+        for op in here.ops(*size, layers)
+    )
+    used = sum(block.nbytes for block in here.backend._blocks.values())
+    assert used == pytest.approx(forecast, abs=3 * 256)
+
+
+def test_the_forecast_of_a_run_counts_the_copies():
+    settings = {"image_size": 512, "style_layers": ["relu1_1", "relu2_1"]}
+    plain, joined = (
+        forecast_memory(tiny_vgg19(backend), TransferOptions(**settings), None, [(512, 512)]).total
+        for backend in (CpuBackend(), circular(CpuBackend()))
+    )
+    features = CpuBackend().nbytes("features", (4, 512, 512))
+    assert joined - plain > 3 * features
+
+
+def test_memory_is_kept_from_one_evaluation_to_the_next():
+    here = network("cpu")
+    objective = Objective(None, picture(1, 32, 32), network=here, image_size=32)
+    x = picture(2, 32, 32)
+    objective(x)
+    blocks = list(map(id, here.backend._blocks.values()))
+    objective(x)
+    assert list(map(id, here.backend._blocks.values())) == blocks

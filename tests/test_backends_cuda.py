@@ -24,6 +24,7 @@ import pynst
 from pynst import BackendError, Objective, stylize
 from pynst.backends import available_backends, open_backend
 from pynst.backends import cuda as cuda_backend
+from pynst.backends.circular import circular
 from pynst.backends.cuda import CudaBackend
 from pynst.backends.device import CupyDevice, DeviceArray
 from pynst.backends.divisions import Division, Product
@@ -300,6 +301,53 @@ def scales_of(network, powers):
     return {layer: np.full(network.shape(layer, 1, 1)[0], 2.0**e) for layer, e in powers.items()}
 
 
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_joined_borders_agree_with_float64_when_masks_are_equal(cuda, pooling):
+    cuda.device.capture = lambda work: work
+    value_error, gradient_error = errors_with_equal_masks(
+        lambda backend: tiny_vgg19(circular(backend), pooling=pooling, padding="circular"),
+        CudaRecorder(cuda),
+        48,
+    )
+    fast = "fast" in cuda.name
+    assert value_error < (1e-3 if fast else 1e-6)
+    assert gradient_error < (2e-2 if fast else 1e-5)
+
+
+def test_joined_borders_give_a_rolled_image_the_same_loss(cuda):
+    """Gradients loosely, since masks may differ; with other borders they are off by far more."""
+    objective = Objective(
+        None, picture(1, 48, 48), image_size=48, tv_weight=3,
+        network=tiny_vgg19(circular(cuda), padding="circular"),
+    )  # fmt: skip
+    x, shift = picture(2, 48, 48), (16, 32)
+    value, gradient = objective(x)
+    rolled_value, rolled_gradient = objective(np.roll(x, shift, (0, 1)))
+    assert rolled_value == pytest.approx(value, rel=1e-3 if "fast" in cuda.name else 1e-6)
+    assert relative_error(rolled_gradient, np.roll(gradient, shift, (0, 1))) < 5e-2
+
+
+def test_a_captured_walk_keeps_the_copies_that_it_was_captured_with(cuda):
+    """Another evaluation, of a larger image, lets go of them for larger ones."""
+    backend = circular(cuda)
+    small, large = (
+        Objective(
+            None, picture(1, size, size), image_size=size, style_layers=["relu2_1"],
+            network=tiny_vgg19(backend, padding="circular"),
+        )
+        for size in (16, 32)
+    )  # fmt: skip
+    x = picture(2, 16, 16)
+    first = [small(x) for _ in range(3)]
+    large(picture(2, 32, 32))
+    filled = [cuda.device.allocate(block.nbytes) for block in backend._blocks.values()]
+    for block in filled:
+        cuda.device.zero(block)
+    value, gradient = small(x)
+    assert value == first[-1][0]
+    np.testing.assert_array_equal(gradient, first[-1][1])
+
+
 def test_the_builtin_network_is_near_the_oracle(cuda):
     """Loose, since masks may differ: a wrong kernel is off by far more."""
     found = []
@@ -558,6 +606,10 @@ def test_arrays_of_the_wrong_kind_are_refused_by_name(device):
          "pool2x2_backward: choices must be given for mode 'max'"),
         (lambda: backend.binomial_down(image, image),
          r"binomial_down: y must be float32 of shape \(3, 2, 3\), got .* of shape \(3, 4, 5\)"),
+        (lambda: backend.wrap(image, "image", image),
+         r"wrap: y must be uint32 of shape \(3, 6, 7, 1\), got uint32 of shape \(3, 4, 5, 1\)"),
+        (lambda: backend.launch("wrap", of_doubles, of_doubles),
+         r"wrap: x must be uint32 of shape \(planes, H, W, K\), got float64 of shape \(3, 4, 2\)"),
         (lambda: backend.launch("binomial_down", [1.0], image),
          "binomial_down: x must be an array on the device, got list"),
         (lambda: backend.launch("gram", F, "simt", G, backend.allocate(1)[:0]),

@@ -126,6 +126,25 @@ def test_deeper_layers_keep_less_of_the_pixels(real_weights):
 
 @pytest.mark.weights
 @pytest.mark.slow
+def test_what_a_noisy_picture_loses_is_the_share_of_total_variation(real_weights):
+    """The minimum itself lies below 30 dB: a run that starts at the picture ends there as well."""
+    photo, found = picture(5, 64, 64), {}
+    for name, settings in {
+        "noise": {},
+        "picture": {"init": photo},
+        "less of it": {"tv_weight": 0.1},
+    }.items():
+        result = reconstruct(
+            photo, "conv1_2", weights=str(real_weights), image_size=64, iterations=250, **settings
+        )
+        found[name] = decibels(result.pixels, photo), result.history[-1][-1].total
+    assert found["noise"] == pytest.approx(found["picture"], rel=1e-3)
+    assert found["noise"][0] < 30
+    assert found["less of it"][0] > found["noise"][0] + 0.8
+
+
+@pytest.mark.weights
+@pytest.mark.slow
 def test_two_seeds_at_a_deep_layer_give_two_images_and_neither_is_the_original(real_weights):
     photo = picture(5, 64, 64)
     one, other = (

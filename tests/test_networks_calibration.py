@@ -8,6 +8,7 @@ from conftest import MEAN, picture, tiny_convolutions, tiny_vgg19
 
 from pynst.backends.reference import ReferenceBackend
 from pynst.errors import ImageError
+from pynst.networks import calibration
 from pynst.networks.calibration import calibration_pictures, clamped, mean_activations, rescaled
 from pynst.networks.vgg19 import LAYERS, VGG19
 
@@ -66,6 +67,41 @@ def test_the_mean_activation_is_that_over_all_positions_of_all_pictures():
     for layer, m in found.items():
         wanted = np.mean([F[layer].mean((1, 2)) for F in each], axis=0)
         np.testing.assert_allclose(m, wanted, rtol=1e-12)
+
+
+def test_the_means_of_a_network_are_measured_once(monkeypatch):
+    """And again for other weights, layers, pooling, or other pixels of the same pictures."""
+    measured = []
+    monkeypatch.setattr(calibration, "_MEASURED", {})
+    monkeypatch.setattr(
+        calibration,
+        "mean_activations",
+        lambda network, layers, pictures: (
+            measured.append(1) or mean_activations(network, layers, pictures)
+        ),
+    )
+    monkeypatch.setattr(calibration, "calibration_pictures", lambda folder: pictures)
+    pictures = [picture(0, 20, 30)]
+
+    def scales(sha256="abc", layers=("relu1_1",), **settings):
+        network = tiny_vgg19(weights_sha256=sha256, **settings)
+        return calibration.feature_scales(network, layers)["relu1_1"]
+
+    first = scales()
+    np.testing.assert_array_equal(scales(), first)
+    assert len(measured) == 1
+    scales("abd")
+    scales(layers=("relu1_1", "relu2_1"))
+    scales(pooling="average")
+    pictures = [picture(1, 20, 30)]
+    assert (scales() != first).any()
+    assert len(measured) == 5
+    for number in range(20):
+        scales(str(number))
+    assert len(calibration._MEASURED) == calibration._MOST_MEASURED
+    scales("")
+    scales("")
+    assert len(measured) == 27
 
 
 def test_a_mean_below_a_tenth_of_the_median_counts_as_that_tenth():

@@ -105,6 +105,7 @@ void bind_terms(py::module_& m) {
     m.def("total_variation",
           [](const py::object& x,
              double k,
+             bool circular,
              const py::object& dx,
              const py::object& loss,
              const py::object& scratch,
@@ -116,7 +117,7 @@ void bind_terms(py::module_& m) {
               float* q = arguments.image_out("dx", to, H, W);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
               void* memory = arguments.scratch(scratch, total_variation_scratch(H, W));
-              total_variation(p, H, W, k, q, value, memory, as_stream(stream));
+              total_variation(p, H, W, k, circular, q, value, memory, as_stream(stream));
           });
 }
 

@@ -379,6 +379,37 @@ void bind_pool2x2(py::module_& m) {
           });
 }
 
+// ---- wrap ---------------------------------------------------------------------------------------
+
+template <class T>
+void wrap_checked(const Arguments& arguments,
+                  const DeviceArray& x,
+                  const DeviceArray& y,
+                  cudaStream_t stream) {
+    constexpr int kMostInRow = 65535 * 256;  // what one row of blocks can write
+    const int planes = x.length(0), H = x.length(1), W = x.length(2), K = x.length(3);
+    const int margin = y.length(1) < H ? -1 : 1, y_H = H + 2 * margin, y_W = W + 2 * margin;
+    const T* from = arguments.in<T>("x", x, {{"planes"}, {"H"}, {"W"}, {"K"}});
+    T* to = arguments.out<T>("y", y, {{"", planes}, {"", y_H}, {"", y_W}, {"", K}});
+    arguments.area(H, W);
+    arguments.require(static_cast<long long>(y_W) * K <= kMostInRow,
+                      "a row of y must have at most " + std::to_string(kMostInRow) +
+                          " values, got " + describe(y));
+    wrap(from, planes, H, W, K, y_H, y_W, to, stream);
+}
+
+void bind_wrap(py::module_& m) {
+    m.def("wrap", [](const py::object& x, const py::object& y, uintptr_t stream) {
+        const Arguments arguments("wrap");
+        const DeviceArray from = arguments.array("x", x), to = arguments.array("y", y);
+        if (from.code == kType<uint8_t>.code) {
+            wrap_checked<uint8_t>(arguments, from, to, as_stream(stream));
+        } else {
+            wrap_checked<uint32_t>(arguments, from, to, as_stream(stream));
+        }
+    });
+}
+
 // ---- the built-in filters -----------------------------------------------------------------------
 
 // The sizes of an image array: (H, W, 3) if it is interleaved, else (3, H, W).
@@ -497,6 +528,7 @@ void bind_networks(py::module_& m) {
     bind_conv3x3_pool(m);
     bind_image_conv3x3(m);
     bind_pool2x2(m);
+    bind_wrap(m);
     bind_filters(m);
 }
 

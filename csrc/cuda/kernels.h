@@ -138,6 +138,11 @@ template <class T>
 void pool2x2_backward(const T* dy, int C, int H, int W, Pooling mode, const uint16_t* choices,
                       T* dx, cudaStream_t);
 
+// Planes of H x W pixels of K values of type T, to planes that are larger or smaller by a pixel on
+// each side; y_H and y_W are their sizes.
+template <class T>
+void wrap(const T* x, int planes, int H, int W, int K, int y_H, int y_W, T* y, cudaStream_t);
+
 // ---- the built-in filters; weights float (K, 49), plane int (K) ---------------------------------
 
 template <class T>
@@ -171,8 +176,8 @@ void style_loss(const T* F, const double* G, const double* A, int N, int M, doub
                 const double* s, Products products, GradientScale* scale, T* dF, double* loss,
                 void* scratch, cudaStream_t);
 size_t style_loss_scratch(int N, int M);
-void total_variation(const float* x, int H, int W, double k, float* dx, double* loss, void* scratch,
-                     cudaStream_t);
+void total_variation(const float* x, int H, int W, double k, bool circular, float* dx,
+                     double* loss, void* scratch, cudaStream_t);
 size_t total_variation_scratch(int H, int W);
 
 // ---- image (H, W, 3) in [0, 1] to the network's input planes (3, H, W), and the gradient back ---

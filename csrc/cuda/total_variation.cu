@@ -3,7 +3,8 @@
 //   loss = 2 k (mean a^2 / 3 + mean b^2 / 3 + mean c^2 / 12 + mean d^2 / 12),   dx += d loss / dx
 //
 //   with a, b the differences of a pixel to its right and lower neighbours and c, d those along
-//   the two diagonals of the 2 x 2 square, over an image with its last row and column repeated.
+//   the two diagonals of the 2 x 2 square, over an image with its last row and column repeated,
+//   or, where it is circular, with its first row and column after the last ones.
 //
 //   in      x (3, H, W), k.
 //   out     loss, overwritten; dx (3, H, W), added to.
@@ -28,16 +29,25 @@ int blocks_in_plane(int H, int W) {
     return (H * W - 1) / kThreads + 1;
 }
 
+// Which index follows one of 0..n - 1, and which one precedes it; -1 where none does.
+template <bool kCircular>
+__device__ __forceinline__ int after(int i, int n) {
+    return i + 1 < n ? i + 1 : kCircular ? 0 : i;
+}
+template <bool kCircular>
+__device__ __forceinline__ int before(int i, int n) {
+    return i > 0 ? i - 1 : kCircular && n > 1 ? n - 1 : -1;
+}
+
 // The differences within a square of four pixels.
 struct Square {
     float a, b, c, d;
 };
 
 __device__ __forceinline__ Square
-square_of(const float* __restrict__ plane, int row, int column, int H, int W) {
+square_of(const float* __restrict__ plane, int row, int below, int column, int right, int W) {
     const float* upper = plane + static_cast<size_t>(row) * W;
-    const float* lower = row + 1 < H ? upper + W : upper;
-    const int right = column + 1 < W ? column + 1 : column;
+    const float* lower = plane + static_cast<size_t>(below) * W;
     return {upper[right] - upper[column],
             lower[column] - upper[column],
             lower[right] - upper[column],
@@ -56,6 +66,7 @@ __device__ __forceinline__ float corner_gradient(
     return gradient;
 }
 
+template <bool kCircular>
 __global__ void total_variation_kernel(const float* __restrict__ x,
                                        int H,
                                        int W,
@@ -70,13 +81,14 @@ __global__ void total_variation_kernel(const float* __restrict__ x,
         float gradient = 0.0f;
 #pragma unroll
         for (int corner = 0; corner < 4; ++corner) {
-            const int i = row - 1 + corner / 2, j = column - 1 + corner % 2;
+            const int i = corner / 2 == 1 ? row : before<kCircular>(row, H);
+            const int j = corner % 2 == 1 ? column : before<kCircular>(column, W);
             if (i < 0 || j < 0) {
                 continue;
             }
-            const Square s = square_of(x + offset, i, j, H, W);
-            gradient += corner_gradient(
-                s, i == row, i < row || row == H - 1, j == column, j < column || column == W - 1);
+            const int below = after<kCircular>(i, H), right = after<kCircular>(j, W);
+            const Square s = square_of(x + offset, i, below, j, right, W);
+            gradient += corner_gradient(s, i == row, below == row, j == column, right == column);
             if (corner == 3) {
                 const double a = s.a, b = s.b, c = s.c, d = s.d;
                 sum = 4.0 * (a * a + b * b) + (c * c + d * d);
@@ -100,6 +112,7 @@ void total_variation(const float* x,
                      int H,
                      int W,
                      double k,
+                     bool circular,
                      float* dx,
                      double* loss,
                      void* scratch,
@@ -108,7 +121,8 @@ void total_variation(const float* x,
     const double unit = 2.0 * k / (12.0 * 3.0 * H * W);
     const int blocks = blocks_in_plane(H, W);
     double* partials = static_cast<double*>(scratch);
-    LAUNCH(total_variation_kernel,
+    const auto kernel = circular ? total_variation_kernel<true> : total_variation_kernel<false>;
+    LAUNCH(kernel,
            (blocks, 3),
            (kThreads),
            0,

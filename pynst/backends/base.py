@@ -146,6 +146,9 @@ class Backend(Protocol):
     def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
         """The array of this kind and shape at `offset` bytes (a multiple of 256) into `block`."""
 
+    def shape_of(self, array: Array, kind: Kind) -> Shape:
+        """Logical shape (C, H, W) of an array; C with the channels that the layout adds, if any."""
+
     def free_memory(self) -> int | None:
         """Bytes that are free on the device; None where arrays lie in the memory of the host."""
 
@@ -284,6 +287,13 @@ class Backend(Protocol):
     def pool2x2_backward(self, dy: Array, mode: Pooling, choices: Array | None, dx: Array) -> None:
         """Spread dy over the 2 x 2 inputs (mean: a quarter each; maximum: to the chosen one)."""
 
+    def wrap(self, x: Array, kind: Kind, y: Array) -> None:
+        """Copy x (C, H, W) to a y that is larger or smaller by one pixel on each side.
+
+        A larger y has x in its middle, and around it the opposite borders of x, as if copies of x
+        lay side by side; a smaller one is the middle of x. Images, features or bits.
+        """
+
     # ---- the built-in filters ------------------------------------------------------------------
 
     def filter7x7_weights(self, weight: NDArray[np.float32], plane: NDArray[np.int32]) -> Any:
@@ -329,11 +339,14 @@ class Backend(Protocol):
         constants, which the objective puts into k. The value is summed in float64.
         """
 
-    def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
+    def total_variation(
+        self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
+    ) -> None:
         """Set loss = k TV9(x); *add* its gradient to dx.
 
         TV9 = 2 (mean a^2 / 3 + mean b^2 / 3 + mean c^2 / 12 + mean d^2 / 12) over all planes and
         pixels of an image with its last row and column repeated once, where a, b are the
         differences to the right and to the lower neighbour and c, d those along the two diagonals
-        of each 2 x 2 square.
+        of each 2 x 2 square. With `circular` the row and the column that are added are the first
+        ones instead.
         """

@@ -2,33 +2,41 @@
 
 What leaves at one side comes in at the opposite one, so that the image can tile. A convolution over
 joined borders is the one over an array that is larger by a pixel of the opposite border on each
-side, of which the middle is kept; so is its transpose. Hence any backend whose arrays are NumPy's,
-with height and width as axes 1 and 2, does it exactly with the ops that it has.
+side, of which the middle is kept; so is its transpose. Hence any backend does it exactly with the
+ops that it has, and with `pynst.backends.base.Backend.wrap`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from threading import RLock
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
+from pynst.backends.base import Array, Backend, Evaluation, Kind, Padding, Pooling, Shape, Walk
 
-from pynst.backends.base import Array, Backend, Padding, Pooling
+__all__ = ["circular", "wrap"]
 
-__all__ = ["circular"]
-
+_ALIGNMENT = 256  # bytes: where `Backend.view` may cut an array out of a block
 _MIDDLE = (slice(None), slice(1, -1), slice(1, -1))
+
+_Operand = tuple[Kind, Array]
+"""An array with its kind; the array may be None."""
 
 
 def circular(backend: Backend) -> Backend:
-    """The same backend over images whose borders are joined.
-
-    Parameters
-    ----------
-    backend : Backend
-        The reference or the CPU.
-    """
+    """The same backend over images whose borders are joined."""
     return cast("Backend", _Circular(backend))
+
+
+def wrap(x: Array, y: Array) -> None:
+    """`Backend.wrap` for NumPy arrays whose height and width are axes 1 and 2."""
+    if y.shape[1] < x.shape[1]:
+        y[...] = x[_MIDDLE]
+        return
+    H, W = x.shape[1:3]
+    y[_MIDDLE] = x
+    y[:, 1:-1, 0], y[:, 1:-1, -1] = x[:, :, W - 1], x[:, :, 0]
+    y[:, 0], y[:, -1] = y[:, H], y[:, 1]
 
 
 class _Circular:
@@ -36,9 +44,24 @@ class _Circular:
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
+        self._blocks = dict[str, Array]()
+        self._lock = RLock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    def scratch_nbytes(self, op: str, C: int, N: int, H: int, W: int) -> int:
+        """As `Backend.scratch_nbytes`, with the larger copies of what a convolution touches."""
+        if "conv3x3" not in op:
+            return self._inner.scratch_nbytes(op, C, N, H, W)
+        x: Kind = "image" if op.startswith("image") else "features"
+        arrays: list[tuple[Kind, Shape]] = [(x, (C, H, W)), ("features", (N, H, W))]
+        nbytes = self._inner.scratch_nbytes(op, C, N, H + 2, W + 2)
+        nbytes += self._offsets([*arrays, ("bits", (N, H, W))])[-1]
+        return nbytes + self._inner.nbytes(*arrays[-1])  # before a pooling, in its own size
+
+    def repeated(self, losses: Array) -> Evaluation:
+        return _Keeping(self._inner.repeated(losses), lambda: list(self._blocks.values()))
 
     def image_conv3x3_relu(
         self,
@@ -48,10 +71,11 @@ class _Circular:
         y: Array,
         bits: Array | None,
     ) -> None:
-        large, large_bits = self._larger(y), self._larger(bits)
-        self._inner.image_conv3x3_relu(self._wrapped(x), weights, "zero", large, large_bits)
-        _keep_middle(large, y)
-        _keep_middle(large_bits, bits)
+        self._over(
+            lambda x, y, bits: self._inner.image_conv3x3_relu(x, weights, "zero", y, bits),
+            [("image", x)],
+            [("features", y), ("bits", bits)],
+        )
 
     def image_conv3x3_relu_backward(
         self,
@@ -61,22 +85,27 @@ class _Circular:
         padding: Padding,  # noqa: ARG002
         dx: Array,
     ) -> None:
-        large = self._larger(dx)
-        self._inner.image_conv3x3_relu_backward(
-            self._wrapped(dy), self._wrapped(bits), weights, "zero", large
+        self._over(
+            lambda dy, bits, dx: self._inner.image_conv3x3_relu_backward(
+                dy, bits, weights, "zero", dx
+            ),
+            [("features", dy), ("bits", bits)],
+            [("image", dx)],
         )
-        _keep_middle(large, dx)
 
     def conv3x3_relu(self, x: Array, weights: Any, y: Array, bits: Array | None) -> None:
-        large, large_bits = self._larger(y), self._larger(bits)
-        self._inner.conv3x3_relu(self._wrapped(x), weights, large, large_bits)
-        _keep_middle(large, y)
-        _keep_middle(large_bits, bits)
+        self._over(
+            lambda x, y, bits: self._inner.conv3x3_relu(x, weights, y, bits),
+            [("features", x)],
+            [("features", y), ("bits", bits)],
+        )
 
     def conv3x3_relu_backward(self, dy: Array, bits: Array, weights: Any, dx: Array) -> None:
-        large = self._larger(dx)
-        self._inner.conv3x3_relu_backward(self._wrapped(dy), self._wrapped(bits), weights, large)
-        _keep_middle(large, dx)
+        self._over(
+            lambda dy, bits, dx: self._inner.conv3x3_relu_backward(dy, bits, weights, dx),
+            [("features", dy), ("bits", bits)],
+            [("features", dx)],
+        )
 
     def conv3x3_relu_pool(
         self,
@@ -87,50 +116,101 @@ class _Circular:
         bits: Array | None,
         choices: Array | None,
     ) -> None:
-        full = self._empty((y.shape[0], *x.shape[1:3], *y.shape[3:]), y.dtype)
-        self.conv3x3_relu(x, weights, full, bits)
-        self._inner.pool2x2(full, mode, y, choices)
+        with self._lock:
+            unpooled = self._unpooled(y, x)
+            self.conv3x3_relu(x, weights, unpooled, bits)
+            self._inner.pool2x2(unpooled, mode, y, choices)
 
     def conv3x3_relu_pool_backward(
         self, dy: Array, bits: Array, mode: Pooling, choices: Array | None, weights: Any, dx: Array
     ) -> None:
-        full = self._empty((*bits.shape, *dy.shape[3:]), dy.dtype)
-        self._inner.pool2x2_backward(dy, mode, choices, full)
-        self.conv3x3_relu_backward(full, bits, weights, dx)
+        with self._lock:
+            unpooled = self._unpooled(dy, dx)
+            self._inner.pool2x2_backward(dy, mode, choices, unpooled)
+            self.conv3x3_relu_backward(unpooled, bits, weights, dx)
 
-    def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
-        loss[0] = 0.0
-        values = x.astype(np.float64)
-        for down, right, part in ((0, 1, 3), (1, 0, 3), (1, 1, 12), (1, -1, 12)):
-            factor = 2 * k / (part * x.size)
-            difference = np.roll(values, (-down, -right), (1, 2)) - values
-            loss[0] += factor * np.sum(difference**2)
-            gradient = 2 * factor * (np.roll(difference, (down, right), (1, 2)) - difference)
-            dx += gradient.astype(dx.dtype)
+    def total_variation(
+        self,
+        x: Array,
+        k: float,
+        dx: Array,
+        loss: Array,
+        circular: bool = True,  # noqa: ARG002
+    ) -> None:
+        self._inner.total_variation(x, k, dx, loss, circular=True)
 
-    def _wrapped(self, array: Array) -> Array:
-        """The array with a pixel of the opposite border on each side."""
-        larger = self._larger(array)
-        _, H, W = array.shape[:3]
-        larger[_MIDDLE] = array
-        larger[:, 1:-1, 0], larger[:, 1:-1, -1] = array[:, :, W - 1], array[:, :, 0]
-        larger[:, 0], larger[:, -1] = larger[:, H], larger[:, 1]
-        return larger
+    def _over(
+        self, op: Callable[..., None], read: Sequence[_Operand], written: Sequence[_Operand]
+    ) -> None:
+        """Do an op over larger copies of its operands, and keep the middle of what it writes."""
+        with self._lock:
+            copies = self._larger([*read, *written])
+            for (kind, array), copy in zip(read, copies, strict=False):
+                self._inner.wrap(array, kind, copy)
+            op(*copies)
+            for (kind, array), copy in zip(written, copies[len(read) :], strict=True):
+                if array is not None:
+                    self._inner.wrap(copy, kind, array)
 
-    def _larger(self, array: Array) -> Array:
-        """Memory like an array's, with a pixel more on each side; None of None."""
-        if array is None:
-            return None
-        C, H, W = array.shape[:3]
-        return self._empty((C, H + 2, W + 2, *array.shape[3:]), array.dtype)
+    def _larger(self, operands: Sequence[_Operand]) -> list[Array | None]:
+        """Memory for each array with a pixel more on each side; None for None."""
+        inner = self._inner
+        given = [(kind, array) for kind, array in operands if array is not None]
+        shapes = [(kind, inner.shape_of(array, kind)) for kind, array in given]
+        offsets = self._offsets(shapes)
+        block = self._block("copies", offsets[-1])
+        copies = (
+            inner.view(block, offset, kind, _with_border(shape))
+            for offset, (kind, shape) in zip(offsets, shapes, strict=False)
+        )
+        return [None if array is None else next(copies) for _, array in operands]
 
-    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Memory as the backend wants it aligned."""
-        nbytes = int(np.prod(shape)) * dtype.itemsize
-        return self._inner.allocate(nbytes).view(dtype).reshape(shape)
+    def _offsets(self, shapes: Sequence[tuple[Kind, Shape]]) -> list[int]:
+        """Where the copies of arrays of these shapes begin in one block, and its length."""
+        offsets = [0]
+        for kind, shape in shapes:
+            end = offsets[-1] + self._inner.nbytes(kind, _with_border(shape))
+            offsets.append(-(-end // _ALIGNMENT) * _ALIGNMENT)
+        return offsets
+
+    def _unpooled(self, pooled: Array, like: Array) -> Array:
+        """Memory for features of the channels of one array in the size of another."""
+        N = self._inner.shape_of(pooled, "features")[0]
+        shape = N, *self._inner.shape_of(like, "features")[1:]
+        block = self._block("unpooled", self._inner.nbytes("features", shape))
+        return self._inner.view(block, 0, "features", shape)
+
+    def _block(self, name: str, nbytes: int) -> Array:
+        """A block of memory that is kept from op to op, made larger if need be."""
+        if name not in self._blocks or self._blocks[name].nbytes < nbytes:
+            self._blocks.pop(name, None)  # let go of the old one first
+            self._blocks[name] = self._inner.allocate(nbytes)
+        return self._blocks[name]
 
 
-def _keep_middle(larger: NDArray[Any] | None, out: NDArray[Any] | None) -> None:
-    """Copy all but the border."""
-    if out is not None and larger is not None:
-        out[...] = larger[_MIDDLE]
+class _Keeping:
+    """An evaluation that keeps the blocks which were in use: a captured graph refers to them."""
+
+    def __init__(self, evaluation: Evaluation, blocks: Callable[[], list[Array]]) -> None:
+        self._evaluation, self._blocks = evaluation, blocks
+        self._kept = list[Array]()
+
+    def __call__(self, walk: Walk, after: Walk | None = None) -> None:
+        """Do the walk, then what `after` does."""
+        self._evaluation(walk, after)
+        known = set(map(id, self._kept))
+        self._kept += [block for block in self._blocks() if id(block) not in known]
+
+    @property
+    def gradient_scale(self) -> float:
+        return self._evaluation.gradient_scale
+
+    @gradient_scale.setter
+    def gradient_scale(self, scale: float) -> None:
+        self._evaluation.gradient_scale = scale
+
+
+def _with_border(shape: Shape) -> Shape:
+    """A pixel more on each side."""
+    C, H, W = shape
+    return C, H + 2, W + 2

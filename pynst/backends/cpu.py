@@ -25,8 +25,10 @@ from pynst.backends.base import (
     Shape,
     Walk,
 )
+from pynst.backends.circular import wrap
 from pynst.backends.device import DeviceImages
 from pynst.backends.host import HostMemory
+from pynst.backends.reference import ReferenceBackend
 from pynst.errors import BackendError
 from pynst.machine import default_threads
 
@@ -133,6 +135,10 @@ class CpuBackend:
 
     def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
         return np.ndarray(_layout(kind, shape), _DTYPES[kind], block, offset)
+
+    def shape_of(self, array: Array, kind: Kind) -> Shape:
+        blocks, H, W = array.shape[:3]
+        return blocks * (1 if kind == "image" else LANES), H, W
 
     def free_memory(self) -> int | None:
         return None
@@ -283,6 +289,9 @@ class CpuBackend:
     def pool2x2_backward(self, dy: Array, mode: Pooling, choices: Array | None, dx: Array) -> None:
         self._cpu.pool2x2_backward(self._threads, dy, mode, choices, dx)
 
+    def wrap(self, x: Array, kind: Kind, y: Array) -> None:  # noqa: ARG002
+        wrap(x, y)
+
     # ---- the built-in filters ------------------------------------------------------------------
 
     def filter7x7_weights(self, weight: NDArray[np.float32], plane: NDArray[np.int32]) -> Any:
@@ -332,7 +341,12 @@ class CpuBackend:
             factors = None if scale is None else scale.values
             self._cpu.style_loss(self._threads, F, G, A, k, factors, dF, loss, scratch)
 
-    def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
+    def total_variation(
+        self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
+    ) -> None:
+        if circular:  # seldom asked for, and little beside the convolutions
+            ReferenceBackend().total_variation(x.astype(np.float64), k, dx, loss, circular)
+            return
         with self._lock:
             scratch = self._grow("total_variation", 3, 3, *x.shape[1:])
             self._cpu.total_variation(self._threads, x, k, dx, loss, scratch)

@@ -164,6 +164,12 @@ class CudaBackend:
     def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
         return DeviceArray(block.owner, block.pointer + offset, *self._layout(kind, shape))
 
+    def shape_of(self, array: Array, kind: Kind) -> Shape:
+        if kind == "image":
+            return cast(Shape, array.shape)
+        H, W, C = array.shape
+        return C * (1 if kind == "features" else EIGHT), H, W
+
     def free_memory(self) -> int | None:
         return self.device.memory()[0]
 
@@ -321,6 +327,9 @@ class CudaBackend:
     def pool2x2_backward(self, dy: Array, mode: Pooling, choices: Array | None, dx: Array) -> None:
         self.launch("pool2x2_backward", dy, mode, choices, dx)
 
+    def wrap(self, x: Array, kind: Kind, y: Array) -> None:
+        self.launch("wrap", _as_words(x, kind), _as_words(y, kind))
+
     # ---- the built-in filters ------------------------------------------------------------------
 
     def filter7x7_weights(self, weight: NDArray[np.float32], plane: NDArray[np.int32]) -> Any:
@@ -366,9 +375,11 @@ class CudaBackend:
             F, G, A, k, factors, self._products, self.gradient_scale, dF, _slot(loss), scratch,
         )  # fmt: skip
 
-    def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
+    def total_variation(
+        self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
+    ) -> None:
         scratch = self._grow("total_variation", 3, 3, *x.shape[1:])
-        self.launch("total_variation", x, k, dx, _slot(loss), scratch)
+        self.launch("total_variation", x, k, circular, dx, _slot(loss), scratch)
 
     # ---- inside --------------------------------------------------------------------------------
 
@@ -465,6 +476,15 @@ class CudaBackend:
         self.device.copy_out(array, values)
         self.device.synchronize()
         return values
+
+
+def _as_words(array: DeviceArray, kind: Kind) -> DeviceArray:
+    """The array as planes of pixels of 4-byte words, (planes, H, W, words); or of bytes."""
+    planes, H, W, values = (*array.shape, 1) if kind == "image" else (1, *array.shape)
+    nbytes = values * array.dtype.itemsize
+    dtype = np.dtype(np.uint8 if nbytes % 4 else np.uint32)
+    shape = planes, H, W, nbytes // dtype.itemsize
+    return DeviceArray(array.owner, array.pointer, dtype, shape)
 
 
 def _slot(loss: DeviceArray) -> DeviceArray:

@@ -24,6 +24,7 @@ from pynst.backends.base import (
     Shape,
     Walk,
 )
+from pynst.backends.circular import wrap
 from pynst.backends.device import DeviceImages
 
 __all__ = ["ReferenceBackend"]
@@ -73,6 +74,10 @@ class ReferenceBackend:
 
     def view(self, block: Array, offset: int, kind: Kind, shape: Shape) -> Array:
         return block[offset : offset + self.nbytes(kind, shape)].view(_DTYPES[kind]).reshape(shape)
+
+    def shape_of(self, array: Array, kind: Kind) -> Shape:  # noqa: ARG002
+        C, H, W = array.shape
+        return C, H, W
 
     def free_memory(self) -> int | None:
         return None
@@ -195,6 +200,9 @@ class ReferenceBackend:
             rows, columns = slice(corner // 2, 2 * h, 2), slice(corner % 2, 2 * w, 2)
             dx[:, rows, columns] = dy / 4 if mode == "average" else dy * (choices == corner)
 
+    def wrap(self, x: Array, kind: Kind, y: Array) -> None:  # noqa: ARG002
+        wrap(x, y)
+
     # ---- the built-in filters ------------------------------------------------------------------
 
     def filter7x7_weights(
@@ -255,8 +263,10 @@ class ReferenceBackend:
         M = F[0].size
         dF += (4 * k / M * D @ F.reshape(len(F), M)).reshape(F.shape)
 
-    def total_variation(self, x: Array, k: float, dx: Array, loss: Array) -> None:
-        padded = np.pad(x, ((0, 0), (0, 1), (0, 1)), "edge")
+    def total_variation(
+        self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
+    ) -> None:
+        padded = np.pad(x, ((0, 0), (0, 1), (0, 1)), "wrap" if circular else "edge")
         gradient = np.zeros_like(padded)
         here, right = (
             (slice(None), slice(None, -1), slice(None, -1)),
@@ -275,8 +285,9 @@ class ReferenceBackend:
             loss[0] += factor * np.sum(difference**2)
             gradient[second] += 2 * factor * difference
             gradient[first] -= 2 * factor * difference
-        gradient[:, -2] += gradient[:, -1]
-        gradient[:, :, -2] += gradient[:, :, -1]
+        repeated = 0 if circular else -2  # the row, and the column, of which the last is a copy
+        gradient[:, repeated] += gradient[:, -1]
+        gradient[:, :, repeated] += gradient[:, :, -1]
         dx += gradient[:, :-1, :-1]
 
 

@@ -35,7 +35,11 @@ def add_arguments(parser: Parser) -> None:
         help="what alpha / beta means: plain (at 1e-3 content and style are both there), sums (Eq."
         " 1 and 4 to the letter) or means; default: %(default)s",
     )  # fmt: skip
-    parser.option("--paper", action="store_true", help="figure 1: without total variation")
+    parser.option(
+        "--paper", action="store_true",
+        help="as in the paper with SciPy's L-BFGS-B at one size, instead of from coarse to fine;"
+        " figure 1: also without total variation",
+    )  # fmt: skip
     add_sheet_options(parser, "figure")
     add_settings(parser, ("aspect", "image_size", "seed", "init"))
 

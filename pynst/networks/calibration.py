@@ -8,6 +8,7 @@ that are loaded, so they are measured with them, over a few small photographs in
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sys
@@ -113,8 +114,40 @@ def feature_scales(
     Differs from the paper: a mean below a tenth of its layer's median counts as that tenth. With
     few photographs some filter of 512 is hardly excited, and would otherwise rule the whole loss.
     """
-    means = mean_activations(network, layers, calibration_pictures(folder))
+    means = _measured_once(network, layers, calibration_pictures(folder))
     return {layer: 1 / clamped(m) for layer, m in means.items()}
+
+
+_MEASURED: dict[tuple[object, ...], dict[str, NDArray[np.float64]]] = {}
+"""What `_measured_once` has found in this process."""
+
+_MOST_MEASURED = 8  # a sheet has few networks; the means of one take some kilobytes
+
+
+def _measured_once(
+    network: VGG19, layers: Collection[str], pictures: Collection[NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
+    """`mean_activations`, which takes seconds, once for all cells of a sheet.
+
+    Everything that decides about the bits is in the key, the pixels of the pictures included.
+    """
+    pixels = hashlib.sha256()
+    for picture in pictures:
+        pixels.update(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes())
+    key = (
+        network.weights_sha256,
+        network.pooling,
+        network.padding,
+        network.backend.name,
+        frozenset(layers),
+        pixels.digest(),
+    )
+    found = _MEASURED.get(key) or mean_activations(network, layers, pictures)
+    if network.weights_sha256:
+        while key not in _MEASURED and len(_MEASURED) >= _MOST_MEASURED:
+            _MEASURED.pop(next(iter(_MEASURED)))
+        _MEASURED[key] = found
+    return found
 
 
 def clamped(means: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -68,24 +68,17 @@ def _vgg_only(options: TransferOptions) -> list[str]:
 def _backend(options: TransferOptions) -> Backend:
     """The backend that the options ask for."""
     name = options.backend
-    host_only = _host_only(options)
-    if host_only and name == "cuda":
-        raise BackendError(f"{host_only[0]} is not available on CUDA: ask for backend='cpu'")
-    name = "cpu" if host_only and name == "auto" else name
-    backend = open_backend(
+    # Its eigenvectors are LAPACK's; they would stop the device's stream in every evaluation.
+    if "wasserstein" in options.style_shares():
+        if name == "cuda":
+            raise BackendError(
+                "style_loss='wasserstein' is not available on CUDA: ask for backend='cpu'"
+            )
+        name = "cpu" if name == "auto" else name
+    found = open_backend(
         name, threads=options.threads, precision=options.precision, cache=cache_directory
     )
-    return circular(backend) if options.padding == "circular" else backend
-
-
-def _host_only(options: TransferOptions) -> list[str]:
-    """The settings that need the memory of the host, as far as they are set."""
-    asked = {
-        "padding='circular'": options.padding == "circular",
-        # Its eigenvectors are LAPACK's; they would stop the device's stream in every evaluation.
-        "style_loss='wasserstein'": "wasserstein" in options.style_shares(),
-    }
-    return [name for name, wanted in asked.items() if wanted]
+    return circular(found) if options.padding == "circular" else found
 
 
 def _scales(convolutions: Convolutions, powers: Mapping[str, int]) -> dict[str, Vector]:

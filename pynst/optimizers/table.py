@@ -32,7 +32,7 @@ def optimizer_of(options: TransferOptions) -> Callable[..., None]:
     minimise = OPTIMIZERS[options.optimizer]
     if options.optimizer == "adam":
         return minimise
-    return partial(minimise, pyramid=options.variables == "pyramid")
+    return partial(minimise, pyramid=options.over_pyramid())
 
 
 def state_shapes(

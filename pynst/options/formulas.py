@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pynst.options.keywords import Padding, Pooling
+from pynst.options.keywords import Padding, Pooling, Variables
 
 __all__ = ["FORMULAS", "Formula"]
 
@@ -50,6 +50,9 @@ class Formula:
     relative : bool
         Whether every term is relative to its own picture. Then it fits any network, and any
         `style_loss`: energy and V may be in the units of that one.
+    variables : str
+        What L-BFGS minimises over. In the normalised network the pyramid's are no gain: the loss
+        after as many evaluations is 0.9 to 1.3 times that of the pixels.
     """
 
     content_factor: Callable[[float, int, int, float, float], float]
@@ -63,6 +66,7 @@ class Formula:
     source: str
     style_loss: tuple[tuple[str, float], ...] = (("gram", 1.0),)
     relative: bool = False
+    variables: Variables = "pyramid"
 
 
 # Differs from the paper: every term is relative to its own picture, so that one setting fits
@@ -98,6 +102,7 @@ FORMULAS: dict[str, Formula] = {
         padding="zero",
         normalised=True,
         source="Gatys, Ecker, Bethge, CVPR 2016, Eq. 1, 4, 5, 7",
+        variables="pixels",
     ),
     "gatys-normalised": Formula(
         content_factor=lambda alpha, N, M, V, energy: alpha,  # noqa: ARG005
@@ -109,6 +114,7 @@ FORMULAS: dict[str, Formula] = {
         padding="zero",
         normalised=True,
         source="the first author's later release (NeuralImageSynthesis)",
+        variables="pixels",
     ),
     "gatys": Formula(
         content_factor=lambda alpha, N, M, V, energy: alpha,  # noqa: ARG005

@@ -76,7 +76,7 @@ class ObjectiveChanges(TypedDict, total=False):
     minutes: float | None
     tolerance: float
     optimizer: Optimizer
-    variables: Variables
+    variables: Variables | None
     preserve_color: bool
     match_color: MatchColor
     backend: BackendName

@@ -242,12 +242,12 @@ class TransferOptions:
         "lbfgs (the algorithm of SciPy's L-BFGS-B, resumable), scipy (SciPy's own), or adam",
         choice(*get_args(Optimizer)),
     )
-    variables: Variables = setting(
+    variables: Variables | None = setting(
         OPTIMISATION,
-        "pyramid",
+        None,
         "what lbfgs and scipy minimise over: pyramid (large shapes move as fast as details), or"
-        " pixels, as the paper does",
-        choice(*get_args(Variables)),
+        " pixels, as the paper does; default: the formula's",
+        optional(choice(*get_args(Variables))),
     )
 
     # ---- colour ----------------------------------------------------------------------------------
@@ -346,6 +346,12 @@ class TransferOptions:
                 f" pictures ({', '.join(relative)}), got formula={self.formula!r}"
             )
 
+        if isinstance(self.tile, int) and "wasserstein" in self.style_shares():
+            raise OptionError(
+                f"tile={self.tile} and style_loss='wasserstein' exclude each other: it reads whole"
+                " layers"
+            )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TransferOptions):
             return NotImplemented
@@ -371,7 +377,6 @@ class TransferOptions:
                 levels=1,
                 iterations=500,
                 optimizer="scipy",
-                variables="pixels",
                 style_weight=1e6,
             ),
             changes,
@@ -380,6 +385,10 @@ class TransferOptions:
     def style_shares(self) -> dict[str, float]:
         """What the style term compares, by name, with shares that add up to 1."""
         return dict(self.style_loss or FORMULAS[self.formula].style_loss)
+
+    def over_pyramid(self) -> bool:
+        """Whether L-BFGS minimises over the variables of a pyramid, not over the pixels."""
+        return (self.variables or FORMULAS[self.formula].variables) == "pyramid"
 
     def schedule(self, levels: int, finest_share: float = 0.0) -> tuple[int, ...]:
         """Evaluations for each of so many levels, coarse to fine.

@@ -180,9 +180,27 @@ void check_image_ops(const Shape& s) {
     }
     Array<double> loss(1);
     Scratch scratch(total_variation_scratch(s.H, s.W));
-    total_variation(image, s.H, s.W, 1.5, dx_in, loss, scratch, nullptr);
-    loss.require_numbers("loss of total_variation" + s.text());
-    dx_in.require_numbers("dx of total_variation" + s.text());
+    for (const bool circular : {false, true}) {
+        total_variation(image, s.H, s.W, 1.5, circular, dx_in, loss, scratch, nullptr);
+        loss.require_numbers("loss of total_variation" + s.text());
+        dx_in.require_numbers("dx of total_variation" + s.text());
+    }
+}
+
+void check_wrap(const Shape& s) {
+    const size_t M = pixels_of(s.H, s.W), larger_M = pixels_of(s.H + 2, s.W + 2);
+    Array<uint32_t> words(3 * M), larger_words(3 * larger_M);
+    for (size_t i = 0; i < 3 * M; ++i) {
+        words[i] = static_cast<uint32_t>(i);
+    }
+    wrap<uint32_t>(words, 3, s.H, s.W, 1, s.H + 2, s.W + 2, larger_words, nullptr);
+    wrap<uint32_t>(larger_words, 3, s.H + 2, s.W + 2, 1, s.H, s.W, words, nullptr);
+    for (size_t i = 0; i < 3 * M; ++i) {
+        require(words[i] == i, "wrap and back" + s.text());
+    }
+    const int K = padded(s.N) / 8;
+    Array<uint8_t> bits(K * M), larger_bits(K * larger_M);
+    wrap<uint8_t>(bits, 1, s.H, s.W, K, s.H + 2, s.W + 2, larger_bits, nullptr);
 }
 
 // ---- losses -------------------------------------------------------------------------------------
@@ -264,6 +282,7 @@ void check_all(const Shape& s) {
     check_of_type<float>(s, Products::tensor);
     check_losses<float>(s, Products::simt);
     check_image_ops(s);
+    check_wrap(s);
     check_lbfgs(pixels_of(s.H, s.W) * 3);
 }
 
