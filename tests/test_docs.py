@@ -241,6 +241,8 @@ def test_links_that_lead_nowhere_are_found(tmp_path):
     (tmp_path / "a.html").write_text(
         '<p id="here"></p><a href="#here"></a><a href="b.html#top"></a>'
     )
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "template.html").write_text('<a href="{{ place }}"></a>')
     (tmp_path / "b.html").write_text('<a name="top"></a><img src="c.png"><a href="a.html#no"></a>')
     assert sorted(build_docs.broken_links(tmp_path)) == ["b.html: a.html#no", "b.html: c.png"]
     (tmp_path / "c.png").touch()

@@ -41,7 +41,9 @@ class Page(HTMLParser):
 
 def broken_links(site: Path) -> Iterator[str]:
     """Each link within the pages whose file or anchor does not exist, as "page: link"."""
-    pages = {path.resolve(): _read(path) for path in sorted(site.rglob("*.html"))}
+    files = [path.resolve() for path in sorted(site.rglob("*.html"))]
+    # In _static lie templates of the theme, which are no pages.
+    pages = {path: _read(path) for path in files if "_static" not in path.parts}
     for path, page in pages.items():
         for target in page.targets:
             address = urlsplit(target)
