@@ -52,7 +52,7 @@ def stylize(
 ) -> TransferResult:
     """Render the content image in the style of the style image.
 
-    Minimises ``alpha L_content + beta L_style`` (Gatys et al. [1]_, Eq. 7) over the pixels of the
+    Minimises ``alpha L_content + beta L_style`` (Gatys et al. 2016, Eq. 7) over the pixels of the
     result, from coarse to fine.
 
     Parameters
@@ -101,13 +101,15 @@ def stylize(
     Interrupted
         Ctrl-C (a `KeyboardInterrupt`).
 
+    Notes
+    -----
     Every exception that is raised once there is an image, one of `callback` included, has the best
     image so far as its attribute ``result``, a `TransferResult`.
 
     References
     ----------
-    .. [1] L. Gatys, A. Ecker, M. Bethge, "Image Style Transfer Using Convolutional Neural
-       Networks", CVPR 2016.
+    L. Gatys, A. Ecker, M. Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR
+    2016.
 
     Examples
     --------
