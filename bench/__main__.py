@@ -41,8 +41,8 @@ def _run(words: list[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure PyNST and its peers. Further commands: pictures, programs,
- compare, report, show, readme.",
+        description="Measure PyNST and its peers. Further commands: pictures, programs, compare,"
+        " report, show, readme.",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; or all")
     sets = parser.add_mutually_exclusive_group()

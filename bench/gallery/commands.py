@@ -52,7 +52,11 @@ def programs(words: Sequence[str], write: Write) -> int:
         help=f"of {', '.join(PROGRAMS)}; default: all",
     )  # fmt: skip
     parser.add_argument(
-        "--evaluations", type=int, nargs="+", default=[], metavar="N",
+        "--evaluations",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
         help="of programs that optimise, one run for each; default: as many as they make",
     )
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="of each; default: 3")
@@ -132,11 +136,19 @@ def _begun(part: str, words: Sequence[str], given: argparse.Namespace) -> dict[s
     return begin(part, given.name, command, "cpu")
 
 
-def _ended(
-    result: dict[str, Any], started: float, given: argparse.Namespace, write: Write
-) -> int:
+def _ended(result: dict[str, Any], started: float, given: argparse.Namespace, write: Write) -> int:
+    part = next(part for part in ("pictures", "programs") if part in result)
+    failed = [row for row in result[part]["rows"] if "error" in row]
+    if failed:
+        result["failed"] = {_maker(row): row["error"] for row in failed}
     result["load"]["after"] = machine.load()
     result["minutes"] = round((time.monotonic() - started) / 60, 1)
     for path in write(result, given.output, given.store):
         print(path)
-    return 0
+    return int(bool(failed))
+
+
+def _maker(row: dict[str, Any]) -> str:
+    """Of which pair and by what the picture of a row is."""
+    words = row["pair"], row.get("setting") or row["program"], row.get("evaluations")
+    return ", ".join(str(word) for word in words if word)

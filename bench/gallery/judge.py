@@ -76,7 +76,7 @@ class Judge:
 
 
 def painting_alone(painting: NDArray[np.uint8]) -> dict[str, Any]:
-    """What the painting's own pixels have: that is what fine detail and stripes are held against."""
+    """Fine detail and stripes of the painting itself, which those of pictures are held against."""
     return _pixels(painting, painting)
 
 

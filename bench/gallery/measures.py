@@ -102,7 +102,8 @@ def _spectrum(window: Plane) -> Plane:
     """Power at each frequency, which add up to the window's mean square, by Parseval."""
     hann = np.outer(np.hanning(_WINDOW), np.hanning(_WINDOW))
     transform = np.fft.fft2((window - window.mean()) * hann)
-    return np.abs(transform) ** 2 / (hann**2).sum() / _WINDOW**2
+    power: Plane = np.abs(transform) ** 2 / (hann**2).sum() / _WINDOW**2
+    return power
 
 
 def fine_detail(picture: Pixels) -> float:

@@ -114,7 +114,9 @@ function load() {
   try { state = JSON.parse(localStorage.getItem(key)); } catch { state = null; }
   if (!state || state.order.length !== questions.length) state = drawn();
 }
-function keep() { try { localStorage.setItem(key, JSON.stringify(state)); } catch { /* no store */ } }
+function keep() {
+  try { localStorage.setItem(key, JSON.stringify(state)); } catch { /* the browser has no store */ }
+}
 
 function picture(source, caption, click) {
   const figure = document.createElement("figure"), image = new Image();

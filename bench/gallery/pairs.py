@@ -78,8 +78,9 @@ def _scikit_images(folder: Path) -> list[Path]:
 
 
 def _paintings(folder: Path) -> Sequence[Path]:
-    from pynst.demo import draw_painting
     from skimage import data
+
+    from pynst.demo import draw_painting
 
     return [
         _saved(draw_painting(), folder / "demo-painting.png"),

@@ -48,7 +48,10 @@ def _pictures(found: dict[str, Any]) -> str:
 def _judged(row: dict[str, Any], painting: dict[str, Any] | None) -> list[str]:
     """The cells of `_HEADS`."""
     layers = " ".join(f"{1e3 * value:.2g}" for value in row["layers"].values())
-    hf, ratio = f"{row['hf']:.3g}", f"{row['axes']:.2f} / {row['isotropic']:.2f} = {_ratio(row):.2f}"
+    hf, ratio = (
+        f"{row['hf']:.3g}",
+        f"{row['axes']:.2f} / {row['isotropic']:.2f} = {_ratio(row):.2f}",
+    )
     if painting:
         hf, ratio = f"{hf} ({painting['hf']:.3g})", f"{ratio} ({_ratio(painting):.2f})"
     return [f"{row['total']:.4g}", f"{row['content']:.3g}", layers, f"{row['tv']:.2g}", hf, ratio,
@@ -97,11 +100,11 @@ def _programs(found: dict[str, Any]) -> str:
     for row in rows:
         begin = (row["pair"], row["program"], row["evaluations"] or "")
         if "error" in row:
-            lines.append((*begin, row["error"], *[""] * (3 + len(_HEADS))))
+            lines.append((*begin, row["error"], *[""] * (4 + len(_HEADS))))
             continue
         runs = ", ".join(f"{seconds:.4g}" for seconds in row["seconds"])
         lines.append(
-            (*begin, f"{row['median']:.4g} [{runs}]", mb(row), row["cores"],
+            (*begin, f"{row['median']:.4g} [{runs}]", row["cpu_s"], mb(row), row["cores"],
              " x ".join(map(str, row["size"])), *_judged(row, None))
         )  # fmt: skip
     sizes = [
@@ -109,13 +112,14 @@ def _programs(found: dict[str, Any]) -> str:
          f"{each['installed_mb']:.0f} MB")
         for each in found["programs"].values()
     ]  # fmt: skip
-    heads = ("pair", "program", "evaluations", "s from start to end [runs]", "peak memory",
+    heads = ("pair", "program", "evaluations", "s from start to end [runs]", "processor s",
+             "peak memory",
              "cores used", "pixels", *(head.split(" (")[0] for head in _HEADS))  # fmt: skip
     return "\n\n".join(
         [
             f"### Programs at {found['size']} pixels, threads {found['threads']}",
-            "Each program as a process of its own, from its start to the saved picture, with its own"
-            f" defaults but for the size.\n{_JUDGE}",
+            "Each program as a process of its own, from its start to the saved picture, with its"
+            f" own defaults but for the size.\n{_JUDGE}",
             table(heads, lines),
             table(("program", "from", "installed, with all that it needs"), sizes),
             *_until(rows),
