@@ -51,10 +51,13 @@ def judge_and_show(
             row |= judge(picture)
             pictures[_title(row)] = picture
         given = {"photograph": judge.content, "painting": judge.painting}
-        line = [
-            CellResult(f"{pair.name}, {name}", {"": name}, image) for name, image in given.items()
-        ] + [
-            CellResult(f"{pair.name}, {name}", {name: f"{row['median']:.3g} s"}, image)
+        line = [CellResult(f"{pair.name}, {name}", {}, image) for name, image in given.items()]
+        line += [
+            CellResult(
+                f"{pair.name}, {name}",
+                {"program": name, "seconds": f"{row['median']:.3g}"},
+                image,
+            )
             for (name, image), row in zip(pictures.items(), own, strict=True)
         ]
         cells |= {cell.name: cell for cell in line}
