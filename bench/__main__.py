@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import compare, machine, report
+from bench.gallery import commands
 
 __all__ = ["main"]
 
@@ -22,15 +23,17 @@ STORED = HERE / "results"
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 slower or something failed, 2 usage."""
     words = list(sys.argv[1:] if words is None else words)
-    commands = {
+    known = {
         "run": _run,
         "compare": _compare,
         "report": _report,
         "show": _show,
         "readme": _readme,
+        "pictures": lambda rest: commands.pictures(rest, _write),
+        "programs": lambda rest: commands.programs(rest, _write),
     }
-    command = words.pop(0) if words and words[0] in commands else "run"
-    return commands[command](words)
+    command = words.pop(0) if words and words[0] in known else "run"
+    return known[command](words)
 
 
 def _run(words: list[str]) -> int:
@@ -38,7 +41,8 @@ def _run(words: list[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure PyNST and its peers. Further commands: compare, report, show, readme.",
+        description="Measure PyNST and its peers. Further commands: pictures, programs, compare,"
+        " report, show, readme.",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; or all")
     sets = parser.add_mutually_exclusive_group()

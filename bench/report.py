@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.gallery.tables import GALLERY
 from bench.measure import ratio
 from bench.sections import SECTIONS, by_name, groups, mb, table
 
@@ -45,7 +46,7 @@ def report(result: dict[str, Any], plots: str = "") -> str:
     `plots` is what the paths of its plots begin with; if it is empty, no plot is shown.
     """
     sections = [_machine(result)]
-    for part, section in SECTIONS.items():
+    for part, section in (SECTIONS | GALLERY).items():
         if result.get(part):
             sections.append(section(result))
             sections += [
@@ -143,7 +144,8 @@ def _machine(result: dict[str, Any]) -> str:
             lines.append(f"- absent: {name} (`{package['install']}`)")
     for what, why in result.get("failed", {}).items():
         lines.append(f"- failed: {what}: {why}")
-    return "\n".join(lines) + "\n\nMeasured peaks:\n\n" + _peaks(result["peaks"])
+    peaks = "\n\nMeasured peaks:\n\n" + _peaks(result["peaks"]) if result["peaks"] else ""
+    return "\n".join(lines) + peaks
 
 
 def _peaks(peaks: dict[str, Any]) -> str:

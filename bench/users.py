@@ -16,7 +16,10 @@ from typing import Any
 from bench.machine import has
 from bench.measure import ROOT, Display, Worker, summary
 
-__all__ = ["installed_mb", "measure", "networks", "pictures", "steps"]
+__all__ = ["OWN_REQUIREMENTS", "installed_mb", "measure", "networks", "own_mb", "pictures", "steps"]
+
+OWN_REQUIREMENTS = ("numpy", "scipy", "pillow", "pooch")
+"""What PyNST requires, as in ``pyproject.toml``: it may run without being installed."""
 
 
 def measure(threads: int, runs: int, size: int, display: Display) -> dict[str, Any]:
@@ -91,14 +94,13 @@ def _installed(display: Display) -> dict[str, float]:
     package = _package_mb("pynst")
     found = {
         "pynst": package,
-        "pynst with its dependencies": package + installed_mb("pynst", own=False),
+        "pynst with its dependencies": own_mb(),
     }
     for cupy in ("cupy-cuda12x", "cupy-cuda13x"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             importlib.metadata.distribution(cupy)
-            names = _requirements("pynst") | _requirements(cupy)
-            found[f"pynst and {cupy} with their dependencies"] = package + sum(
-                _files_mb(each) for each in names if each != "pynst"
+            found[f"pynst and {cupy} with their dependencies"] = package + installed_mb(
+                *OWN_REQUIREMENTS, cupy
             )
     if has("torch"):
         version = importlib.metadata.version("torch")
@@ -124,13 +126,14 @@ def _counts(path: Path) -> bool:
     return path.is_file() and "__pycache__" not in path.parts
 
 
-def installed_mb(name: str, *, own: bool = True) -> float:
-    """MB of a distribution and of all that it requires, byte code left out.
+def own_mb() -> float:
+    """MB of PyNST and of all that it requires."""
+    return _package_mb("pynst") + installed_mb(*OWN_REQUIREMENTS)
 
-    Without `own` only what it requires is counted.
-    """
-    names = _requirements(name)
-    return sum(_files_mb(each) for each in names if own or each != name)
+
+def installed_mb(*names: str) -> float:
+    """MB of distributions and of all that they require, byte code left out."""
+    return sum(map(_files_mb, set().union(*map(_requirements, names))))
 
 
 def _requirements(name: str) -> set[str]:

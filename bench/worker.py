@@ -32,6 +32,7 @@ TASKS = {
     "iterations": "bench.scaling:iterate",
     "formulas": "bench.quality:formulas",
     "drivers": "bench.quality:drivers",
+    "program": "bench.gallery.programs:run",
     "device_peaks": "bench.device:peaks",
     "device_closures": "bench.worker:device_closures",
     "device_breakdown": "bench.worker:device_breakdown",
