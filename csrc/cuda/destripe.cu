@@ -32,7 +32,8 @@ __device__ __forceinline__ int mirrored(int i, int n) {
 }
 
 // Sums of values that lie `stride` apart around `at`, by the two filters. The loops are unrolled,
-// so that the factors are constants of the code.
+// so that the factors are constants of the code. The filters' arrays do not exist on the device:
+// their values are copied into constants of each function.
 __device__ __forceinline__ float smooth(const float* at, int stride) {
     float sum = kSmooth[0] * at[0];
 #pragma unroll
@@ -45,8 +46,9 @@ __device__ __forceinline__ float smooth(const float* at, int stride) {
 }
 
 __device__ __forceinline__ float brief(const float* at, int stride) {
-    return kShort[0] * at[0] + kShort[1] * (at[-stride] + at[stride]) +
-           kShort[2] * (at[-2 * stride] + at[2 * stride]);
+    constexpr float taps[] = {kShort[0], kShort[1], kShort[2]};
+    return taps[0] * at[0] + taps[1] * (at[-stride] + at[stride]) +
+           taps[2] * (at[-2 * stride] + at[2 * stride]);
 }
 
 __global__ void __launch_bounds__(kColumns)
