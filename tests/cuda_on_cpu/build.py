@@ -123,7 +123,7 @@ def is_current(target: Path) -> bool:
     dependencies = target.with_suffix(".d")
     if not target.exists() or not dependencies.exists():
         return False
-    files = dependencies.read_text().replace("\\\n", " ").split()[1:]
+    files = dependencies.read_text().replace("\\\n", " ").partition(":")[2].split()
     made = target.stat().st_mtime_ns
     return all(Path(file).exists() and Path(file).stat().st_mtime_ns <= made for file in files)
 

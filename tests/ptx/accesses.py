@@ -1,0 +1,151 @@
+"""PTX instructions that read and write memory: loads, stores, copies on the side, maxima."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ptx.instructions import Instruction, Step, translates
+from ptx.operands import Operands, unsigned
+
+COPY_NBYTES = 16  # of cp.async
+
+
+def space_of(it: Instruction) -> str:
+    for space in ("param", "shared", "global"):
+        if space in it.modifiers:
+            return space
+    raise NotImplementedError(f"generic addresses: {it}")
+
+
+@translates("ld")
+def load(operands: Operands, it: Instruction) -> Step:
+    space, bits = space_of(it), int(it.kind[1:])
+    if space == "param":
+        return load_parameter(operands, it)
+    writers, address = operands.writers(it.operands[0]), operands.address(it.operands[1], space)
+    dtype = np.dtype(f"{'i' if it.kind[0] == 's' else 'u'}{bits // 8}")
+
+    def step(block: Any, mask: np.ndarray) -> None:
+        where = address(block)[mask]
+        memory = block.access(space, "read", where, bits // 8 * len(writers), mask)
+        view, first = memory.view(bits), memory.index(where, bits)
+        for i, write in enumerate(writers):
+            values = np.zeros(block.threads, dtype)
+            values[mask] = view[first + i].view(dtype)
+            write(block, values, mask)
+
+    return step
+
+
+def load_parameter(operands: Operands, it: Instruction) -> Step:
+    """At a constant place, or at one that each thread computes."""
+    bits = int(it.kind[1:])
+    writers, (name, _, offset) = (
+        operands.writers(it.operands[0]),
+        it.operands[1].strip("[]").partition("+"),
+    )
+    base = operands.reader(name, "u64")
+
+    def step(block: Any, mask: np.ndarray) -> None:
+        arguments = block.launch.arguments
+        start = np.asarray(base(block)).astype(np.int64) + int(offset or 0)
+        for i, write in enumerate(writers):
+            at = np.where(mask, start + i * bits // 8, 0)
+            raw = arguments[at[:, None] + np.arange(bits // 8)]
+            write(block, np.ascontiguousarray(raw).view(unsigned(bits))[:, 0], mask)
+
+    return step
+
+
+@translates("st")
+def store(operands: Operands, it: Instruction) -> Step:
+    space, bits = space_of(it), int(it.kind[1:])
+    kind = it.kind if it.kind[0] == "f" else f"u{bits}"
+    readers, address = (
+        operands.readers(it.operands[1], kind),
+        operands.address(it.operands[0], space),
+    )
+
+    def step(block: Any, mask: np.ndarray) -> None:
+        where = address(block)[mask]
+        memory = block.access(space, "write", where, bits // 8 * len(readers), mask)
+        view, first = memory.view(bits), memory.index(where, bits)
+        for i, read in enumerate(readers):
+            values = np.broadcast_to(read(block), block.threads)[mask]
+            view[first + i] = values.view(unsigned(bits))
+
+    return step
+
+
+@translates("atom")
+def largest(operands: Operands, it: Instruction) -> Step:
+    """atom.global.max.u32, one thread after the other."""
+    if set(it.modifiers) - {"relaxed", "gpu"} != {"global", "max"} or it.kind != "u32":
+        raise NotImplementedError(str(it))
+    write, address = operands.writer(it.operands[0]), operands.address(it.operands[1], "global")
+    read = operands.reader(it.operands[2], "u32")
+
+    def step(block: Any, mask: np.ndarray) -> None:
+        where = address(block)
+        memory = block.access("global", "write", where[mask], 4, mask)
+        view, values = memory.view(32), np.broadcast_to(read(block), block.threads)
+        before = np.zeros(block.threads, np.uint32)
+        for lane in np.flatnonzero(mask):
+            at = memory.index(where[lane], 32)
+            before[lane] = view[at]
+            view[at] = max(before[lane], values[lane])
+        write(block, before, mask)
+
+    return step
+
+
+# ---- cp.async ------------------------------------------------------------------------------------
+
+
+@translates("cp")
+def copy_on_the_side(operands: Operands, it: Instruction) -> Step:
+    if it.kind == "commit_group":
+        return close_group
+    if it.kind == "wait_group":
+        return lambda block, mask: land(block, mask, int(it.operands[0]))
+    if it.modifiers != ("async", "cg", "shared") or it.operands[2] != str(COPY_NBYTES):
+        raise NotImplementedError(str(it))
+    target = operands.address(it.operands[0], "shared")
+    source = operands.address(it.operands[1], "global")
+    size = operands.reader(it.operands[3] if len(it.operands) > 3 else str(COPY_NBYTES), "u32")
+
+    def step(block: Any, mask: np.ndarray) -> None:
+        to, come = target(block)[mask], source(block)[mask]
+        count = np.broadcast_to(size(block), block.threads).astype(np.int64)[mask]
+        block.access("shared", "write", to, COPY_NBYTES, mask)
+        reads = mask.copy()
+        reads[mask] = count > 0
+        block.access("global", "read", come[count > 0], COPY_NBYTES, reads)
+        block.shared.forget(to, COPY_NBYTES)
+        lanes = np.flatnonzero(mask)
+        block.copies.append((lanes, to, come, count, block.group[lanes].copy()))
+
+    return step
+
+
+def close_group(block: Any, mask: np.ndarray) -> None:
+    block.group[mask] += 1
+
+
+def land(block: Any, mask: np.ndarray, open_groups: int) -> None:
+    """Carry out the copies of all groups of these threads but the last ones."""
+    under_way = []
+    byte = np.arange(COPY_NBYTES)
+    for lanes, to, come, count, group in block.copies:
+        go = mask[lanes] & (group < block.group[lanes] - open_groups)
+        where = to[go, None] + byte
+        wanted = byte < count[go, None]
+        block.shared.values[where] = 0
+        origin = block.memory.index(come[go, None] + byte, 8)
+        block.shared.values[where[wanted]] = block.memory.view(8)[origin[wanted]]
+        warps = block.warps[lanes[go]]
+        block.shared.write(to[go], COPY_NBYTES, warps, block.epoch, block.text)
+        if not go.all():
+            under_way.append(tuple(each[~go] for each in (lanes, to, come, count, group)))
+    block.copies = under_way

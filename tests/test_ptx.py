@@ -1,0 +1,315 @@
+"""Do the kernels that nvcc compiles compute what they should, and as cheaply as they should?
+
+An interpreter in NumPy (`ptx`) runs nvcc's own PTX, launched by nvcc's own host code; no GPU is
+needed. It shares no code with `cuda_on_cpu`, where g++ compiles the same kernels. It refuses what a
+device would punish or leave to chance: addresses outside of memory, misaligned ones, and warps that
+touch the same bytes of shared memory without a barrier between. Shared memory that nothing has
+written holds NaN.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import op_cases
+import pytest
+import test_optimizers_device_vectors as vectors
+from conftest import picture, tiny_vgg19
+from op_cases import OP_CASES, OpCase
+from ptx import build
+from ptx.assembly import members_of
+from ptx.interpreter import MOST_SHARED, Interpreter
+from ptx.machine import Fault, Program
+from ptx.traffic import Count, Traffic
+from test_backends import relative_error
+from test_backends_cuda import MODES, ROUNDED, WIDE, Rounded
+
+from pynst import BackendError, Objective
+from pynst.backends.cuda import CudaBackend
+from pynst.backends.divisions import Division, Divisions
+from pynst.backends.reference import ReferenceBackend
+from pynst.optimizers.device_vectors import CoreOps
+from pynst.optimizers.pyramid import HostOps, Pyramid
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("PYNST_TEST_PTX"),
+    reason="takes many minutes, and has not run as a whole yet: PYNST_TEST_PTX=1 asks for it",
+)
+
+MOST_FLOPS = 2e5  # of a case: an interpreter is slow
+MOST_ROWS = 400
+CASES = [
+    case
+    for case in OP_CASES
+    if case.flops <= MOST_FLOPS and max(case.sizes.get("H", 0), case.sizes.get("W", 0)) < MOST_ROWS
+]
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    if build.compiler() is None:
+        pytest.skip("there is no nvcc")
+    return Interpreter(*build.load())
+
+
+@pytest.fixture
+def interpreter(compiled):
+    """With no observer, warps in step, and sums that round."""
+    compiled.observe, compiled.seed, compiled.truncating = None, None, False
+    return compiled
+
+
+def check(case, mode, device, tolerance=None):
+    """Compare an op with float64, on operands that are rounded as the backend rounds them."""
+    fast = mode[0] == "fast"
+    wanted = case.outputs(Rounded() if fast else ReferenceBackend())
+    for name, found in case.outputs(CudaBackend(*mode, device)).items():
+        half = fast and not {name, case.op} & WIDE
+        limit = tolerance or (ROUNDED if half else case.tolerance)
+        assert relative_error(found, wanted[name]) <= limit, f"{case}, {name}"
+
+
+# ---- results -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+@pytest.mark.parametrize("mode", MODES, ids=" ".join)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_op_agrees_with_float64(case, mode, architecture, interpreter):
+    check(case, mode, interpreter.device(architecture))
+
+
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("mode", "tile"),
+    [(MODES[2], "large"), (MODES[2], "narrow"), (MODES[2], "flat"), (MODES[0], "split"),
+     (MODES[1], "simt")],
+    ids=lambda each: each if isinstance(each, str) else " ".join(each),
+)  # fmt: skip
+def test_every_tile_is_right_with_warps_in_any_order(
+    mode, tile, architecture, interpreter, monkeypatch
+):
+    """The model chooses some tiles only for layers that are too large to be interpreted."""
+    interpreter.seed = 5
+    monkeypatch.setattr(
+        Divisions, "usual", lambda self, product: Division(tile, 1 + (product.C > 32))
+    )
+    for run, sizes in [
+        (op_cases.conv3x3_relu, {"C": 40, "N": 24, "H": 9, "W": 18}),
+        (op_cases.conv3x3_relu_pool_backward, {"C": 16, "N": 40, "H": 9, "W": 18, "mode": "max"}),
+    ]:
+        case = OpCase(run.__name__, sizes, run, 3e-6)
+        check(case, mode, interpreter.device(architecture))
+
+
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+def test_the_vectors_of_lbfgs_are_those_of_float64(architecture, interpreter):
+    device = interpreter.device(architecture)
+    core = vectors.Core(
+        device, lambda op, *given: getattr(device.core, op)(*given, device.stream), device.core
+    )
+    vectors.test_the_direction_is_the_sum_of_its_rows(core, 705, 7)
+    vectors.test_a_step_is_kept_as_it_is_and_seen_clipped(core, 705)
+    vectors.test_the_gradient_leads_back_what_left_the_range(core, 705)
+    for rows, spare in [(1, 0), (4, 2), (11, 10)]:
+        vectors.test_all_products_are_those_of_float64(core, 705, rows, spare)
+
+
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 4, 3), (21, 45, 3)])
+def test_the_preconditioner_of_lbfgs_is_that_of_float64(shape, architecture, interpreter):
+    images = CudaBackend(device=interpreter.device(architecture)).device_images(shape)
+    g = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    images.device.copy_in(g, images.gradient)
+    Pyramid(CoreOps(images), shape)(images.gradient, images.image)
+    found = np.empty(shape, np.float32)
+    images.device.copy_out(images.image, found)
+    wanted = np.empty(shape)
+    Pyramid(HostOps(), shape)(g.astype(np.float64), wanted)
+    np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("mode", [MODES[0], MODES[2]], ids=" ".join)
+def test_a_whole_objective_agrees_with_float64(mode, interpreter):
+    def evaluated(backend):
+        objective = Objective(
+            picture(0, 32, 27), picture(1, 32, 32), image_size=32, network=tiny_vgg19(backend)
+        )
+        return objective(picture(2, *objective.shape[:2]))
+
+    loss, gradient = evaluated(CudaBackend(*mode, interpreter.device("90")))
+    wanted, exact = evaluated(ReferenceBackend())
+    assert loss == pytest.approx(wanted, rel=1e-6 if mode[0] == "accurate" else 1e-2)
+    assert relative_error(gradient, exact) < (1e-5 if mode[0] == "accurate" else 3e-2)
+
+
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+def test_long_sums_are_folded_before_tensor_cores_truncate_them_too_often(
+    architecture, interpreter
+):
+    interpreter.truncating = True
+    for run, sizes in [
+        (op_cases.style_loss, {"N": 512, "H": 1, "W": 16, "scaled": False}),
+        (op_cases.gram, {"N": 16, "H": 16, "W": 64}),
+    ]:
+        check(OpCase(run.__name__, sizes, run), MODES[0], interpreter.device(architecture), 5e-7)
+
+
+# ---- cost ----------------------------------------------------------------------------------------
+
+# Sectors of global memory, and passes over the banks of shared memory, as multiples of the least
+# number that the same accesses could take. A kernel without a row has to keep to USUAL.
+USUAL = (1.3, 1.1)
+MOST = {
+    # bits: one byte for eight channels of a pixel
+    "filter7x7_backward_kernel": (2.0, 1.3),
+    "filter7x7_kernel": (1.6, 1.2),
+    "image_conv3x3_relu_kernel": (1.6, 1.1),
+    "binomial_down_kernel": (2.1, 1.1),  # every second pixel of the planes
+    "gram_reduce_kernel": (2.1, 1.1),  # writes the mirrored half by columns
+    # It reads factors and sums as single floats, 32 bytes from lane to lane.
+    "product_tensor_kernel": (1.5, 2.6),
+}
+TRAFFIC = [
+    (op_cases.conv3x3_relu, {"C": 32, "N": 64, "H": 16, "W": 32}),
+    (op_cases.conv3x3_relu_backward, {"C": 64, "N": 32, "H": 16, "W": 16}),
+    (op_cases.conv3x3_relu_pool, {"C": 32, "N": 64, "H": 16, "W": 32, "mode": "max"}),
+    (op_cases.conv3x3_relu_pool_backward, {"C": 64, "N": 32, "H": 16, "W": 32, "mode": "max"}),
+    (op_cases.style_loss, {"N": 64, "H": 16, "W": 32, "scaled": False}),
+    (op_cases.style_loss, {"N": 128, "H": 8, "W": 32, "scaled": False}),
+    (op_cases.gram, {"N": 64, "H": 16, "W": 32}),
+    (op_cases.content_loss, {"N": 64, "H": 16, "W": 32, "scaled": False}),
+    (op_cases.image_conv3x3_relu, {"N": 64, "H": 16, "W": 32, "padding": "zero"}),
+    (op_cases.image_conv3x3_relu_backward, {"N": 64, "H": 20, "W": 60, "padding": "zero"}),
+    (op_cases.pool2x2, {"C": 64, "H": 16, "W": 32, "mode": "max"}),
+    (op_cases.pool2x2_backward, {"C": 64, "H": 16, "W": 32, "mode": "max"}),
+    (op_cases.filter7x7, {"H": 16, "W": 32}),
+    (op_cases.filter7x7_backward, {"H": 16, "W": 32}),
+    (op_cases.total_variation, {"H": 32, "W": 64}),
+    (op_cases.binomial_down, {"H": 32, "W": 64}),
+    (op_cases.binomial_down_backward, {"H": 32, "W": 64}),
+]
+
+
+def test_kernels_of_halves_move_little_more_than_they_use(interpreter):
+    """Loads of single bytes once made `style_loss` slow; every result was right."""
+    traffic = defaultdict(Traffic)
+    plain = build.plain_names(list(interpreter.programs["90"]))
+    interpreter.observe = lambda kernel: traffic[plain[kernel]]
+    backend = CudaBackend(*MODES[2], interpreter.device("90"))
+    for run, sizes in TRAFFIC:
+        OpCase(run.__name__, sizes, run).outputs(backend)
+    assert len(traffic) >= 17
+    for kernel, counted in sorted(traffic.items()):
+        for space, most in zip(("global", "shared"), MOST.get(kernel, USUAL), strict=True):
+            total = counted.total(space)
+            assert total.per_least <= most, f"{kernel}: {total} in {space} memory"
+
+
+# ---- what must not go unseen ---------------------------------------------------------------------
+
+CONVOLUTION = OpCase("conv3x3_relu", {"C": 24, "N": 40, "H": 9, "W": 19}, op_cases.conv3x3_relu)
+POOLING = OpCase("pool2x2", {"C": 8, "H": 4, "W": 4, "mode": "average"}, op_cases.pool2x2)
+
+
+def plant(interpreter, monkeypatch, kernel, change):
+    """Change every statement of a kernel, in all of its variants."""
+    programs = interpreter.programs["90"]
+    for name, program in list(programs.items()):
+        if kernel in name:
+            statements = [change(each) for each in program.kernel.statements]
+            assert statements != program.kernel.statements, "nothing is changed"
+            changed = replace(program.kernel, statements=statements)
+            monkeypatch.setitem(programs, name, Program(changed))
+
+
+def without_barriers(it):
+    return it._replace(opcode="bar.warp.sync") if it.opcode == "bar.sync" else it
+
+
+def without_the_first_wait(it):
+    """Three groups of copies may be under way where the kernel allows one."""
+    return it._replace(operands=("3",)) if it.opcode.endswith("wait_group") else it
+
+
+def with_rows_of_a_exchanged(it):
+    if not it.opcode.startswith("mma"):
+        return it
+    first, second, *others = members_of(it.operands[1])
+    a = "{" + ", ".join([second, first, *others]) + "}"
+    return it._replace(operands=(it.operands[0], a, *it.operands[2:]))
+
+
+def with_transposed_matrices(it):
+    return it._replace(opcode=it.opcode.replace(".x4.shared", ".x4.trans.shared"))
+
+
+def moved(nbytes):
+    """Loads of global memory that many bytes further on."""
+
+    def change(it):
+        if not it.opcode.startswith("ld.global"):
+            return it
+        base, _, offset = it.operands[1].strip("[]").partition("+")
+        return it._replace(operands=(it.operands[0], f"[{base}+{int(offset or 0) + nbytes}]"))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("case", "kernel", "change", "message"),
+    [
+        (CONVOLUTION, "conv3x3_tensor_kernel", without_barriers, "no barrier between"),
+        (POOLING, "pool2x2_kernel", moved(16), "outside global memory"),
+        (POOLING, "pool2x2_kernel", moved(2), "not aligned to 16 bytes"),
+    ],
+    ids=lambda each: getattr(each, "__name__", None),
+)
+def test_what_a_device_would_punish_is_refused(
+    case, kernel, change, message, interpreter, monkeypatch
+):
+    check(case, MODES[2], interpreter.device("90"))
+    plant(interpreter, monkeypatch, kernel, change)
+    with pytest.raises(Fault, match=message):
+        check(case, MODES[2], interpreter.device("90"))
+
+
+@pytest.mark.parametrize(
+    "change", [with_rows_of_a_exchanged, with_transposed_matrices, without_the_first_wait]
+)
+def test_wrong_fragments_give_wrong_results(change, interpreter, monkeypatch):
+    plant(interpreter, monkeypatch, "conv3x3_tensor_kernel", change)
+    with pytest.raises(AssertionError, match="conv3x3_relu"):
+        check(CONVOLUTION, MODES[2], interpreter.device("90"))
+
+
+def test_a_launch_beyond_the_limits_of_a_device_or_a_kernel_is_refused(interpreter, monkeypatch):
+    programs = interpreter.programs["90"]
+    for name, program in list(programs.items()):
+        small = Program(replace(program.kernel, threads=32))
+        monkeypatch.setitem(programs, name, small)
+    with pytest.raises(Fault, match="threads, the kernel is made for 32"):
+        check(CONVOLUTION, MODES[2], interpreter.device("90"))
+    monkeypatch.undo()
+    monkeypatch.setitem(MOST_SHARED, "90", 40 * 1024)
+    monkeypatch.setattr(Divisions, "usual", lambda self, product: Division("large", 1))
+    with pytest.raises(BackendError, match="error 1"):  # cudaErrorInvalidValue
+        check(CONVOLUTION, MODES[2], interpreter.device("90"))
+
+
+def test_traffic_is_counted_as_a_device_counts_it():
+    traffic, warp = Traffic(), np.ones(32, bool)
+    traffic("global", "read", 4 * np.arange(32), 4, warp)
+    traffic("global", "read", 64 * np.arange(32), 1, warp)
+    traffic("shared", "read", 128 * np.arange(32), 4, warp)
+    traffic("shared", "read", 16 * np.arange(32), 16, warp)
+    traffic("shared", "read", np.zeros(32, int), 4, warp)
+    assert traffic.counts == {
+        ("global", "read", 4): Count(1, 4, 4),
+        ("global", "read", 1): Count(1, 32, 1),
+        ("shared", "read", 4): Count(2, 32 + 1, 1 + 1),
+        ("shared", "read", 16): Count(1, 4, 4),
+    }
