@@ -57,13 +57,13 @@ def _pool(C: int, H: int, W: int, mode: str) -> tuple[float, float]:
     return 4.0 * C * H * W, 5.0 * C * H * W
 
 
-def _content(N: int, H: int, W: int, scaled: bool) -> tuple[float, float]:
-    del scaled
+def _content(N: int, H: int, W: int, scaled: bool, weighted: bool = False) -> tuple[float, float]:
+    del scaled, weighted
     return 5.0 * N * H * W, 16.0 * N * H * W
 
 
-def _style(N: int, H: int, W: int, scaled: bool) -> tuple[float, float]:
-    del scaled
+def _style(N: int, H: int, W: int, scaled: bool, weighted: bool = False) -> tuple[float, float]:
+    del scaled, weighted
     return 2.0 * N * N * H * W, 12.0 * N * H * W
 
 
@@ -92,7 +92,7 @@ COSTS: dict[str, Callable[..., tuple[float, float]]] = {
     "filter7x7_backward": lambda H, W: (2.0 * 67 * 49 * H * W, 4.0 * 137 * H * W),
     "binomial_down": lambda H, W: (24.0 * H * W, 15.0 * H * W),
     "binomial_down_backward": lambda H, W: (24.0 * H * W, 15.0 * H * W),
-    "gram": lambda N, H, W: (N * (N + 1.0) * H * W, 4.0 * N * H * W),
+    "gram": lambda N, H, W, weighted=False: (N * (N + 1.0) * H * W, 4.0 * N * H * W),  # noqa: ARG005
     "content_loss": _content,
     "style_loss": _style,
     "wrap": lambda C, H, W, kind, larger: (0.0, 8.0 * C * H * W),  # noqa: ARG005

@@ -181,12 +181,13 @@ def _enlarged(run: Run, H: int, W: int) -> Image:
 
     The photograph's own detail is a better start than none: the same loss is reached earlier, and
     faces and lines come out clearer. With all of it the photograph would shine through the strokes.
-    A run that did not begin from the photograph, or that shows what a layer keeps of it, gets none.
+    A run that begins from noise or from the style, or that shows what a layer keeps of the
+    photograph, gets none.
     """
     assert run.x is not None
     x, options, inputs = resize(run.x, H, W), run.options, run.inputs
-    begun_from_content = inputs.content is not None and named_start(options) == "content"
-    if not (begun_from_content and inputs.styles and options.over_pyramid()):
+    shown = inputs.content is not None and named_start(options) not in ("noise", "style")
+    if not (shown and inputs.styles and options.over_pyramid()):
         return x
     finer, coarser = inputs.content_at(H, W), inputs.content_at(*run.x.shape[:2])
     return np.clip(x + _DETAIL * (finer - resize(coarser, H, W)), 0, 1)

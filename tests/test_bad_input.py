@@ -345,6 +345,7 @@ SOUND = {
     "init": st.sampled_from(["content", "style", "noise", CONTENT]),
     "seed": st.integers(0, 2**63 - 1),
     "optimizer": st.sampled_from(["lbfgs", "adam", "scipy"]),
+    "variables": st.sampled_from([None, "pyramid", "pixels"]),
     "content_weight": st.none() | st.floats(0, 1e12),
     "style_weight": st.none() | st.floats(1e-12, 1e12),
     "tv_weight": st.none() | st.floats(0, 1e12),

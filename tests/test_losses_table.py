@@ -60,7 +60,9 @@ def test_nothing_left_to_do_is_refused(content, style, network):
 
 
 def test_a_content_alone_is_reconstructed():
-    result = stylize(CONTENT, None, style_weight=0, init="noise", iterations=40, **FAST)
+    result = stylize(
+        CONTENT, None, style_weight=0, init="noise", iterations=40, variables="pixels", **FAST
+    )
     start = np.random.default_rng(0).random(result.pixels.shape)
     wanted = Objective(CONTENT, None, network="builtin", image_size=80).content
     error = lambda x: np.abs(x - wanted).mean()  # noqa: E731

@@ -34,7 +34,8 @@ def test_the_words_for_type_checkers_are_those_of_the_checks():
             if typing.get_origin(part) is typing.Literal
             for word in typing.get_args(part)
         }
-        assert words == set(choices), each.name
+        if each.name != "tile":  # which may be a number, too
+            assert words == set(choices), each.name
     assert set(typing.get_args(keywords.FormulaName)) == set(FORMULAS)
     assert set(typing.get_args(keywords.Quality)) == set(QUALITIES)
 

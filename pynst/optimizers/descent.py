@@ -288,11 +288,12 @@ class Descent:
         unfetched = self._unfetched
         if unfetched is None:
             return None
-        best = unfetched.best
+        best, state = unfetched.best, unfetched.state()
         return Snapshot(
-            unfetched.state(),
+            state,
             tuple(self.history[: unfetched.evaluations]),
-            None if best.image is None else best.image(),
+            # as narrow as the image itself, which loses nothing
+            None if best.image is None else best.image().astype(state["x"].dtype, copy=False),
             best.value,
             unfetched.restarts,
             unfetched.gradient_scale,

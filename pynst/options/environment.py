@@ -8,8 +8,7 @@ VARIABLES = {
     "PYNST_WEIGHTS": "path of the VGG-19 weights file, before the cache is looked at",
     "PYNST_CACHE_DIR": "folder for downloaded weights, instead of the user's cache",
     "PYNST_OFFLINE": "1: never download anything",
-    "PYNST_MEMORY": "memory that the process may take, like 4G or 500M; a larger run takes tiles"
-    " or is refused",
+    "PYNST_MEMORY": "memory for the process, like 4G; larger runs take tiles or are refused",
     "PYNST_TUNE": "0: choose CUDA's kernels by a model of the device, do not measure them",
     "PYNST_CPU_ISA": "instruction set of the CPU core: amx, avx512, avx2, neon or generic",
     "CUDA_VISIBLE_DEVICES": "GPUs that may be used; pynst batch has one worker for each of them",

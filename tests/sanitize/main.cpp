@@ -54,6 +54,10 @@ void close(const Floats& found, const Maps& wanted) {
     close(Values(found.begin(), found.end()), Values(expected.begin(), expected.end()));
 }
 
+void close(const Floats& found, const Floats& wanted) {
+    close(Values(found.begin(), found.end()), Values(wanted.begin(), wanted.end()));
+}
+
 void close_planes(const Floats& found, const Maps& wanted) {
     close(Values(found.begin(), found.end()), wanted.v);
 }
