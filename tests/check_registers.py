@@ -31,11 +31,11 @@ KERNEL = re.compile(
 ENTRY = re.compile(r"\.entry (?P<name>\w+)\((?P<code>.*?)^}", re.DOTALL | re.MULTILINE)
 BYTE_ACCESS = re.compile(r"\b(?:ld|st)\.global(?:\.nc)?\.[us]8\b")
 
-# Sources whose kernels read or write the bits of a ReLU, one byte for eight channels. Everything
-# else in memory is a number of two bytes or more.
+# Sources whose kernels read, write or copy the bits of a ReLU, one byte for eight channels.
+# Everything else in memory is a number of two bytes or more.
 SOURCES_WITH_BITS = {
     "conv3x3_relu", "conv3x3_relu_backward", "conv3x3_relu_pool", "conv3x3_relu_pool_backward",
-    "image_conv3x3_relu", "image_conv3x3_relu_backward", "filter7x7", "filter7x7_backward",
+    "image_conv3x3_relu", "image_conv3x3_relu_backward", "filter7x7", "filter7x7_backward", "wrap",
 }  # fmt: skip
 
 
