@@ -484,7 +484,7 @@ def test_an_array_of_another_device_is_refused(module):
 
     x, y = np.zeros((3, 4, 4), np.float32), np.zeros((3, 2, 2), np.float32)
     with pytest.raises(ValueError, match="must lie on the device that is current"):
-        module.binomial_down(Elsewhere(x), y, 0)
+        module.binomial_down(Elsewhere(x), y, False, 0)
 
 
 def test_the_stand_in_finds_a_graph_that_outlives_its_memory(module):
@@ -625,7 +625,7 @@ def test_arrays_of_the_wrong_kind_are_refused_by_name(device):
          r"wrap: y must be uint32 of shape \(3, 6, 7, 1\), got uint32 of shape \(3, 4, 5, 1\)"),
         (lambda: backend.launch("wrap", of_doubles, of_doubles),
          r"wrap: x must be uint32 of shape \(planes, H, W, K\), got float64 of shape \(3, 4, 2\)"),
-        (lambda: backend.launch("binomial_down", [1.0], image),
+        (lambda: backend.launch("binomial_down", [1.0], image, False),
          "binomial_down: x must be an array on the device, got list"),
         (lambda: backend.launch("gram", F, None, 12.0, "simt", G, backend.allocate(1)[:0]),
          "gram: scratch must be"),
@@ -649,7 +649,9 @@ def test_an_output_has_to_be_writable_and_dense(module, change, message):
     x = HostDevice(module).allocate(240)
     source = DeviceArray(x.owner, x.pointer, np.float32, (3, 4, 5))
     with pytest.raises(ValueError, match=f"binomial_down: {message}"):
-        module.binomial_down(source, SimpleNamespace(__cuda_array_interface__=dense | change), 0)
+        module.binomial_down(
+            source, SimpleNamespace(__cuda_array_interface__=dense | change), False, 0
+        )
 
 
 def test_arrays_that_speak_dlpack_are_read_and_written_in_place(module):
@@ -658,16 +660,16 @@ def test_arrays_that_speak_dlpack_are_read_and_written_in_place(module):
     wanted = np.empty((3, 3, 4))
     ReferenceBackend().binomial_down(x.astype(float), wanted)
     y = np.zeros((4, 3, 4), np.float32)
-    module.binomial_down(x, y[1:], 0)
+    module.binomial_down(x, y[1:], False, 0)
     np.testing.assert_allclose(y[1:], wanted, rtol=1e-6)
     assert not y[0].any()
     for wrong, message in [
-        (x.astype(np.float64), r"x must be float32 of shape \(3, H, W\), got float64 of shape"),
+        (x.astype(np.float64), r"x must be float32 of shape \(3, 5, 8\), got float64 of shape"),
         (x[:, :, ::2], "x must be C-contiguous"),
         (x.astype(np.complex64), "x must be float32 .* got type 5 of 64 bits"),
     ]:
         with pytest.raises(ValueError, match=f"binomial_down: {message}"):
-            module.binomial_down(wrong, y[1:], 0)
+            module.binomial_down(wrong, y[1:], False, 0)
 
 
 def test_an_array_is_described_to_the_core_once(module):
@@ -684,11 +686,11 @@ def test_an_array_is_described_to_the_core_once(module):
     x.count = y.count = 0
     for value in (1.0, 2.0):
         host[0][...] = value
-        module.binomial_down(x, y, 0)
+        module.binomial_down(x, y, False, 0)
         np.testing.assert_array_equal(host[1], value)
     assert (x.count, y.count) == (1, 1)
     with pytest.raises(ValueError, match="binomial_down: y must be"):
-        module.binomial_down(x, x, 0)
+        module.binomial_down(x, x, False, 0)
 
 
 def test_slices_of_an_array_share_its_memory():
