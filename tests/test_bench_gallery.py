@@ -173,7 +173,7 @@ def test_a_setting_is_spelt_as_for_the_command():
 
 
 def test_the_two_default_settings_differ_in_their_variables():
-    assert [each.options().variables for each in DEFAULT_SETTINGS] == ["pyramid", "pixels"]
+    assert [each.options().variables for each in DEFAULT_SETTINGS] == [None, "pixels"]
 
 
 def test_a_setting_that_cannot_run_is_reported_as_failed(pair, tmp_path, capsys):
