@@ -516,8 +516,8 @@ def with_changes(options: TransferOptions | None, changes: Mapping[str, Any]) ->
     for name in changes:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
-            raise OptionError(f"unknown option {name!r}{hint}")
+            hint = f"did you mean {near[0]}?" if near else "the fields of TransferOptions are known"
+            raise OptionError(f"unknown option {name!r}; {hint}")
     if options is not None and not isinstance(options, TransferOptions):
         raise OptionError(f"options must be a TransferOptions, got {type(options).__name__}")
     return replace(options or TransferOptions(), **changes)
