@@ -51,8 +51,11 @@ _WORKING = {"gram": 0, "wasserstein": 6, "neighbours": 0}
 _COSINES = 4_000_000
 """Bytes that matching with a painting takes, besides the features of the photograph."""
 
-_NARROW_BYTES_PER_VALUE = {"lbfgs": 140, "scipy": 290, "adam": 52}
+_NARROW_BYTES_PER_VALUE = {"lbfgs": 136, "scipy": 290, "adam": 52}
 """The same where the image is walked in tiles: all vectors are of float32, but SciPy's."""
+
+_PYRAMID_BYTES_PER_VALUE = 10
+"""Of these, what L-BFGS over a pyramid takes more: M g at two points, and the coarser levels."""
 
 _TILES = (2048, 1536, 1024)
 _SMALL_TILES = (768, 512)
@@ -160,9 +163,11 @@ def forecast_memory(
 
 def _bytes_per_value(options: TransferOptions, narrow: bool) -> int:
     """Memory of the optimiser per value of the image."""
-    table = _NARROW_BYTES_PER_VALUE if narrow else _BYTES_PER_VALUE
-    fewer = 10 - options.pairs if options.pairs and options.optimizer == "lbfgs" else 0
-    return table[options.optimizer] - 8 * fewer  # a pair is two vectors of float32
+    value = (_NARROW_BYTES_PER_VALUE if narrow else _BYTES_PER_VALUE)[options.optimizer]
+    if options.optimizer == "lbfgs":
+        value -= 8 * (10 - options.pairs) if options.pairs else 0  # a pair is two vectors
+        value -= _PYRAMID_BYTES_PER_VALUE if narrow and not options.over_pyramid() else 0
+    return value
 
 
 def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> TransferOptions:
@@ -241,7 +246,11 @@ def _ways(options: TransferOptions, network: Network, size: Size) -> list[Transf
     pairs: list[int | None] = [None, *range(9, 2, -1)] if fewer else [options.pairs]
     tried = [(tile, count) for count in pairs for tile in large or small[:1] or [options.tile]]
     tried += [(tile, pairs[-1]) for tile in small]
-    return [options, *(replace(options, tile=tile, pairs=count) for tile, count in tried)]
+    ways = [options, *(replace(options, tile=tile, pairs=count) for tile, count in tried)]
+    if fewer and options.variables is None and options.over_pyramid():
+        # Last, since it changes the picture: as many vectors less as M and its image take.
+        ways += [replace(way, variables="pixels") for way in ways[1:] if way.pairs == pairs[-1]]
+    return ways
 
 
 def _told(options: TransferOptions, network: Network, size: Size, needs: int, room: int) -> str:
@@ -257,6 +266,8 @@ def _told(options: TransferOptions, network: Network, size: Size, needs: int, ro
         )
     if options.pairs is not None:
         text += f" L-BFGS keeps {options.pairs} pairs;"
+    if options.variables is not None:
+        text += f" it minimises over the {options.variables};"
     return f"{text} about {in_bytes(needs)}"
 
 

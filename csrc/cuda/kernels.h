@@ -120,7 +120,7 @@ void conv3x3_relu_pool_backward(const T* dy, const uint8_t* bits, Pooling mode,
                                 const uint16_t* choices, Weights w, int C, int N, int H, int W,
                                 Division division, GradientScale* scale, T* dx, void* scratch,
                                 cudaStream_t);
-// Of a product that takes C channels to N: for a backward op the two change places.
+// The scratch of a product that takes C channels to N; a backward op exchanges the two.
 size_t conv3x3_scratch(int C, int N, int H, int W, Division division);
 
 // Weights of the image's convolution: float (27, padded(N)), row 3 * tap + plane.

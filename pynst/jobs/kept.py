@@ -34,11 +34,10 @@ def is_record_of(
     if options.network not in ("auto", record.network):
         return False
     used, fitted = record.options, {"network", "threads", "memory"}
-    # What was chosen so that the run fits into memory is recorded in the place of these.
+    # A run records the tile, the pairs and the variables that made it fit into memory.
     if options.tile == "auto":
         fitted.add("tile")
-    if options.pairs is None:
-        fitted.add("pairs")
+    fitted |= {name for name in ("pairs", "variables") if getattr(options, name) is None}
     same = replace(options, **{name: getattr(used, name) for name in fitted})
     asked = replace(record, options=same)
     if _settings(asked) != _settings(record):

@@ -54,7 +54,9 @@ class DeviceVectors:
             each.reshape(self._n) for each in (images.image, images.gradient)
         )
         self._rows = rows
-        self._pyramid = Pyramid(CoreOps(images), self._shape) if pyramid else None
+        # The gradient of the loss is not needed any more when the pyramid begins.
+        scratch = images.gradient
+        self._pyramid = Pyramid(CoreOps(images), self._shape, scratch) if pyramid else None
         self.pairs = self._device.empty((2 * rows, self._n))
         self._device.zero(self.pairs)
         core = self._device.core

@@ -78,16 +78,20 @@ class Pyramid:
     ops : PyramidOps
     shape : tuple of int
         (H, W, 3)
+    scratch : Vector, optional
+        An image of that shape that may be overwritten whenever M is applied.
     """
 
-    def __init__(self, ops: PyramidOps, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, ops: PyramidOps, shape: tuple[int, ...], scratch: Vector | None = None
+    ) -> None:
         self._ops = ops
         self._shapes = [shape]
         while len(self._shapes) <= _REDUCTIONS and min(self._shapes[-1][:2]) > 1:
             H, W, C = self._shapes[-1]
             self._shapes.append((-(-H // 2), -(-W // 2), C))
         self._levels = [ops.empty(each) for each in self._shapes[1:]]
-        self._finest = ops.empty(shape)
+        self._finest = ops.empty(shape) if scratch is None else scratch
         self._weights = _weights(len(self._levels))
 
     def __call__(self, g: Vector, h: Vector) -> None:

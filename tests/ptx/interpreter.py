@@ -17,7 +17,7 @@ from cuda_on_cpu.host_device import HostDevice
 from ptx import build
 from ptx.machine import Fault, GlobalMemory, Launch, Observer, Program
 
-# Of a block, bytes, where a kernel asks for more than 48 KB: by architecture.
+# The shared memory that a block may ask for, in bytes, by architecture; 48 KB need no asking.
 MOST_SHARED = {"75": 64 * 1024, "90": 227 * 1024}
 LAUNCH_FAILED = 719  # cudaErrorLaunchFailure
 Callback = ctypes.CFUNCTYPE(

@@ -48,7 +48,8 @@ inline dim3 tiles_of(int N, int H, int W, int height, int channels) {
     return dim3(ceil_div(N, channels), ceil_div(W, kTileWidth), ceil_div(H, height));
 }
 
-// What a block computes; blockIdx.z counts tiles down and, fastest, `inner` blocks of each.
+// The part of a layer that a block computes. blockIdx.z counts the tiles downwards and, fastest, the
+// `inner` blocks of each tile.
 template <class Tile>
 struct Place {
     int inner;           // the part of the input channels, or the pair of rows

@@ -39,7 +39,7 @@ struct GramPartition {
     }
 };
 
-// What a block computes: pixels [begin, end) of the tile of G whose corner is (row, column).
+// A block computes pixels [begin, end) of the tile of G whose corner is (row, column).
 struct GramTask {
     int begin, end, row, column;
     size_t out;
