@@ -124,6 +124,7 @@ PYBIND11_MODULE(_cuda, m) {
     bind_gradient_scale(m);
     bind_image_input(m);
     bind_networks(m);
+    bind_filters(m);
     bind_losses(m);
     bind_lbfgs(m);
 }

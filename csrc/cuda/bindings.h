@@ -9,6 +9,7 @@ namespace pynst {
 
 // Each defines the functions of one file.
 void bind_networks(py::module_& m);
+void bind_filters(py::module_& m);
 void bind_losses(py::module_& m);
 void bind_lbfgs(py::module_& m);
 
