@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import collections
-import io
 import os
 import pickle
 import time
 
 import pytest
 import weights_files as files
-from weights_files import group, name_of, number, storage, tensor, text, tiny_table
+from weights_files import (
+    both_formats,
+    group,
+    name_of,
+    no_unpickler,
+    number,
+    read_bytes,
+    storage,
+    tensor,
+    text,
+    tiny_table,
+    with_first,
+)
 
 from pynst.errors import WeightsError
 from pynst.formats.pickles import parse_pickle
-from pynst.weights.layouts import convert_file
 
-__all__ = ["tiny_table"]
-
-
-pytestmark = pytest.mark.usefixtures("tiny_table")
+__all__ = ["no_unpickler", "tiny_table"]
 
 
-@pytest.fixture(autouse=True)
-def no_unpickler(monkeypatch):
-    """Nothing under test may use Python's unpickler, safe or not."""
-
-    def refuse(*_arguments, **_settings):
-        raise AssertionError("pickle was used")
-
-    for name in ("load", "loads", "Unpickler", "_Unpickler"):
-        monkeypatch.setattr(pickle, name, refuse)
-
-
-def load(data: bytes):
-    return convert_file(io.BytesIO(data), None)
-
-
-def both_formats(pickled: bytes) -> list[bytes]:
-    arrays = files.caffe_arrays()
-    return [files.pth(arrays, pickled), files.legacy_pth(arrays, pickled)]
-
-
-def with_first(entry: bytes) -> bytes:
-    """The state dict with `entry` for the first tensor."""
-    tensors = files.tensors_of(files.caffe_arrays())
-    return files.state_pickle({**tensors, "conv1_1.weight": entry})
+pytestmark = pytest.mark.usefixtures("no_unpickler", "tiny_table")
 
 
 class Payload:
@@ -142,7 +126,7 @@ def test_code_in_a_pickle_is_refused_and_never_run(kind, tmp_path, monkeypatch):
     variants.append(files.LEGACY_START + payload)
     for data in variants:
         with pytest.raises(WeightsError) as caught:
-            load(data)
+            read_bytes(data)
         assert str(caught.value).isprintable()
     assert list(tmp_path.iterdir()) == []
 
@@ -151,9 +135,9 @@ def test_a_whole_model_is_told_what_to_do():
     with pytest.raises(
         WeightsError, match=r"whole pickled model .*save its state_dict\(\) instead"
     ):
-        load(files.pth(files.caffe_arrays(), code(MARKER)["whole model"]))
+        read_bytes(files.pth(files.caffe_arrays(), code(MARKER)["whole model"]))
     with pytest.raises(WeightsError, match=r"asks for 'posix.mkdir', .*nothing of it was run"):
-        load(files.pth(files.caffe_arrays(), code(MARKER)["reduce 2"]))
+        read_bytes(files.pth(files.caffe_arrays(), code(MARKER)["reduce 2"]))
 
 
 @pytest.mark.parametrize(
@@ -188,19 +172,19 @@ def test_a_whole_model_is_told_what_to_do():
 )
 def test_a_pickle_that_makes_no_sense_is_refused(pickled, message):
     with pytest.raises(WeightsError, match=message):
-        load(files.pth(files.caffe_arrays(), pickled or b"\x80"))
+        read_bytes(files.pth(files.caffe_arrays(), pickled or b"\x80"))
 
 
 def test_deep_nesting_and_self_reference_do_no_harm():
     deep = b")" + b"\x85" * 100_000 + b"."
     with pytest.raises(WeightsError, match="not of a state dict"):
-        load(files.pth(files.caffe_arrays(), deep))
+        read_bytes(files.pth(files.caffe_arrays(), deep))
     own = b"}q\x00" + text("state_dict") + b"h\x00s."
     with pytest.raises(WeightsError, match="is not VGG-19"):
-        load(files.pth(files.caffe_arrays(), own))
+        read_bytes(files.pth(files.caffe_arrays(), own))
     nested = group(text("storage"), b")" + b"\x85" * 100_000, text("0"), text("cpu"), number(4))
     with pytest.raises(WeightsError, match="describes a storage badly"):
-        load(files.pth(files.caffe_arrays(), with_first(tensor(nested + b"Q", (4,)))))
+        read_bytes(files.pth(files.caffe_arrays(), with_first(tensor(nested + b"Q", (4,)))))
 
 
 def test_a_remembered_list_is_not_multiplied():
@@ -210,15 +194,15 @@ def test_a_remembered_list_is_not_multiplied():
     again = b"h\x02h\x01R" * 10_000
     start = time.perf_counter()
     with pytest.raises(WeightsError, match="far more than a state dict"):
-        load(files.pth(files.caffe_arrays(), pairs + make + again + b"."))
+        read_bytes(files.pth(files.caffe_arrays(), pairs + make + again + b"."))
     numbers = b"](" + b"K\x01" * 30_000 + b"eq\x03"
     rebuild = name_of("torch._utils", "_rebuild_tensor") + b"q\x04"
     call = b"(" + storage("0", 108) + b"K\x00h\x03h\x03tq\x05h\x04h\x05R" + b"h\x04h\x05R" * 10_000
     with pytest.raises(WeightsError, match="too many dimensions"):
-        load(files.pth(files.caffe_arrays(), numbers + rebuild + call + b"."))
+        read_bytes(files.pth(files.caffe_arrays(), numbers + rebuild + call + b"."))
     keys = b"}(" + text("ab") + b"Nuq\x06\x85"
     with pytest.raises(WeightsError, match="something else than pairs"):
-        load(files.pth(files.caffe_arrays(), make + keys + b"R."))
+        read_bytes(files.pth(files.caffe_arrays(), make + keys + b"R."))
     assert time.perf_counter() - start < 10
 
 

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import struct
 
 import numpy as np
 import pytest
 import weights_files as files
-from weights_files import assert_tiny, group, name_of, number, storage, tensor, text, tiny_table
+from weights_files import (
+    assert_tiny,
+    both_formats,
+    group,
+    name_of,
+    no_unpickler,
+    number,
+    read_bytes,
+    storage,
+    tensor,
+    text,
+    tiny_table,
+    with_first,
+)
 
 from pynst.errors import WeightsError
-from pynst.weights.layouts import convert_file
 
-__all__ = ["tiny_table"]
+__all__ = ["no_unpickler", "tiny_table"]
 
-pytestmark = pytest.mark.usefixtures("tiny_table")
-
-
-@pytest.fixture(autouse=True)
-def no_unpickler(monkeypatch):
-    """Nothing under test may use Python's unpickler, safe or not."""
-
-    def refuse(*_arguments, **_settings):
-        raise AssertionError("pickle was used")
-
-    for name in ("load", "loads", "Unpickler", "_Unpickler"):
-        monkeypatch.setattr(pickle, name, refuse)
-
-
-def load(data: bytes):
-    return convert_file(io.BytesIO(data), None)
-
-
-def both_formats(pickled: bytes) -> list[bytes]:
-    arrays = files.caffe_arrays()
-    return [files.pth(arrays, pickled), files.legacy_pth(arrays, pickled)]
-
-
-def with_first(entry: bytes) -> bytes:
-    """The state dict with `entry` for the first tensor."""
-    tensors = files.tensors_of(files.caffe_arrays())
-    return files.state_pickle({**tensors, "conv1_1.weight": entry})
+pytestmark = pytest.mark.usefixtures("no_unpickler", "tiny_table")
 
 
 # ---- what torch writes --------------------------------------------------------------------------
@@ -53,7 +37,7 @@ def test_a_checkpoint_that_holds_a_state_dict_is_read(wrap):
     inner = files.state_pickle(files.tensors_of(files.caffe_arrays()))[2:-1]
     outer = b"\x80\x02}(" + text("epoch") + number(3) + text(wrap) + inner + b"u."
     for data in both_formats(outer):
-        assert_tiny(load(data).convolutions)
+        assert_tiny(read_bytes(data).convolutions)
 
 
 def test_views_strides_and_shared_storages_are_followed():
@@ -67,10 +51,12 @@ def test_views_strides_and_shared_storages_are_followed():
     tensors["conv1_1.weight"] = tensor(shared, first.shape, (9 * C, 1, 3 * C, C))
     tensors["conv1_2.weight"] = tensor(shared, second.shape, offset=first.size)
     arrays["conv1_1.weight"] = block
-    assert_tiny(load(files.pth(arrays, files.state_pickle(tensors))).convolutions)
+    assert_tiny(read_bytes(files.pth(arrays, files.state_pickle(tensors))).convolutions)
     keys = [str(key) for key in range(len(arrays)) if key != 2]
     stored = {name: array for name, array in arrays.items() if name != "conv1_2.weight"}
-    assert_tiny(load(files.legacy_pth(stored, files.state_pickle(tensors), keys)).convolutions)
+    assert_tiny(
+        read_bytes(files.legacy_pth(stored, files.state_pickle(tensors), keys)).convolutions
+    )
     assert N == 4
 
 
@@ -82,7 +68,7 @@ def test_a_parameter_and_the_first_form_of_a_tensor_are_read():
     parameter = name_of("torch._utils", "_rebuild_parameter") + group(old, b"\x88", b")") + b"R"
     for entry in (old, parameter):
         for data in both_formats(with_first(entry)):
-            assert_tiny(load(data).convolutions)
+            assert_tiny(read_bytes(data).convolutions)
 
 
 def test_the_dictionary_of_python_2_is_read():
@@ -92,7 +78,7 @@ def test_the_dictionary_of_python_2_is_read():
         pairs += b"](U" + bytes([len(name)]) + name.encode() + value + b"e"
     pickled = b"\x80\x02" + name_of("collections", "OrderedDict") + b"](" + pairs + b"e\x85R."
     for data in both_formats(pickled):
-        assert_tiny(load(data).convolutions)
+        assert_tiny(read_bytes(data).convolutions)
 
 
 def test_protocol_4_is_read():
@@ -102,7 +88,7 @@ def test_protocol_4_is_read():
     stacked = b"\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93"
     pickled = b"\x80\x04\x95" + bytes(8) + pickled[2:].replace(short, stacked)
     for data in both_formats(pickled):
-        assert_tiny(load(data).convolutions)
+        assert_tiny(read_bytes(data).convolutions)
 
 
 def test_a_view_of_an_old_file_is_read():
@@ -113,7 +99,7 @@ def test_a_view_of_an_old_file_is_read():
     tensors = files.tensors_of(arrays)
     tensors["conv1_1.weight"] = tensor(storage("0", padded.size, view=view), weight.shape)
     stored = {**arrays, "conv1_1.weight": padded}
-    assert_tiny(load(files.legacy_pth(stored, files.state_pickle(tensors))).convolutions)
+    assert_tiny(read_bytes(files.legacy_pth(stored, files.state_pickle(tensors))).convolutions)
 
 
 def test_bfloat16_and_double_are_read():
@@ -123,10 +109,10 @@ def test_bfloat16_and_double_are_read():
     arrays["conv1_1.bias"] = (bias.view(np.uint32) >> 16).astype(np.uint16)
     tensors["conv1_1.bias"] = tensor(storage("1", 4, "BFloat16"), (4,))
     data = files.pth(arrays, files.state_pickle(tensors))
-    got = load(data).convolutions["conv1_1"][1]
+    got = read_bytes(data).convolutions["conv1_1"][1]
     np.testing.assert_allclose(got, bias, rtol=2**-8)
     doubles = {name: array.astype("f8") for name, array in files.caffe_arrays().items()}
-    assert_tiny(load(files.pth(doubles)).convolutions)
+    assert_tiny(read_bytes(files.pth(doubles)).convolutions)
 
 
 # ---- tensors and storages -----------------------------------------------------------------------
@@ -169,7 +155,7 @@ FULL = (4, 3, 3, 3)
 def test_a_tensor_outside_its_storage_is_refused(entry, message):
     for data in both_formats(with_first(entry)):
         with pytest.raises(WeightsError, match=message):
-            load(data)
+            read_bytes(data)
 
 
 def test_a_tensor_scattered_over_a_huge_storage_is_refused():
@@ -177,23 +163,23 @@ def test_a_tensor_scattered_over_a_huge_storage_is_refused():
     arrays["conv1_1.weight"] = np.zeros(4000, np.float32)
     entry = tensor(storage("0", 4000), FULL, (1000, 9, 3, 1))
     with pytest.raises(WeightsError, match="scattered over 3027 numbers"):
-        load(files.pth(arrays, with_first(entry)))
+        read_bytes(files.pth(arrays, with_first(entry)))
 
 
 def test_a_storage_of_another_size_than_its_entry_is_refused():
     entries = files.pth_entries(files.caffe_arrays())
     entries["archive/data/0"] += b"\0\0\0\0"
     with pytest.raises(WeightsError, match="should have 432 bytes, has 436"):
-        load(files.zipped(entries))
+        read_bytes(files.zipped(entries))
 
 
 def test_a_big_endian_file_is_refused():
     entries = files.pth_entries(files.caffe_arrays())
     with pytest.raises(WeightsError, match="big-endian"):
-        load(files.zipped({**entries, "archive/byteorder": b"big"}))
+        read_bytes(files.zipped({**entries, "archive/byteorder": b"big"}))
     data = files.legacy_pth(files.caffe_arrays())
     with pytest.raises(WeightsError, match="little-endian"):
-        load(data.replace(b"endian\x88", b"endian\x89", 1))
+        read_bytes(data.replace(b"endian\x88", b"endian\x89", 1))
 
 
 def test_a_list_of_storages_that_disagrees_is_refused():
@@ -201,7 +187,7 @@ def test_a_list_of_storages_that_disagrees_is_refused():
     keys = [str(key) for key in range(len(arrays))]
     for wrong in ([*keys, "x"], keys[:-1], [keys[0], *keys], []):
         with pytest.raises(WeightsError, match="storage"):
-            load(files.legacy_pth(arrays, keys=wrong))
+            read_bytes(files.legacy_pth(arrays, keys=wrong))
 
 
 def test_a_lying_count_before_a_storage_is_refused():
@@ -210,7 +196,7 @@ def test_a_lying_count_before_a_storage_is_refused():
     for lie in (107, 109, -1, 1 << 60):
         wrong = data[:at] + struct.pack("<q", lie) + data[at + 8 :]
         with pytest.raises(WeightsError, match=f"should have 108 numbers, has {lie}"):
-            load(wrong)
+            read_bytes(wrong)
 
 
 # ---- archives -----------------------------------------------------------------------------------
@@ -219,4 +205,4 @@ def test_a_lying_count_before_a_storage_is_refused():
 def test_two_pickles_in_one_archive_are_refused():
     entries = files.pth_entries(files.caffe_arrays())
     with pytest.raises(WeightsError, match=r"not one data.pkl"):
-        load(files.zipped({**entries, "other/data.pkl": b"}."}))
+        read_bytes(files.zipped({**entries, "other/data.pkl": b"}."}))

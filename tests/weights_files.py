@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import pytest
 from conftest import CHANNELS, tiny_convolutions
 
 from pynst.weights import layouts
+from pynst.weights.layouts import convert_file
 
 TINY_TABLE = {
     name: (len(bias), weight.shape[1]) for name, (weight, bias) in tiny_convolutions().items()
@@ -352,3 +354,33 @@ def mat_matrix(name: str, kind: int, shape: tuple[int, ...], *parts: bytes) -> b
 
 def mat_file(*elements: bytes) -> bytes:
     return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + b"".join(elements)
+
+
+# ---- tests of pickled files ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_unpickler(monkeypatch):
+    """Nothing under test may use Python's unpickler, safe or not."""
+
+    def refuse(*_arguments, **_settings):
+        raise AssertionError("pickle was used")
+
+    for name in ("load", "loads", "Unpickler", "_Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+
+
+def read_bytes(data: bytes):
+    """The weights in a file of these bytes."""
+    return convert_file(io.BytesIO(data), None)
+
+
+def both_formats(pickled: bytes) -> list[bytes]:
+    arrays = caffe_arrays()
+    return [pth(arrays, pickled), legacy_pth(arrays, pickled)]
+
+
+def with_first(entry: bytes) -> bytes:
+    """The state dict with `entry` for the first tensor."""
+    tensors = tensors_of(caffe_arrays())
+    return state_pickle({**tensors, "conv1_1.weight": entry})
