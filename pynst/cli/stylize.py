@@ -54,18 +54,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
         given.error("the following arguments are required: CONTENT, STYLE")
     content, styles = _read_standard_input(given)
     changes = _changes(given, content)
-    side = changes.get("image_size", TransferOptions.image_size)
-    path = checked_output(
-        given.output,
-        _DEFAULT_OUTPUT,
-        force=given.force,
-        bits=given.bits,
-        side=side,
-        dpi=given.dpi,
-    )
-    check_curves(given.curves)
-    if path == STANDARD_OUTPUT and (given.json or given.save_every):
-        given.error("-o - leaves standard output to the picture: no --json, no --save-every")
+    path = _checked_output(given, changes.get("image_size", TransferOptions.image_size))
     options = None
     if given.resume is None:
         made = TransferOptions.paper if given.paper else TransferOptions
@@ -76,16 +65,7 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     from pynst.transfer import stylize
 
     report = Report(given, path, options)
-    # A default name that another run has taken meanwhile is not overwritten.
-    asked = bool(given.output or given.force or given.save_every)
-    settings = {
-        "bits": given.bits,
-        "dpi": given.dpi,
-        "record": given.record,
-        "overwrite": asked,
-        "as_json": given.json,
-        "curves": given.curves,
-    }
+    settings = _save_settings(given)
     files = {"checkpoint": given.checkpoint, "resume": given.resume}
     try:
         result = stylize(content, styles, options, callback=report, **files, **changes)
@@ -103,6 +83,35 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     code = save(result, path, given.quiet, **settings)
     report.finish(result)
     return code
+
+
+def _checked_output(given: argparse.Namespace, side: int) -> Path:
+    """Where the result goes, checked before the long work; so are the curves."""
+    path = checked_output(
+        given.output,
+        _DEFAULT_OUTPUT,
+        force=given.force,
+        bits=given.bits,
+        side=side,
+        dpi=given.dpi,
+    )
+    check_curves(given.curves)
+    if path == STANDARD_OUTPUT and (given.json or given.save_every):
+        given.error("-o - leaves standard output to the picture: no --json, no --save-every")
+    return path
+
+
+def _save_settings(given: argparse.Namespace) -> dict[str, Any]:
+    """How the result is saved."""
+    return {
+        "bits": given.bits,
+        "dpi": given.dpi,
+        "record": given.record,
+        # A default name that another run has taken meanwhile is not overwritten.
+        "overwrite": bool(given.output or given.force or given.save_every),
+        "as_json": given.json,
+        "curves": given.curves,
+    }
 
 
 def _read_standard_input(given: argparse.Namespace) -> tuple[Any, list[Any] | None]:
