@@ -35,7 +35,7 @@ __all__ = ["TimeForecast", "fit_memory", "forecast_memory", "in_bytes"]
 
 _LOG = logging.getLogger("pynst")
 
-_PROGRAM = {"lbfgs": 7_000_000, "scipy": 43_000_000, "adam": 6_000_000}
+_PROGRAM = {"lbfgs": 5_500_000, "scipy": 43_000_000, "adam": 6_000_000}
 """Bytes of the program itself that are loaded during a run, by optimiser: SciPy's modules."""
 
 _BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}

@@ -142,7 +142,9 @@ def test_a_run_that_would_not_fit_is_refused_with_the_size_that_would(monkeypatc
                        r" \d+ MB are available; image_size=(\d+) would fit") as caught:  # fmt: skip
         stylize(content, style, image_size=2000, **options)
     fitting = int(str(caught.value).split("; image_size=")[1].split()[0])
-    assert 64 < fitting < 400
+    assert fitting > 64
+    with pytest.raises(BackendError, match=f"image_size={2 * fitting} needs about"):
+        stylize(content, style, image_size=2 * fitting, **options)
     assert (
         stylize(content, style, image_size=fitting // 2, **options).image.shape[1] == fitting // 2
     )
@@ -176,8 +178,8 @@ def tiny_tiles(monkeypatch):
         monkeypatch.setattr(f"pynst.forecast.{name}", tiles)
 
 
-def forecast(tile, pairs=None):
-    options = TransferOptions(**LARGE, tile=tile, pairs=pairs)
+def forecast(tile, pairs=None, variables=None):
+    options = TransferOptions(**LARGE, tile=tile, pairs=pairs, variables=variables)
     return forecast_memory(Gabor(CpuBackend(1)), options, (300, 400), [(300, 400)]).total
 
 
@@ -214,9 +216,17 @@ def test_where_tiles_do_not_suffice_fewer_pairs_are_kept(tiny_tiles, monkeypatch
     assert taken.tile in (128, 192)
     assert "L-BFGS keeps" in caplog.text
     taken = options_taken(forecast(64, 3), monkeypatch)
-    assert (taken.tile, taken.pairs) == (64, 3)
+    assert (taken.tile, taken.pairs, taken.variables) == (64, 3, None)
+
+
+def test_where_fewer_pairs_do_not_suffice_the_pixels_are_the_variables(
+    tiny_tiles, monkeypatch, caplog
+):
+    taken = options_taken(forecast(64, 3) - 1, monkeypatch)
+    assert (taken.tile, taken.pairs, taken.variables) == (64, 3, "pixels")
+    assert "it minimises over the pixels" in caplog.text
     with pytest.raises(BackendError, match=r"image_size=500 needs about .* would fit"):
-        options_taken(forecast(64, 3) - 1, monkeypatch)
+        options_taken(forecast(64, 3, "pixels") - 1, monkeypatch)
 
 
 def test_what_is_asked_for_is_not_replaced(tiny_tiles, monkeypatch):
