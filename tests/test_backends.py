@@ -75,6 +75,19 @@ def test_pixel_weights_of_one_give_the_bits_of_none(N, cpu):
         np.testing.assert_array_equal(without, weighted)
 
 
+@pytest.mark.parametrize("N", [20, 134])
+def test_pixels_without_weight_change_nothing(N, cpu):
+    """Runs of them are skipped, and the sums of the others stay right."""
+    H, W = 33, 150
+    m = np.zeros((H, W))
+    m[:9, 60:], m[30:, :70] = 0.5, 1.0
+    wanted = loss_ops(REFERENCE, N, H, W, REFERENCE.upload_pixel_weights(m))
+    for found, exact in zip(
+        loss_ops(cpu, N, H, W, cpu.upload_pixel_weights(m)), wanted, strict=True
+    ):
+        assert relative_error(found, exact) < 2e-6
+
+
 @pytest.mark.parametrize("runner", [conv3x3_relu, conv3x3_relu_backward])
 @pytest.mark.parametrize(("C", "H", "W"), [(32, 100, 100), (80, 90, 90)])
 def test_the_convolutions_rounding_is_noise_and_no_common_factor(runner, C, H, W, cpu):

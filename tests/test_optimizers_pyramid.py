@@ -15,7 +15,7 @@ from pynst.losses.terms import LossTerms
 from pynst.optimizers.descent import Descent
 from pynst.optimizers.device_vectors import CoreOps, DeviceVectors, sums_of
 from pynst.optimizers.pairs import Pairs
-from pynst.optimizers.pyramid import HostOps, Pyramid
+from pynst.optimizers.pyramid import HostOps, Pyramid, without_stripes
 from pynst.optimizers.table import lbfgs, lbfgs_scipy
 
 CONTENT, STYLE = picture(1, 40, 30), picture(2, 36, 44)
@@ -39,6 +39,18 @@ def test_the_preconditioner_is_symmetric_and_positive(shape):
     Ma, Mb = (preconditioned(HostOps(), each) for each in (a, b))
     assert np.vdot(Ma, b) == pytest.approx(np.vdot(a, Mb), rel=1e-12)
     assert np.vdot(a, Ma) > 0
+
+
+@pytest.mark.parametrize(("period", "left"), [(2, 0.003), (2.5, 0.03), (4, 0.64), (40, 1.01)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_short_stripes_along_an_axis_go_and_the_rest_stays(period, left, axis):
+    ripple = np.cos(2 * np.pi * np.arange(80) / period)
+    stripes = np.broadcast_to(np.expand_dims(ripple, (1 - axis, 2)), (80, 80, 3))
+    inside = np.s_[20:60, 20:60]  # the border is mirrored, where a stripe is twice as wide
+    kept = np.linalg.norm(without_stripes(stripes)[inside]) / np.linalg.norm(stripes[inside])
+    assert left / 2 < kept <= left
+    checks = np.outer(ripple, ripple)[..., None] * np.ones(3)
+    assert np.linalg.norm(without_stripes(checks)) > 0.98 * np.linalg.norm(checks)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

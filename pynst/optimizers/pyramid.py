@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HostOps", "Pyramid", "PyramidOps"]
+__all__ = ["HostOps", "Pyramid", "PyramidOps", "without_stripes"]
 
 Vector = Any
 """An image (H, W, 3) where the loss is computed."""
@@ -162,6 +162,20 @@ class HostOps:
         """Dx = keep x + B^T dy; dx may be x."""
         H, W = x.shape[:2]
         dx[...] = keep * x + _halved_transposed(_halved_transposed(dy, 1, W), 0, H)
+
+
+def without_stripes(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """An image (H, W, 3) from which D has taken the stripes along the axes, to 3 % or less.
+
+    What D damps, a descent over the pyramid can hardly change: the stripes of a start from noise
+    would stay until the end.
+    """
+    ops = HostOps()
+    for _ in range(3):
+        damped = ops.empty(image.shape)
+        ops.destripe(image, damped)
+        image = damped
+    return image
 
 
 def _filtered(x: NDArray[np.float64], axis: int, taps: tuple[float, ...]) -> NDArray[np.float64]:

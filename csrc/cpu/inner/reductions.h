@@ -3,6 +3,16 @@
 namespace pynst {
 namespace PYNST_ISA {
 
+// Whether pixels have the weight 0 and so no part in a sum: most masks are 0 over large areas.
+inline bool none_counts(const float* pixel_weights, int pixels) {
+    for (int p = 0; p < pixels; ++p) {
+        if (pixel_weights[p] != 0.0f) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // ---- gram ---------------------------------------------------------------------------------------
 
 // sums[r][16 b + i] += sum over pixels of row channel r times channel i of column block b, for R
@@ -126,6 +136,9 @@ inline void gram_tile(
     }
     for (size_t p = begin; p < end; p += kGramRun) {
         const int pixels = p + kGramRun < end ? kGramRun : static_cast<int>(end - p);
+        if (kWeighted && none_counts(job.pixel_weights + p, pixels)) {
+            continue;
+        }
         for (int i = row; i < tile.row_end; ++i) {
             int r = 0;
             for (; r + kGramRows <= kLanes; r += kGramRows) {
@@ -221,8 +234,10 @@ inline void style_gradient_slice(const StyleGradientJob& job,
 void style_gradient(const StyleGradientJob& job, size_t begin, size_t end, float* scratch) {
     [[maybe_unused]] const MatrixUnit matrix_unit;
     for (size_t p = begin; p < end; p += kSlicePixels) {
-        style_gradient_slice(
-            job, p, p + kSlicePixels < end ? kSlicePixels : static_cast<int>(end - p), scratch);
+        const int pixels = p + kSlicePixels < end ? kSlicePixels : static_cast<int>(end - p);
+        if (job.pixel_weights == nullptr || !none_counts(job.pixel_weights + p, pixels)) {
+            style_gradient_slice(job, p, pixels, scratch);
+        }
     }
 }
 
