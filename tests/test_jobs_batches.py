@@ -67,6 +67,56 @@ def test_a_picture_that_has_changed_is_made_again(tmp_path):
     assert states(run_batch(tmp_path)) == [("p0--a0.png", "kept"), ("p0--a1.png", "done")]
 
 
+def test_masks_of_a_table_are_those_of_single_runs_and_a_changed_one_is_another_job(
+    tmp_path, monkeypatch
+):
+    make_pictures(tmp_path, 1, 2)
+    left = np.zeros((36, 48, 3))
+    left[:, :20] = 1
+    pynst.save_image(left, tmp_path / "left.png")
+    pynst.save_image(1 - left, tmp_path / "right.png")
+    (tmp_path / "jobs.csv").write_text(
+        "content,style,output,style_masks,content_mask,content_mask_weight,keep_mask\n"
+        "photos/p0.png,art/a0.png|art/a1.png,two.png,left.png+rest,,,\n"
+        "photos/p0.png,art/a0.png,kept.png,,,,right.png\n"
+        "photos/p0.png,art/a0.png,face.png,,right.png,5,\n"
+        "photos/p0.png,art/a0.png,plain.png,,,,\n"
+    )
+    monkeypatch.chdir(tmp_path / "art")  # no mask lies here
+    settings = {
+        "two.png": {"style_masks": ["../left.png", "rest"]},
+        "kept.png": {"keep_mask": "../right.png"},
+        "face.png": {"content_mask": "../right.png", "content_mask_weight": 5},
+        "plain.png": {},
+    }
+
+    def made():
+        jobs = pynst.batch(tmp_path / "jobs.csv", None, tmp_path / "out", workers=2, **SMALL)
+        return {job.output.name: (job.state, job.error) for job in jobs}
+
+    assert made() == dict.fromkeys(settings, ("done", ""))
+    for name, masks in settings.items():
+        styles = ["a0.png", "a1.png"] if name == "two.png" else "a0.png"
+        single = pynst.stylize("../photos/p0.png", styles, **SMALL, **masks)
+        image = pynst.load_image(tmp_path / "out" / name)
+        np.testing.assert_array_equal(image, single.image / 255)
+    assert made() == dict.fromkeys(settings, ("kept", ""))
+
+    monkeypatch.chdir(tmp_path)
+    again = pynst.batch("jobs.csv", None, "out", **SMALL)
+    assert {job.state for job in again} == {"kept"}, "the spelling of a path is none of a mask"
+
+    pynst.save_image(left, tmp_path / "right.png")
+    changed = {name: state for name, (state, _) in made().items()}
+    assert changed == {"two.png": "kept", "kept.png": "done", "face.png": "done",
+                       "plain.png": "kept"}  # fmt: skip
+
+    pynst.save_image(0 * left, tmp_path / "left.png")
+    state, error = made()["two.png"]
+    assert state == "failed"
+    assert "mask of style 1: is black everywhere" in error
+
+
 def test_a_picture_that_is_damaged_in_the_output_folder_is_made_again(tmp_path):
     make_pictures(tmp_path, 1, 1)
     run_batch(tmp_path)
