@@ -38,6 +38,7 @@ from pynst.jobs.targets import TargetMemory
 from pynst.levels import plan_levels
 from pynst.locks import one_at_a_time
 from pynst.networks import Network, open_network
+from pynst.networks.layers import layers_read
 from pynst.options import TransferOptions
 from pynst.record import Record
 from pynst.replay import read_record
@@ -154,7 +155,9 @@ class Workplace:
         wanted = replace(options, **neutral)
         if self._network is None or self._network[0] != wanted:
             self._network, self._targets = None, TargetMemory()  # their memory goes first
-            self._network = wanted, open_network(options)
+            network = open_network(options)
+            network.forget_deeper(layers_read(options, network))
+            self._network = wanted, network
         return self._network[1]
 
 
