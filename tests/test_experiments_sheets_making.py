@@ -77,13 +77,20 @@ def test_cells_without_a_content_or_a_style_go_to_other_processes_too():
         np.testing.assert_array_equal(two.results[name].image, one.results[name].image)
 
 
-def test_progress_names_the_cells_that_run():
+def test_progress_names_the_cells_that_run_and_an_error_in_its_callback_stops_them(tmp_path):
     seen = []
-    small_sweep({"seed": [1, 2]}, workers=2, iterations=400, callback=seen.append)
-    assert seen
+
+    def see(progress):
+        seen.append(progress)
+        if {name for each in seen for name in each.running} == {"1", "2"}:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough") as caught:
+        small_sweep({"seed": [1, 2]}, workers=2, folder=tmp_path, iterations=100000, callback=see)
     assert {progress.cells for progress in seen} == {2}
-    assert {name for progress in seen for name in progress.running} == {"1", "2"}
     assert all(0 <= share <= 1 for progress in seen for share in progress.running.values())
+    assert caught.value.sheet.results == {}
+    assert len(list((tmp_path / ".pynst").glob("*.npz"))) == 2
 
 
 def test_what_several_processes_cannot_do_is_said_before_the_work(tmp_path):

@@ -16,7 +16,7 @@ from cli_runs import start
 from conftest import picture
 
 import pynst
-from pynst.jobs import batches
+from pynst.jobs import engine
 from pynst.replay import read_record
 
 needs_proc = pytest.mark.skipif(
@@ -221,7 +221,7 @@ def test_what_is_wrong_is_said_before_the_first_picture(tmp_path):
 
 
 def test_a_folder_that_is_watched_may_be_empty_at_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(engine, "_LOOK_SECONDS", 0.3)
     make_pictures(tmp_path, 0, 1)
     added = []
 

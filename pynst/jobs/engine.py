@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pynst.errors import BackendError, ImageError, OptionError, PyNSTError
-from pynst.images import ImageLike, read_picture
-from pynst.images.masks import read_mask
+from pynst.images import ImageLike
 from pynst.inputs import named_start
 from pynst.jobs.cluster import ClusterCrew
 from pynst.jobs.manifest import Manifest
@@ -24,7 +23,7 @@ from pynst.jobs.messages import Outcome, Step
 from pynst.jobs.plan import Job
 from pynst.jobs.processes import LocalCrew, gpu_names, shares, workers_that_fit
 from pynst.machine import give_back_memory
-from pynst.regions import mask_sources
+from pynst.regions import mask_sources, reader_of
 
 __all__ = ["BatchProgress", "Engine", "check_workers"]
 
@@ -231,27 +230,26 @@ class _Reader:
         """What is wrong with the pictures of a job; empty if nothing is."""
         count, options = len(job.styles), job.options
         names = ["style"] if count == 1 else [f"style {i}" for i in range(1, count + 1)]
-        pictures = {"content": job.content, **dict(zip(names, job.styles, strict=True))}
-        pictures["init"] = options.init if named_start(options) is None else None
+        sources = {"content": job.content, **dict(zip(names, job.styles, strict=True))}
+        if named_start(options) is None:
+            sources["init"] = options.init
         try:
-            masks = mask_sources(options, names)
+            sources |= mask_sources(options, names)
         except OptionError as error:
             return str(error)
-        kinds = ((read_picture, pictures), (read_mask, masks))
         errors = (
-            self._error(read, name, source, options.image_size)
-            for read, sources in kinds
+            self._error(name, source, options.image_size)
             for name, source in sources.items()
             if source is not None
         )
         return next((error for error in errors if error), "")
 
-    def _error(self, read: Callable[..., Any], name: str, source: ImageLike, long_side: int) -> str:
+    def _error(self, name: str, source: ImageLike, long_side: int) -> str:
         where = os.fspath(source) if isinstance(source, str | os.PathLike) else id(source)
-        key = read, where, long_side
+        key = name, where, long_side
         if key not in self._errors:
             try:
-                read(source, name, long_side=long_side)
+                reader_of(name)(source, name, long_side=long_side)
                 self._errors[key] = ""
             except ImageError as error:
                 self._errors[key] = str(error)
