@@ -138,6 +138,7 @@ def _run_in_processes(
         for job, outcome in ended:
             cell = jobs[numbers[job.name]][0]
             sheet.results[cell.name] = _made_elsewhere(cell, job, outcome)
+    sheet.results = {cell.name: sheet.results[cell.name] for cell, _ in jobs}  # in their order
 
 
 def _made_elsewhere(cell: Cell, job: Job, outcome: Outcome) -> CellResult:
