@@ -130,16 +130,13 @@ class Workplace:
     def _make(
         self, job: Job, callback: Callable[[Progress], None] | None
     ) -> tuple[Outcome, TransferResult | None]:
-        options = job.options
-        inputs = read_inputs(job.content, job.styles or None, options)
-        network = self._network_of(options)
+        inputs = read_inputs(job.content, job.styles or None, job.options)
+        network = self._network_of(job.options)
         if finished := _finished(job, inputs, network):
             return Outcome("kept", evaluations=sum(finished.evaluations)), None
         job.output.parent.mkdir(parents=True, exist_ok=True)
         check_output(job.output, bits=job.bits)
-        levels = plan_levels(options, network, inputs)
-        run = Run(options, inputs, network, levels, callback, Checkpoints(checkpoint_of(job)))
-        resumed_at = _go_on(run, job, inputs)
+        run, resumed_at = _begun(job, inputs, network, callback)
         result = minimise_levels(run, self._targets.terms(run))
         self.interruptible = False  # the picture is made: it is saved, whatever comes
         if job.history:
@@ -198,20 +195,25 @@ def _is_of(record: Record, job: Job, inputs: Inputs, network: Network) -> bool:
     return same and is_record_of(record, job.options, inputs)
 
 
-def _go_on(run: Run, job: Job, inputs: Inputs) -> int:
-    """Go on from the checkpoint of the job, if it has one; returns the evaluations before it."""
+def _begun(
+    job: Job, inputs: Inputs, network: Network, callback: Callable[[Progress], None] | None
+) -> tuple[Run, int]:
+    """The run of a job and the evaluations before it: from its checkpoint, if it has one."""
     path = checkpoint_of(job)
-    if not path.exists():
-        return 0
+
+    def new(options: TransferOptions) -> Run:
+        levels = plan_levels(options, network, inputs)
+        return Run(options, inputs, network, levels, callback, Checkpoints(path))
+
     try:
-        earlier = read_checkpoint(path)
-        if not _is_of(earlier.record, job, inputs, run.network):
-            return 0
-        run.go_on(earlier)
+        earlier = read_checkpoint(path) if path.exists() else None
+        if earlier is not None and _is_of(earlier.record, job, inputs, network):
+            run = new(earlier.fitted(job.options))
+            run.go_on(earlier)
+            return run, _evaluations_before(earlier)
     except RecordError as error:
         logging.getLogger("pynst").warning("%s; the picture is begun anew", error)
-        return 0
-    return _evaluations_before(earlier)
+    return new(job.options), 0
 
 
 def _evaluations_before(checkpoint: Checkpoint) -> int:
