@@ -87,10 +87,7 @@ class Checkpoint:
                 f" with its own settings; {', '.join(_FREE_TO_CHANGE)} may change"
             )
         options = replace(self.record.options, network=self.record.network)
-        # A run that has chosen tiles or pairs says so; any other had none, and ten.
-        tile = None if options.tile == "auto" else options.tile
-        pairs = PAIRS if options.pairs is None else options.pairs
-        made = with_changes(replace(options, tile=tile, pairs=pairs), changes)
+        made = with_changes(self.fitted(options), changes)
         for name in MASK_SETTINGS:
             value = getattr(made, name)
             masks = value if isinstance(value, tuple) else (value,)
@@ -99,6 +96,14 @@ class Checkpoint:
                     f"{name}: the run had a mask that came from no path; give it anew"
                 )
         return made
+
+    def fitted(self, options: TransferOptions) -> TransferOptions:
+        """These settings as the run had made them fit into memory, however much there is now."""
+        used = self.record.options
+        # A run that has chosen tiles or pairs says so; any other had none, and ten.
+        tile = None if used.tile == "auto" else used.tile
+        pairs = PAIRS if used.pairs is None else used.pairs
+        return replace(options, tile=tile, pairs=pairs, variables=used.variables)
 
 
 class Checkpoints:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,15 @@ from pynst.regions import (
     scaled_side,
 )
 
-__all__ = ["Inputs", "Region", "StylePicture", "named_start", "read_inputs", "style_scales"]
+__all__ = [
+    "Inputs",
+    "Region",
+    "StylePicture",
+    "is_start",
+    "named_start",
+    "read_inputs",
+    "style_scales",
+]
 
 _STARTS = ("content", "style", "noise")
 
@@ -187,8 +195,12 @@ def style_scales(options: TransferOptions, count: int) -> tuple[float, ...]:
 
 def named_start(options: TransferOptions) -> str | None:
     """``"content"``, ``"style"`` or ``"noise"``; None where the start is a picture of its own."""
-    init = options.init
-    return init if isinstance(init, str) and init in _STARTS else None
+    return options.init if is_start(options.init) else None
+
+
+def is_start(init: Any) -> TypeGuard[str]:
+    """Whether a start is given as a word."""
+    return isinstance(init, str) and init in _STARTS
 
 
 def _as_list(style: Any) -> list[Any]:

@@ -8,7 +8,7 @@ the losses see regions alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "mask_names",
     "mask_sources",
     "read_masks",
+    "reader_of",
     "regions_of",
     "scaled_side",
     "setting_of",
@@ -149,6 +150,11 @@ def setting_of(name: str) -> str | None:
     return next((setting for setting, word in words.items() if word == wanted), None)
 
 
+def reader_of(name: str) -> Callable[..., Picture]:
+    """What reads the picture of this name: of a mask the brightness, of all others the colours."""
+    return read_mask if "mask" in name.split() else read_picture
+
+
 def is_word(setting: str, source: Any) -> bool:
     """Whether a mask is given as a word."""
     words = {"style_masks": (_REST, _ALL), "style_source_masks": (_ALL,)}.get(setting, ())
@@ -216,8 +222,7 @@ def read_masks(
     read: dict[str, Picture] = {}
     for name, source in sources.items():
         kind, _, style = name.partition(" of ")
-        reading = read_picture if kind == "regions" else read_mask
-        read[name] = reading(source, name, long_side=long_side)
+        read[name] = reader_of(name)(source, name, long_side=long_side)
         of_painting = style in styles and kind != "mask"
         size, owner = (styles[style].size, style) if of_painting else (image, of)
         check_aspect(read[name], name, size, owner)

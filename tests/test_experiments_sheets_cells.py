@@ -9,6 +9,7 @@ from conftest import picture
 import pynst
 from pynst.experiments.sheets import cells
 from pynst.experiments.sweeps import sweep
+from pynst.jobs import work
 from pynst.replay import read_record, replay
 
 CONTENT, STYLE = picture(0, 32, 40), picture(1, 40, 32)
@@ -22,14 +23,14 @@ def small_sweep(columns, rows=None, **settings):
 
 
 def counted(monkeypatch):
-    """Count the runs that are begun."""
-    begun, real = [], cells.stylize
+    """Count the runs that are begun: for each, whether it goes on from a checkpoint."""
+    begun, real = [], work.minimise_levels
 
-    def stylize(*arguments, **settings):
-        begun.append(settings)
-        return real(*arguments, **settings)
+    def minimise_levels(run, terms):
+        begun.append(run._snapshot is not None)
+        return real(run, terms)
 
-    monkeypatch.setattr(cells, "stylize", stylize)
+    monkeypatch.setattr(work, "minimise_levels", minimise_levels)
     return begun
 
 
@@ -61,11 +62,11 @@ def test_a_sweep_that_is_broken_off_goes_on_with_what_is_missing(tmp_path, monke
     assert caught.value.sheet.image.shape[2] == 3
     begun = counted(monkeypatch)
     sheet = small_sweep(**settings)
-    assert ["resume" in each for each in begun] == [True, False]
+    assert begun == [True, False]
     for name, found in whole.results.items():
         np.testing.assert_array_equal(sheet.results[name].image, found.image)
         assert sheet.results[name].history == found.history
-    assert not list(tmp_path.glob("*.checkpoint.npz"))
+    assert not list((tmp_path / ".pynst").glob("*.npz"))
     begun.clear()
     assert small_sweep(**settings).results.keys() == whole.results.keys()
     assert not begun
@@ -104,4 +105,4 @@ def test_names_that_no_file_system_takes_still_have_a_file_each(tmp_path):
     files = {cells._stem(name) for name in odd}
     assert len(files) == len(odd)
     for name in files:
-        (tmp_path / f"{name}.checkpoint.npz").write_bytes(b"")
+        (tmp_path / f"{name}.png").write_bytes(b"")

@@ -10,9 +10,9 @@ import pytest
 from conftest import picture
 
 import pynst
-from pynst.experiments.sheets import cells
 from pynst.experiments.sweeps import _text, sweep
 from pynst.images import read_metadata
+from pynst.jobs import work
 
 CONTENT, STYLE = picture(0, 32, 40), picture(1, 40, 32)
 SMALL = {"network": "builtin", "image_size": 32, "iterations": 4, "levels": 1}
@@ -28,14 +28,14 @@ def table(path):
 
 
 def counted(monkeypatch):
-    """Count the runs that are begun."""
-    begun, real = [], cells.stylize
+    """Count the runs that are begun: for each, whether it goes on from a checkpoint."""
+    begun, real = [], work.minimise_levels
 
-    def stylize(*arguments, **settings):
-        begun.append(settings)
-        return real(*arguments, **settings)
+    def minimise_levels(run, terms):
+        begun.append(run._snapshot is not None)
+        return real(run, terms)
 
-    monkeypatch.setattr(cells, "stylize", stylize)
+    monkeypatch.setattr(work, "minimise_levels", minimise_levels)
     return begun
 
 

@@ -16,7 +16,7 @@ from cli_runs import start
 from conftest import picture
 
 import pynst
-from pynst.jobs import batches
+from pynst.jobs import engine
 from pynst.replay import read_record
 
 needs_proc = pytest.mark.skipif(
@@ -65,6 +65,56 @@ def test_a_picture_that_has_changed_is_made_again(tmp_path):
     run_batch(tmp_path)
     pynst.save_image(picture(7, 48, 48), tmp_path / "art" / "a1.png")
     assert states(run_batch(tmp_path)) == [("p0--a0.png", "kept"), ("p0--a1.png", "done")]
+
+
+def test_masks_of_a_table_are_those_of_single_runs_and_a_changed_one_is_another_job(
+    tmp_path, monkeypatch
+):
+    make_pictures(tmp_path, 1, 2)
+    left = np.zeros((36, 48, 3))
+    left[:, :20] = 1
+    pynst.save_image(left, tmp_path / "left.png")
+    pynst.save_image(1 - left, tmp_path / "right.png")
+    (tmp_path / "jobs.csv").write_text(
+        "content,style,output,style_masks,content_mask,content_mask_weight,keep_mask\n"
+        "photos/p0.png,art/a0.png|art/a1.png,two.png,left.png+rest,,,\n"
+        "photos/p0.png,art/a0.png,kept.png,,,,right.png\n"
+        "photos/p0.png,art/a0.png,face.png,,right.png,5,\n"
+        "photos/p0.png,art/a0.png,plain.png,,,,\n"
+    )
+    monkeypatch.chdir(tmp_path / "art")  # no mask lies here
+    settings = {
+        "two.png": {"style_masks": ["../left.png", "rest"]},
+        "kept.png": {"keep_mask": "../right.png"},
+        "face.png": {"content_mask": "../right.png", "content_mask_weight": 5},
+        "plain.png": {},
+    }
+
+    def made():
+        jobs = pynst.batch(tmp_path / "jobs.csv", None, tmp_path / "out", workers=2, **SMALL)
+        return {job.output.name: (job.state, job.error) for job in jobs}
+
+    assert made() == dict.fromkeys(settings, ("done", ""))
+    for name, masks in settings.items():
+        styles = ["a0.png", "a1.png"] if name == "two.png" else "a0.png"
+        single = pynst.stylize("../photos/p0.png", styles, **SMALL, **masks)
+        image = pynst.load_image(tmp_path / "out" / name)
+        np.testing.assert_array_equal(image, single.image / 255)
+    assert made() == dict.fromkeys(settings, ("kept", ""))
+
+    monkeypatch.chdir(tmp_path)
+    again = pynst.batch("jobs.csv", None, "out", **SMALL)
+    assert {job.state for job in again} == {"kept"}, "the spelling of a path is none of a mask"
+
+    pynst.save_image(left, tmp_path / "right.png")
+    changed = {name: state for name, (state, _) in made().items()}
+    assert changed == {"two.png": "kept", "kept.png": "done", "face.png": "done",
+                       "plain.png": "kept"}  # fmt: skip
+
+    pynst.save_image(0 * left, tmp_path / "left.png")
+    state, error = made()["two.png"]
+    assert state == "failed"
+    assert "mask of style 1: is black everywhere" in error
 
 
 def test_a_picture_that_is_damaged_in_the_output_folder_is_made_again(tmp_path):
@@ -171,7 +221,7 @@ def test_what_is_wrong_is_said_before_the_first_picture(tmp_path):
 
 
 def test_a_folder_that_is_watched_may_be_empty_at_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(engine, "_LOOK_SECONDS", 0.3)
     make_pictures(tmp_path, 0, 1)
     added = []
 

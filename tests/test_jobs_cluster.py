@@ -132,7 +132,9 @@ def test_without_the_package_the_error_says_how_to_get_it(tmp_path, monkeypatch)
 def test_jobs_leave_with_absolute_paths(tmp_path, monkeypatch):
     make_pictures(tmp_path, 1, 1)
     monkeypatch.chdir(tmp_path)
-    options = pynst.TransferOptions(weights="w.npz", init="art/a0.png")
+    options = pynst.TransferOptions(
+        weights="w.npz", init="art/a0.png", style_masks=("m.png",), keep_mask="k.png"
+    )
     (job,) = Plan("photos", "art", "out", options=options).jobs()
     sent = cluster.with_absolute_paths(job)
     assert sent.content == str(tmp_path / "photos" / "p0.png")
@@ -140,6 +142,8 @@ def test_jobs_leave_with_absolute_paths(tmp_path, monkeypatch):
     assert sent.output == tmp_path / "out" / "p0--a0.png"
     assert sent.options.weights == str(tmp_path / "w.npz")
     assert sent.options.init == str(tmp_path / "art" / "a0.png")
+    assert sent.options.style_masks == (str(tmp_path / "m.png"),)
+    assert sent.options.keep_mask == str(tmp_path / "k.png")
     (job,) = Plan("photos", "art", "out", options=pynst.TransferOptions(init="noise")).jobs()
     assert cluster.with_absolute_paths(job).options == job.options
 

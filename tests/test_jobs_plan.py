@@ -98,6 +98,14 @@ def test_no_output_overwrites_an_input(tmp_path):
         plan.jobs()
 
 
+def test_no_output_overwrites_a_mask(tmp_path):
+    make_pictures(tmp_path, 1, 1)
+    options = TransferOptions(keep_mask=tmp_path / "photos" / "p0.png")
+    plan = Plan(tmp_path / "art", tmp_path / "art", tmp_path / "photos", "p0.png", options=options)
+    with pytest.raises(OptionError, match=r"output .*p0\.png would overwrite an input"):
+        plan.jobs()
+
+
 def test_a_picture_may_be_as_large_as_its_content(tmp_path):
     make_pictures(tmp_path, 2, 1)
     pynst.save_image(picture(5, 70, 40), tmp_path / "photos" / "p1.png")
@@ -147,3 +155,14 @@ def test_the_stamp_tells_that_a_picture_has_changed(tmp_path):
     os.utime(tmp_path / "art" / "a0.png", ns=(1, 1))
     assert job.stamp() != before
     assert replace(job, content="a\0b").stamp().startswith("none ")
+
+
+def test_the_stamp_tells_that_a_mask_has_changed(tmp_path):
+    make_pictures(tmp_path, 1, 1)
+    mask = tmp_path / "mask.png"
+    options = TransferOptions(keep_mask=mask)
+    (job,) = Plan(tmp_path / "photos", tmp_path / "art", tmp_path / "out", options=options).jobs()
+    before = job.stamp()
+    pynst.save_image(picture(3, 36, 48), mask)
+    assert job.stamp() != before
+    assert job.files[2:] == (str(mask),)

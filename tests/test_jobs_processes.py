@@ -186,5 +186,8 @@ def test_without_weights_no_job_is_begun(job):
     options = pynst.TransferOptions(network="vgg19", weights="/none.npz")
     with pytest.raises(pynst.WeightsError, match=r"none\.npz"):
         workers_that_fit([replace(job, options=options)], 1, [])
+    small = replace(job, options=pynst.TransferOptions(**SMALL))
+    large = replace(job, options=replace(options, image_size=1024))
+    assert workers_that_fit([large, small], 3, []) == 3, "another job can be done"
     wrong = pynst.TransferOptions(network="builtin", pooling="max")
     assert workers_that_fit([replace(job, options=wrong)], 3, []) == 3

@@ -46,6 +46,18 @@ def test_the_table_of_the_documentation_is_one(tmp_path):
     assert (len(second.styles), second.settings["style_weight"]) == (2, 0.5)
 
 
+def test_masks_and_starts_lie_beside_the_table_as_the_pictures_do(tmp_path):
+    path = table(
+        tmp_path,
+        "content,style,style_masks,keep_mask,init\na,b|c,m/sky.png+rest,/k.png,\nd,e,,,noise\n",
+    )
+    first, second = read_table(path)
+    assert first.settings == {
+        "style_masks": [str(tmp_path / "m/sky.png"), "rest"], "keep_mask": "/k.png",
+    }  # fmt: skip
+    assert second.settings == {"init": "noise"}
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_spreadsheets_write_other_delimiters_and_a_byte_order_mark(delimiter, tmp_path):
     text = "\ufeffcontent,style\r\na.jpg,b.jpg\r\n".replace(",", delimiter)

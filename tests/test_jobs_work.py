@@ -9,6 +9,7 @@ import pytest
 from batches import SMALL, make_pictures
 
 import pynst
+from pynst import transfer
 from pynst.jobs import work
 from pynst.jobs.plan import Plan
 from pynst.jobs.work import Workplace, checkpoint_of
@@ -59,6 +60,20 @@ def test_an_interrupted_job_goes_on_to_the_same_bits(jobs):
     assert outcome.resumed_at in (2, 3)
     np.testing.assert_array_equal(pynst.load_image(jobs[0].output), whole.image / 255)
     assert not checkpoint_of(jobs[0]).exists()
+
+
+def test_a_job_that_was_made_to_fit_into_memory_goes_on_as_it_was(jobs, monkeypatch):
+    """It has fewer pairs in its checkpoint than it would take where there is more memory now."""
+    job = replace(jobs[0], options=replace(jobs[0].options, iterations=16, levels=1))
+    whole = pynst.stylize(job.content, job.styles[0], job.options, pairs=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "fit_memory", lambda _, options, __: replace(options, pairs=3))
+        assert Workplace().do(job, interrupt_at(9)).state == "interrupted"
+    outcome = Workplace().do(job, ignore)
+    assert (outcome.state, outcome.error) == ("done", "")
+    assert outcome.resumed_at > 0
+    np.testing.assert_array_equal(pynst.load_image(job.output), whole.image / 255)
+    assert Workplace().do(job, ignore).state == "kept"
 
 
 @pytest.mark.parametrize("damage", ["torn", "of another job"])

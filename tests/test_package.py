@@ -89,6 +89,8 @@ TESTED_WITH = {
     "cli.sweep": "test_cli_experiments",
     "cli.texture": "test_cli_experiments",
     # Seen in whole batches, and in the sheets that keep their cells; and what is only data.
+    "jobs.engine": "test_jobs_batches",
+    "jobs.histories": "test_experiments_sheets_cells",
     "jobs.kept": "test_jobs_batches",
     "jobs.messages": "test_jobs_work",
 }

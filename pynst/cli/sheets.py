@@ -28,6 +28,10 @@ def add_sheet_options(parser: Parser, default: str) -> None:
         help="gets sheet.png, sheet.svg (curves), sheet.csv (table) and each cell as a picture with"
         " its record; cells that are finished there are not run again; default: %(default)s",
     )  # fmt: skip
+    parser.option(
+        "--workers", metavar="N", type=int,
+        help="cells at the same time, in processes that share threads and memory; default: 1",
+    )  # fmt: skip
     parser.option("--force", action="store_true", help="make more than 64 cells")
     parser.option("--quiet", action="store_true", help="no progress line")
 
@@ -38,20 +42,22 @@ def run_sheet(given: argparse.Namespace, signals: Signals, make: Callable[..., S
     Parameters
     ----------
     make : callable
-        Makes the sheet; takes ``folder``, ``force`` and ``callback``.
+        Makes the sheet; takes ``folder``, ``force``, ``workers`` and ``callback``.
     """
     display, folder = Display(given.quiet), Path(given.output)
 
     def show(progress: CellProgress) -> None:
         run = progress.run
-        if not given.quiet and run.iteration in (1, run.iterations // 2, run.iterations):
-            display.update(
-                f"cell {progress.number}/{progress.cells} {progress.name}"
-                f"  {100 * run.fraction:.0f} %  loss {run.terms.total:.4g}"
-            )
+        due = run.iteration in (1, run.iterations // 2, run.iterations) if run else display.updates
+        if due and not given.quiet:
+            loss = f"  loss {run.terms.total:.4g}" if run else ""
+            shares = [f"{name}  {100 * share:.0f} %" for name, share in progress.running.items()]
+            display.update(f"cell {progress.number}/{progress.cells} {', '.join(shares)}{loss}")
 
     try:
-        sheet = make(folder=folder / "cells", force=given.force, callback=show)
+        sheet = make(
+            folder=folder / "cells", force=given.force, workers=given.workers, callback=show
+        )
         signals.ignore()
     except (KeyboardInterrupt, PyNSTError) as error:
         display.close()

@@ -99,6 +99,7 @@ def figure(
     title: str | None = None,
     folder: str | os.PathLike[str] | None = None,
     force: bool = False,
+    workers: int | None = None,
     callback: Callable[[CellProgress], None] | None = None,
     **changes: Any,
 ) -> Sheet:
@@ -128,7 +129,7 @@ def figure(
         Minimise as the paper does: 500 evaluations of SciPy's L-BFGS-B at one size, which takes
         much longer. Figure 1: also Eq. 1 alone and the model of 2015, without total variation. By
         default the levels go from coarse to fine, with the same loss in figures 3 to 7.
-    title, folder, force, callback
+    title, folder, force, workers, callback
         As for `pynst.sweep`.
     **changes
         Fields of `TransferOptions` to replace in all cells, e.g. ``iterations=200``.
@@ -160,7 +161,14 @@ def figure(
     request = _Request(content, styles, image_size, reading, paper, changes)
     rows = FIGURES[number](request, _checked_ratios(ratios), _checked_seeds(seeds))
     default = f"Figure {number}: {_TITLES[number]}"
-    return make_sheet(rows, title or default, folder=folder, force=force, callback=callback)
+    return make_sheet(
+        rows,
+        title or default,
+        folder=folder,
+        force=force,
+        workers=workers,
+        callback=callback,
+    )
 
 
 def _pictures(

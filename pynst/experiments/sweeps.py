@@ -30,6 +30,7 @@ def sweep(
     title: str | None = None,
     folder: str | os.PathLike[str] | None = None,
     force: bool = False,
+    workers: int | None = None,
     callback: Callable[[CellProgress], None] | None = None,
     **changes: Any,
 ) -> Sheet:
@@ -47,9 +48,9 @@ def sweep(
         The settings that all cells have.
     title : str, optional
         Stands above the sheet.
-    folder, force, callback
+    folder, force, workers, callback
         As for `pynst.experiments.sheets.make_sheet`: where finished cells are kept, whether there
-        may be more than 64 cells, and what is called on the way.
+        may be more than 64 cells, how many are run at the same time, and what is called on the way.
     **changes
         Fields of `TransferOptions` to replace in all cells.
 
@@ -75,7 +76,14 @@ def sweep(
     if rows is not None and next(iter(rows)) == next(iter(columns)):
         raise OptionError(f"columns and rows must be two settings, got {next(iter(rows))} twice")
     grid = [[_cell(content, style, options, [x, y]) for x in across] for y in down]
-    return make_sheet(grid, title or _title(grid), folder=folder, force=force, callback=callback)
+    return make_sheet(
+        grid,
+        title or _title(grid),
+        folder=folder,
+        force=force,
+        workers=workers,
+        callback=callback,
+    )
 
 
 Value = tuple[str, str, Any]

@@ -16,11 +16,11 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pynst.errors import BackendError
 from pynst.files import shown, write_whole
-from pynst.inputs import named_start
+from pynst.jobs.files import with_paths
 from pynst.jobs.messages import Outcome
 from pynst.jobs.plan import Job
 from pynst.jobs.processes import JobProcess, run_job
@@ -106,20 +106,16 @@ def _token_file(folder: Path) -> Path:
 
 def with_absolute_paths(job: Job) -> Job:
     """The same job for a process that starts in another folder."""
-    options = job.options
-    paths = {"weights": options.weights, "calibration": options.calibration}
-    paths["init"] = options.init if named_start(options) is None else None
-    changes = {
-        name: str(Path(path).absolute())
-        for name, path in paths.items()
-        if isinstance(path, str | os.PathLike)
-    }
+
+    def absolute(path: Any) -> Any:
+        return str(Path(path).absolute()) if isinstance(path, str | os.PathLike) else path
+
     return replace(
         job,
-        content=str(Path(job.content).absolute()),
-        styles=tuple(str(Path(style).absolute()) for style in job.styles),
-        folder=str(Path(job.folder).absolute()),
-        options=with_changes(options, changes),
+        content=absolute(job.content),
+        styles=tuple(map(absolute, job.styles)),
+        folder=absolute(job.folder),
+        options=with_changes(job.options, with_paths(vars(job.options), absolute)),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from pynst.inputs import Inputs
+from pynst.jobs.files import with_paths
 from pynst.options import TransferOptions
 from pynst.record import Record, pixels_sha256
 
@@ -17,9 +17,7 @@ COMPLETE = ("", "tolerance", "converged", "minutes")
 """Reasons for the end of a run (`TransferResult.stopped_early`) after which it is not run again."""
 
 
-def is_record_of(
-    record: Record, options: TransferOptions, read_inputs: Callable[[], Inputs]
-) -> bool:
+def is_record_of(record: Record, options: TransferOptions, inputs: Inputs) -> bool:
     """Whether a record is of the run with these settings and pictures.
 
     Parameters
@@ -27,9 +25,10 @@ def is_record_of(
     record : Record
         Of a finished picture or of a checkpoint.
     options : TransferOptions
-        The settings that are asked for; ``threads`` does not count, since it changes no bit.
-    read_inputs : callable
-        Reads the pictures that are asked for; called only where the settings agree.
+        The settings that are asked for. ``threads`` does not count, since it changes no bit, nor
+        does where files lie: what is in a picture or mask does, and the caller compares weights.
+    inputs : Inputs
+        The pictures that are asked for.
     """
     if options.network not in ("auto", record.network):
         return False
@@ -42,13 +41,15 @@ def is_record_of(
     asked = replace(record, options=same)
     if _settings(asked) != _settings(record):
         return False
-    pictures = read_inputs().pictures
-    shown = {name: pixels_sha256(picture.pixels) for name, picture in pictures.items()}
+    shown = {name: pixels_sha256(each.pixels) for name, each in inputs.pictures.items()}
     recorded = {each.name: each.sha256 for each in record.pictures}
     # A run that was resumed has its start behind it, and records none.
     return recorded == shown or recorded == {name: shown[name] for name in shown if name != "init"}
 
 
 def _settings(record: Record) -> Any:
-    """The settings of a record as they come out of a file."""
-    return Record.from_json(json.loads(json.dumps(record.to_json()))).to_json()["options"]
+    """The settings of a record as they come out of a file, with a word in the place of paths."""
+    options = replace(record.options, **with_paths(vars(record.options), lambda _: "file"))
+    # The pictures for the calibration are in no record; the folder alone tells them apart.
+    there = replace(record, options=replace(options, calibration=record.options.calibration))
+    return Record.from_json(json.loads(json.dumps(there.to_json()))).to_json()["options"]

@@ -94,8 +94,8 @@ class Manifest:
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "job": job.key,
             "output": job.name,
-            "content": job.content,
-            "style": list(job.styles),
+            "content": _named(job.content),
+            "style": [_named(style) for style in job.styles],
             "state": outcome.state,
             "seconds": round(outcome.seconds, 3),
             "evaluations": outcome.evaluations,
@@ -121,6 +121,11 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
             return _last_lines(file)
     except OSError:
         return {}
+
+
+def _named(picture: Any) -> str | None:
+    """The path of a picture that has one."""
+    return os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
 
 
 def _last_lines(file: BinaryIO) -> dict[str, dict[str, Any]]:

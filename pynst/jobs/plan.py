@@ -14,12 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from pynst.errors import OptionError
 from pynst.files import shown
-from pynst.images import picture_size
+from pynst.images import ImageLike, picture_size
 from pynst.images.files import check_fit, file_format
+from pynst.jobs.files import paths_of, with_paths
 from pynst.jobs.pictures import Found, find_pictures
 from pynst.jobs.table import read_table
 from pynst.options import TransferOptions, with_changes
@@ -40,10 +41,10 @@ class Job:
 
     Attributes
     ----------
-    content : str
-        Path of the content picture.
-    styles : tuple of str
-        Paths of the style pictures; several are blended.
+    content : str, path or any other picture, or None
+        The content picture; those of a batch are paths.
+    styles : tuple of the same
+        The style pictures; several are blended.
     folder : str
         The folder of the outputs.
     name : str
@@ -51,14 +52,17 @@ class Job:
     options : TransferOptions
     bits : {8, 16}
         Bits per channel of the output.
+    history : bool
+        Whether the history of the loss is written beside the output.
     """
 
-    content: str
-    styles: tuple[str, ...]
+    content: ImageLike | None
+    styles: tuple[ImageLike, ...]
     folder: str
     name: str
     options: TransferOptions
     bits: int = 8
+    history: bool = False
 
     @property
     def output(self) -> Path:
@@ -68,15 +72,29 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Twelve letters that tell this job from every other one of its folder."""
-        options = options_to_json(self.options)
+        paths = with_paths(vars(self.options), os.path.abspath)
+        options = options_to_json(with_changes(self.options, paths))
         options.pop("threads")  # as they change no bit
-        inputs = [os.path.abspath(path) for path in (self.content, *self.styles)]  # noqa: PTH100
+        inputs = [
+            os.path.abspath(picture) if _is_path(picture) else None  # noqa: PTH100
+            for picture in (self.content, *self.styles)
+        ]
         text = json.dumps([inputs, self.name, options, self.bits], sort_keys=True)
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
 
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all that the job reads: pictures, masks, weights."""
+        pictures = [os.fspath(each) for each in (self.content, *self.styles) if _is_path(each)]
+        return (*pictures, *paths_of(self.options))
+
     def stamp(self) -> str:
-        """Size and time of each input: another stamp means that a picture has changed."""
-        return " ".join(_stamp(path) for path in (self.content, *self.styles))
+        """Size and time of each file that is read: another stamp means that one has changed."""
+        return " ".join(map(_stamp, self.files))
+
+
+def _is_path(picture: Any) -> TypeGuard[str | os.PathLike[str]]:
+    return isinstance(picture, str | os.PathLike)
 
 
 def _stamp(path: str) -> str:
@@ -230,11 +248,11 @@ def _check_places(jobs: Sequence[Job]) -> None:
         other = taken.setdefault(os.path.normpath(place), job)
         if other is not job:
             raise OptionError(
-                f"{shown(other.content)} with {_listed(other)} and {shown(job.content)} with"
-                f" {_listed(job)} would both be written to {shown(job.output)}: tell them apart by"
-                " name, for instance {content}-{content_suffix}--{style}.png"
+                f"{_listed(other)} and {_listed(job)} would both be written to"
+                f" {shown(job.output)}: tell them apart by name, for instance"
+                "  {content}-{content_suffix}--{style}.png"
             )
-    inputs = {os.path.realpath(path) for job in jobs for path in (job.content, *job.styles)}
+    inputs = {os.path.realpath(path) for job in jobs for path in job.files}
     for job in jobs:
         try:
             there = job.output.exists()
@@ -246,7 +264,9 @@ def _check_places(jobs: Sequence[Job]) -> None:
 
 
 def _listed(job: Job) -> str:
-    return ", ".join(map(shown, job.styles))
+    """The pictures of a job in words."""
+    content, *styles = (shown(str(picture)) for picture in (job.content, *job.styles))
+    return f"{content} with {', '.join(styles)}"
 
 
 def _ignores_case(folder: Path) -> bool:

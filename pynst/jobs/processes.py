@@ -19,9 +19,9 @@ from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import IO
 
-from pynst.errors import BackendError, ImageError, OptionError
+from pynst.errors import BackendError, ImageError, OptionError, PyNSTError, WeightsError
 from pynst.forecast import forecast_memory, in_bytes
-from pynst.images import picture_size
+from pynst.images import ImageLike, picture_size, read_picture
 from pynst.jobs.messages import Note, Outcome, Step
 from pynst.jobs.plan import Job
 from pynst.machine import available_memory, default_threads, query_gpus, resident_memory
@@ -257,19 +257,10 @@ def workers_that_fit(jobs: Sequence[Job], workers: int, gpus: Sequence[str]) -> 
     WeightsError, BackendError
         No job could be done: there are no weights, or the backend is not available.
     """
-    if not jobs:
-        return workers
-    job = max(jobs, key=lambda job: job.options.image_size)
-    try:
-        network = open_network(replace(job.options, backend="cpu") if gpus else job.options)
-        content, *styles = (picture_size(path, "picture") for path in (job.content, *job.styles))
-        forecast = forecast_memory(network, job.options, content, styles).total
-    except (ImageError, OptionError):
-        return workers  # of this job alone, which says so itself
+    needs = _largest_needs(jobs, on_cpu=bool(gpus))
     room = available_memory()
-    if gpus or room is None:
+    if needs is None or gpus or room is None:
         return workers
-    needs = forecast + resident_memory()  # a worker holds about what this process holds
     fitting = max(1, min(workers, (room + resident_memory()) // needs))
     if fitting < workers:
         _LOG.warning(
@@ -277,6 +268,36 @@ def workers_that_fit(jobs: Sequence[Job], workers: int, gpus: Sequence[str]) -> 
             fitting, workers, in_bytes(needs), in_bytes(max(0, room)),
         )  # fmt: skip
     return fitting
+
+
+def _largest_needs(jobs: Sequence[Job], *, on_cpu: bool) -> int | None:
+    """Bytes of a worker that does the largest job whose network opens; None if not known."""
+    errors: dict[tuple[str, str | None, str], PyNSTError] = {}
+    for job in sorted(jobs, key=lambda job: job.options.image_size, reverse=True):
+        options = replace(job.options, backend="cpu") if on_cpu else job.options
+        asked = options.network, options.weights, options.backend
+        if asked in errors:
+            continue
+        try:
+            network = open_network(options)
+            content = None if job.content is None else _size(job.content)
+            styles = list(map(_size, job.styles))
+            # A worker holds about what this process holds while the network is open.
+            return forecast_memory(network, options, content, styles).total + resident_memory()
+        except (WeightsError, BackendError) as error:
+            errors[asked] = error
+        except (ImageError, OptionError):
+            return None  # of this job alone, which says so itself
+    if errors:
+        raise next(iter(errors.values()))
+    return None
+
+
+def _size(picture: ImageLike) -> tuple[int, int]:
+    """Height and width of a picture."""
+    if isinstance(picture, str | os.PathLike):
+        return picture_size(picture, "picture")
+    return read_picture(picture, "picture").size
 
 
 def gpu_names() -> list[str]:

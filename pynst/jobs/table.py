@@ -12,6 +12,7 @@ from typing import Any
 
 from pynst.errors import OptionError
 from pynst.files import shown
+from pynst.jobs.files import with_paths
 from pynst.options import TransferOptions, from_text, with_changes
 
 __all__ = ["Line", "read_table"]
@@ -50,8 +51,8 @@ def read_table(path: str | os.PathLike[str]) -> list[Line]:
 
     The first line names the columns: ``content``, ``style``, ``output`` and settings of
     `TransferOptions`. Several styles of one job are separated by ``|``, several values of a setting
-    by ``+``; an empty cell leaves the default. Paths begin at the folder of the table. Columns are
-    separated by commas, semicolons or tabs.
+    by ``+``; an empty cell leaves the default. Paths, those of masks too, begin at the folder of
+    the table. Columns are separated by commas, semicolons or tabs.
 
     Raises
     ------
@@ -124,6 +125,7 @@ def _lines(rows: list[list[str]], columns: list[str], folder: Path, label: str) 
             }
         except OptionError as error:
             raise OptionError(f"{where}: {error}") from None
+        settings |= with_paths(settings, lambda path: str(folder / path))
         styles = tuple(str(folder / part) for part in cells["style"].split("|"))
         yield Line(
             number, str(folder / cells["content"]), styles, cells.get("output", ""), settings

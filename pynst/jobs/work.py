@@ -30,6 +30,7 @@ from pynst.files import shown
 from pynst.images import check_output, load_image
 from pynst.images.files import file_format
 from pynst.inputs import Inputs, read_inputs
+from pynst.jobs.histories import read_history, write_history
 from pynst.jobs.kept import COMPLETE, is_record_of
 from pynst.jobs.messages import Note, Outcome, Step
 from pynst.jobs.plan import Job
@@ -37,6 +38,7 @@ from pynst.jobs.targets import TargetMemory
 from pynst.levels import plan_levels
 from pynst.locks import one_at_a_time
 from pynst.networks import Network, open_network
+from pynst.networks.layers import layers_read
 from pynst.options import TransferOptions
 from pynst.record import Record
 from pynst.replay import read_record
@@ -80,7 +82,7 @@ class Workplace:
     def _outcome(self, job: Job, callback: Callable[[Progress], None]) -> Outcome:
         try:
             self.interruptible = True
-            return self._alone(job, callback)
+            return self.make(job, callback)[0]
         except KeyboardInterrupt as error:
             return Outcome("interrupted", evaluations=_evaluations(getattr(error, "result", None)))
         except (ImageError, OptionError) as error:
@@ -93,33 +95,56 @@ class Workplace:
         finally:
             self.interruptible = False
 
-    def _alone(self, job: Job, callback: Callable[[Progress], None]) -> Outcome:
-        """Do a job while no other process does it: one may be left from a batch that was killed."""
+    def make(
+        self, job: Job, callback: Callable[[Progress], None] | None = None
+    ) -> tuple[Outcome, TransferResult | None]:
+        """Make the picture of a job, unless it is there already.
+
+        Parameters
+        ----------
+        job : Job
+        callback : callable, optional
+            As for `pynst.stylize`.
+
+        Returns
+        -------
+        outcome : Outcome
+            Its state is ``"done"`` or ``"kept"``.
+        result : TransferResult or None
+            None where the picture was there already.
+
+        Raises
+        ------
+        PyNSTError
+            As for `pynst.stylize`; or another process makes the same picture.
+        """
         lock = checkpoint_of(job).with_suffix(".lock")
         try:
+            # Another process may be left from a batch that was killed.
             with one_at_a_time(lock, _LONGEST_WAIT, _ignored, _ignored):
-                return self._do(job, callback)
+                return self._make(job, callback)
         except TimeoutError:
             text = f"{shown(job.output)} is being made by another process"
-            return Outcome("failed", error=text, again=True)
+            raise PyNSTError(text) from None
 
-    def _do(self, job: Job, callback: Callable[[Progress], None]) -> Outcome:
-        options = job.options
-        styles = list(job.styles) if len(job.styles) > 1 else job.styles[0]
-        inputs = read_inputs(job.content, styles, options)
-        network = self._network_of(options)
+    def _make(
+        self, job: Job, callback: Callable[[Progress], None] | None
+    ) -> tuple[Outcome, TransferResult | None]:
+        inputs = read_inputs(job.content, job.styles or None, job.options)
+        network = self._network_of(job.options)
         if finished := _finished(job, inputs, network):
-            return Outcome("kept", evaluations=sum(finished.evaluations))
+            return Outcome("kept", evaluations=sum(finished.evaluations)), None
         job.output.parent.mkdir(parents=True, exist_ok=True)
         check_output(job.output, bits=job.bits)
-        levels = plan_levels(options, network, inputs)
-        run = Run(options, inputs, network, levels, callback, Checkpoints(checkpoint_of(job)))
-        resumed_at = _go_on(run, job, inputs)
+        run, resumed_at = _begun(job, inputs, network, callback)
         result = minimise_levels(run, self._targets.terms(run))
         self.interruptible = False  # the picture is made: it is saved, whatever comes
-        result.save(job.output, bits=job.bits)
-        checkpoint_of(job).unlink(missing_ok=True)
-        return Outcome("done", evaluations=_evaluations(result), resumed_at=resumed_at)
+        if job.history:
+            write_history(result, job.output)
+        result.save(job.output, bits=job.bits)  # last, as it says that the job is done
+        if result.stopped_early in COMPLETE:
+            checkpoint_of(job).unlink(missing_ok=True)
+        return Outcome("done", evaluations=_evaluations(result), resumed_at=resumed_at), result
 
     def _network_of(self, options: TransferOptions) -> Network:
         """The network of the job before, where this job has the same."""
@@ -127,7 +152,9 @@ class Workplace:
         wanted = replace(options, **neutral)
         if self._network is None or self._network[0] != wanted:
             self._network, self._targets = None, TargetMemory()  # their memory goes first
-            self._network = wanted, open_network(options)
+            network = open_network(options)
+            network.forget_deeper(layers_read(options, network))
+            self._network = wanted, network
         return self._network[1]
 
 
@@ -146,6 +173,8 @@ def _finished(job: Job, inputs: Inputs, network: Network) -> Record | None:
     try:
         record = read_record(job.output)
         bits = _bits(job.output)
+        if job.history:
+            read_history(job.output, record.pixels_sha256)
     except PyNSTError:
         return None
     complete = record.stopped_early in COMPLETE
@@ -163,23 +192,28 @@ def _bits(path: Path) -> int:
 
 def _is_of(record: Record, job: Job, inputs: Inputs, network: Network) -> bool:
     same = (record.network, record.weights_sha256) == (network.name, network.weights_sha256)
-    return same and is_record_of(record, job.options, lambda: inputs)
+    return same and is_record_of(record, job.options, inputs)
 
 
-def _go_on(run: Run, job: Job, inputs: Inputs) -> int:
-    """Go on from the checkpoint of the job, if it has one; returns the evaluations before it."""
+def _begun(
+    job: Job, inputs: Inputs, network: Network, callback: Callable[[Progress], None] | None
+) -> tuple[Run, int]:
+    """The run of a job and the evaluations before it: from its checkpoint, if it has one."""
     path = checkpoint_of(job)
-    if not path.exists():
-        return 0
+
+    def new(options: TransferOptions) -> Run:
+        levels = plan_levels(options, network, inputs)
+        return Run(options, inputs, network, levels, callback, Checkpoints(path))
+
     try:
-        earlier = read_checkpoint(path)
-        if not _is_of(earlier.record, job, inputs, run.network):
-            return 0
-        run.go_on(earlier)
+        earlier = read_checkpoint(path) if path.exists() else None
+        if earlier is not None and _is_of(earlier.record, job, inputs, network):
+            run = new(earlier.fitted(job.options))
+            run.go_on(earlier)
+            return run, _evaluations_before(earlier)
     except RecordError as error:
         logging.getLogger("pynst").warning("%s; the picture is begun anew", error)
-        return 0
-    return _evaluations_before(earlier)
+    return new(job.options), 0
 
 
 def _evaluations_before(checkpoint: Checkpoint) -> int:

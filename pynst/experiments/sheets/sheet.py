@@ -6,29 +6,25 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynst.curves import Curves, total_curve
-from pynst.errors import ImageError, OptionError
-from pynst.experiments.sheets.cells import Cell, CellProgress, CellResult, Folder, run_cell
+from pynst.errors import ImageError
+from pynst.experiments.sheets.cells import CellResult
 from pynst.files import shown, write_whole
 from pynst.images import save_image, to_png
 from pynst.images.text import text_block
-from pynst.result import Progress
 
-__all__ = ["MOST_CELLS", "Sheet", "make_sheet"]
+__all__ = ["Sheet"]
 
 Pixels = NDArray[np.uint8]
 
 Rectangle = tuple[int, int, int, int]
 """x, y, width and height, pixels."""
-
-MOST_CELLS = 64
-"""A sheet of more cells is made only where that is asked for."""
 
 _MARGIN = 12  # pixels around everything
 _NARROWEST = 150  # pixels: a label needs some width
@@ -169,60 +165,6 @@ class Sheet:
         return np.concatenate(parts), above.shape[0]
 
 
-def make_sheet(
-    rows: Sequence[Sequence[Cell]],
-    title: str,
-    *,
-    folder: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    callback: Callable[[CellProgress], None] | None = None,
-) -> Sheet:
-    """Run all cells.
-
-    Parameters
-    ----------
-    rows : sequence of sequence of Cell
-        As they stand on the sheet.
-    title : str
-    folder : str or path, optional
-        Where each cell is kept as a picture with its record; those that are finished there are not
-        run again.
-    force : bool
-        Whether there may be more than 64 cells.
-    callback : callable, optional
-        Called after every evaluation with a `CellProgress`. Raise ``StopIteration`` in it to end
-        the cell that runs.
-
-    Raises
-    ------
-    OptionError
-        There are too many cells, none, or two of the same name.
-    Interrupted, KeyboardInterrupt
-        Ctrl-C; what there is of the sheet is the attribute ``sheet`` of the exception.
-    """
-    cells = [cell for row in rows for cell in row]
-    if not cells:
-        raise OptionError("a sheet must have at least one cell")
-    if len(cells) > MOST_CELLS and not force:
-        raise OptionError(
-            f"the sheet would have {len(cells)} cells; more than {MOST_CELLS} are made only with"
-            " force"
-        )
-    if len({cell.name for cell in cells}) != len(cells):
-        raise OptionError("two cells of the sheet have the same name")
-    kept = Folder(folder)
-    sheet = Sheet(title, [[cell.name for cell in row] for row in rows], {})
-    try:
-        for number, cell in enumerate(cells, 1):
-            sheet.results[cell.name] = run_cell(
-                cell, kept, _report(callback, number, len(cells), cell.name)
-            )
-    except BaseException as error:
-        error.sheet = sheet  # type: ignore[attr-defined]
-        raise
-    return sheet
-
-
 def _strip(blocks: Sequence[Pixels], width: int) -> Pixels:
     """Blocks side by side, (H, width, 3), with margins to their left and above them."""
     height = _MARGIN + max(block.shape[0] for block in blocks)
@@ -233,15 +175,6 @@ def _strip(blocks: Sequence[Pixels], width: int) -> Pixels:
         strip[_MARGIN : _MARGIN + h, left : left + w] = block
         left += w + _MARGIN
     return strip
-
-
-def _report(
-    callback: Callable[[CellProgress], None] | None, number: int, cells: int, name: str
-) -> Callable[[Progress], None] | None:
-    """What a cell's run calls after each evaluation."""
-    if callback is None:
-        return None
-    return lambda progress: callback(CellProgress(number, cells, name, progress))
 
 
 def _summary(found: CellResult) -> str:
