@@ -41,6 +41,12 @@ def test_the_rectangles_of_the_saved_sheet_are_the_results_to_the_bit(tmp_path):
     assert sheet._repr_png_().startswith(b"\x89PNG")
 
 
+def test_the_pictures_of_a_row_stand_in_line_below_labels_of_any_length():
+    sheet = small_sweep({"style_layers": ["level1", ["level1", "level2", "even1", "even2"]]})
+    (short, long) = sheet.rectangles.values()
+    assert short[1] == long[1]
+
+
 def test_labels_lie_beside_the_pictures_and_say_what_was_changed(monkeypatch):
     import pynst.experiments.sheets.sheet as module
 
