@@ -42,7 +42,8 @@ def test_the_rectangles_of_the_saved_sheet_are_the_results_to_the_bit(tmp_path):
 
 
 def test_the_pictures_of_a_row_stand_in_line_below_labels_of_any_length():
-    sheet = small_sweep({"style_layers": ["level1", ["level1", "level2", "even1", "even2"]]})
+    layers = ["level1", "level2", "level3", "level4"]
+    sheet = small_sweep({"style_layers": ["level1", layers]}, image_size=64)
     (short, long) = sheet.rectangles.values()
     assert short[1] == long[1]
 
