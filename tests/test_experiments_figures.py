@@ -70,7 +70,7 @@ def test_figure_4_goes_from_little_content_to_much():
     assert [t.style for t in terms] == sorted(t.style for t in terms)
     settings = sheet.results["ratio 0.001"].settings
     assert settings["alpha/beta"] == "0.001 (plain)"
-    assert settings["which is"].endswith(", 2 as means")
+    assert settings["as means"] == "2"
 
 
 @pytest.mark.weights

@@ -125,10 +125,13 @@ class Sheet:
         strips, top = [_strip([head], total)], head.shape[0] + _MARGIN
         rectangles: dict[str, Rectangle] = {}
         for row in self.rows:
+            cells = list(zip(row, widths, strict=False))
+            labels = [self._label(name, width, size) for name, width in cells]
+            offset = max(label.shape[0] for label in labels)  # where the pictures of a row begin
             blocks, left = [], _MARGIN
-            for name, width in zip(row, widths, strict=False):
-                block, offset = self._block(name, width, size)
-                blocks.append(block)
+            for (name, width), label in zip(cells, labels, strict=True):
+                space = np.full((offset - label.shape[0], width, 3), 255, np.uint8)
+                blocks.append(np.concatenate([label, space, *self._below(name, width, size)]))
                 image = self._image(name)
                 if image is not None:
                     place = left, top + _MARGIN + offset, image.shape[1], image.shape[0]
@@ -151,22 +154,27 @@ class Sheet:
                 widths[i] = max(widths[i], _NARROWEST if image is None else image.shape[1])
         return widths
 
-    def _block(self, name: str, width: int, size: int) -> tuple[Pixels, int]:
-        """One cell with its label, (H, width, 3), and how far down its picture begins."""
+    def _label(self, name: str, width: int, size: int) -> Pixels:
+        """What stands above the picture of a cell, (H, width, 3)."""
         found = self.results.get(name)
         if found is None:
-            return text_block(f"{name}\n\nnot made", width, size, (128, 128, 128)), 0
+            return text_block(f"{name}\n\nnot made", width, size, (128, 128, 128))
         settings = [f"{key} = {value}" for key, value in found.settings.items()]
-        above = text_block("\n".join(settings) or name, width, size)
-        parts = [above]
+        return text_block("\n".join(settings) or name, width, size)
+
+    def _below(self, name: str, width: int, size: int) -> list[Pixels]:
+        """The picture of a cell and what stands below it, each (H, width, 3)."""
+        found = self.results.get(name)
+        if found is None:
+            return []
+        parts = []
         if found.image is not None:
             h, w = found.image.shape[:2]
             parts.append(np.full((h, width, 3), 255, np.uint8))
-            parts[1][:, :w] = found.image
+            parts[0][:, :w] = found.image
         if found.error:
             parts.append(text_block(f"error: {found.error}", width, size, _ERROR))
-        parts.append(text_block(_summary(found), width, size, (80, 80, 80)))
-        return np.concatenate(parts), above.shape[0]
+        return [*parts, text_block(_summary(found), width, size, (80, 80, 80))]
 
 
 def make_sheet(
