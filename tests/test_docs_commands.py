@@ -236,12 +236,12 @@ def test_the_commands_of_a_cluster_run(place, run_shown):
     """As shown, but for the host, the port and the page of Dask's own that nobody opens."""
     pytest.importorskip("distributed", reason="the package distributed (extra batch) is missing")
     with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        port = free.getsockname()[1]
     shown = re.findall(r"^\$ ((?:dask|pynst batch).*)$", TEXTS["docs/batch.md"], re.M)
-    there = [each.replace("host:8786", address) for each in shown]
+    there = [each.replace("host:8786", f"127.0.0.1:{port}") for each in shown]
     programs = [shlex.split(each, comments=True)[1:] for each in there if each.startswith("dask")]
     assert [each[0] for each in programs] == ["scheduler", "worker"]
-    programs[0] += ["--host", "127.0.0.1", "--port", address.partition(":")[2]]
+    programs[0] += ["--host", "127.0.0.1", "--port", str(port)]
     with contextlib.ExitStack() as stack:
         for words in programs:
             process = subprocess.Popen(
@@ -250,6 +250,14 @@ def test_the_commands_of_a_cluster_run(place, run_shown):
             )  # fmt: skip
             stack.callback(process.wait)
             stack.callback(process.terminate)
+        run_until(lambda: answers(port), process)
         (command,) = (each for each in there if ON_A_CLUSTER in each)
         run_shown(command)
     assert len(list((place / "shared" / "out").glob("*.png"))) == 4
+
+
+def answers(port: int) -> bool:
+    """Whether a program listens there."""
+    with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
