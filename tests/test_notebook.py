@@ -16,7 +16,7 @@ import pynst
 from pynst import OptionError, notebook
 
 CONTENT, STYLE = picture(0, 40, 60), picture(1, 50, 40)
-FAST = {"network": "builtin", "image_size": 96, "levels": 2, "iterations": 6}
+FAST = {"network": "builtin", "image_size": 128, "levels": 2, "iterations": 6}
 
 
 @pytest.fixture

@@ -148,11 +148,11 @@ def test_changes_keep_what_they_do_not_name():
 
 
 def test_the_schedule_follows_quality_levels_and_iterations():
-    assert TransferOptions().schedule(5) == (40, 28, 20, 15, 12)
-    assert TransferOptions().schedule(7) == (40, 28, 20, 15, 12, 12, 12)
-    assert TransferOptions(quality="draft").schedule(3) == (24, 16, 10)
-    assert TransferOptions().schedule(3, 0.8) == (40, 32, 32)
-    assert TransferOptions(levels=1).schedule(1) == (115,), "one size does the work of all"
+    assert TransferOptions().schedule(3) == (36, 22, 15)
+    assert TransferOptions().schedule(5) == (36, 22, 15, 15, 15)
+    assert TransferOptions(quality="draft").schedule(2) == (24, 14)
+    assert TransferOptions().schedule(3, 0.8) == (36, 29, 29)
+    assert TransferOptions(levels=1).schedule(1) == (73,), "one size does the work of all"
     assert TransferOptions(iterations=9).schedule(3) == (9, 9, 9)
     assert TransferOptions(iterations=(3, 2)).schedule(2) == (3, 2)
     with pytest.raises(OptionError, match="one for each of the 3 levels, got 2"):

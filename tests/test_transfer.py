@@ -42,7 +42,7 @@ def test_levels_go_from_coarse_to_fine_and_keep_what_was_reached():
         levels=2,
         callback=callback,
     )  # fmt: skip
-    assert sizes == [(1, 2, 141), (2, 2, 200)]
+    assert sizes == [(1, 2, 100), (2, 2, 200)]
     assert [len(level) for level in result.history] == [24, 19]
     assert total(result.history) < 0.5 * result.history[0][0].total
 

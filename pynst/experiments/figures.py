@@ -32,7 +32,7 @@ _RATIO_OF_PHOTOGRAPHS = 1e-2  # Fig. 7
 
 
 _COARSE_TO_FINE = TransferOptions(network="vgg19", init="noise", quality="fine")
-"""At 256 pixels 220 evaluations over three sizes, which cost about as much as 110 at the last one,
+"""At 256 pixels 160 evaluations over two sizes, which cost about as much as 85 at the last one,
 where `TransferOptions.paper` has 500 at one size."""
 
 

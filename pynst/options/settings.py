@@ -64,9 +64,9 @@ __all__ = [
 ]
 
 QUALITIES: dict[str, tuple[int, ...]] = {
-    "draft": (24, 16, 10, 7, 5),
-    "normal": (40, 28, 20, 15, 12),
-    "fine": (100, 70, 50, 40, 30),
+    "draft": (24, 14, 9),
+    "normal": (36, 22, 15),
+    "fine": (100, 60, 40),
 }
 """Evaluations of the objective per level, coarse to fine; the last holds for further levels."""
 
@@ -307,7 +307,7 @@ class TransferOptions:
     levels: int | None = setting(
         OPTIMISATION,
         None,
-        "levels from coarse to fine; 1 = one size; default: from about 128 pixels up by sqrt(2)",
+        "levels from coarse to fine; 1 = one size; default: from about 128 pixels, doubling",
         optional(number(1, 16, whole=True)),
         "N",
     )

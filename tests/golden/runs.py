@@ -78,12 +78,12 @@ def convolutions() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 CONTENT, STYLE, OTHER = picture(0, 72, 96), picture(1, 88, 70), picture(2, 64, 81)
-BUILTIN = {"network": "builtin", "image_size": 96, "levels": 2, "iterations": (7, 5)}
-VGG = {"network": "vgg19", "image_size": 80, "levels": 2, "iterations": (6, 5)}
+BUILTIN = {"network": "builtin", "image_size": 128, "levels": 2, "iterations": (7, 5)}
+VGG = {"network": "vgg19", "image_size": 96, "levels": 2, "iterations": (6, 5)}
 
 RUNS: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
     "builtin": ([STYLE], BUILTIN),
-    "builtin, reference": ([STYLE], {**BUILTIN, "backend": "reference", "image_size": 64}),
+    "builtin, reference": ([STYLE], {**BUILTIN, "backend": "reference", "image_size": 96}),
     "builtin, scipy, noise": ([STYLE], {**BUILTIN, "optimizer": "scipy", "init": "noise"}),
     "builtin, adam, style": ([STYLE], {**BUILTIN, "optimizer": "adam", "init": "style"}),
     "builtin, two styles, colours matched": (
@@ -104,7 +104,7 @@ RUNS: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
     "vgg19, balanced": ([STYLE], VGG),
     "vgg19, balanced, reference, average": (
         [STYLE],
-        {**VGG, "backend": "reference", "pooling": "average", "image_size": 64},
+        {**VGG, "backend": "reference", "pooling": "average", "image_size": 96},
     ),
     "vgg19, paper": ([STYLE], {**VGG, "formula": "paper", "init": "noise", "seed": 3}),
     "vgg19, gatys-normalised, scipy": (
