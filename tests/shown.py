@@ -37,6 +37,7 @@ SETTINGS = {"image_size": 48, "levels": 1, "iterations": 1}
 
 _WORDS = {
     "pynst/data": os.fspath(ROOT / "pynst" / "data"),
+    "docs/gallery": os.fspath(DOCS / "gallery"),
     "FILE": "caffe.npz",
     "/shared": "shared",
 }
