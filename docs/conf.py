@@ -8,6 +8,8 @@ from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from pygments.lexer import RegexLexer
+from pygments.token import Comment, Generic, Name, Text
 
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
@@ -32,6 +34,8 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
+smartquotes = False  # two hyphens are those of an option
+
 html_theme = "pydata_sphinx_theme"
 html_title = "PyNST"
 html_static_path = ["_static"]
@@ -51,6 +55,24 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 html_sidebars: dict[str, list[str]] = {"**": []}  # thirteen pages: the bar above lists them
+
+
+class Console(RegexLexer):
+    """Commands and what they say; each word stands by itself, so that no line breaks within it."""
+
+    name = "console"
+    tokens = {  # noqa: RUF012
+        "root": [
+            (r"(?m)^\$ ", Generic.Prompt, "command"),
+            (r".*\n", Generic.Output),
+        ],
+        "command": [
+            (r"\n", Text, "#pop"),
+            (r"#.*", Comment),
+            (r"\S+", Name),
+            (r"[^\S\n]+", Text),
+        ],
+    }
 
 
 def name_role(
@@ -83,6 +105,7 @@ def _block_math(translator: Any, node: nodes.math_block) -> None:
 
 def setup(app: Any) -> None:
     """Write the generated pages, and let browsers set the equations: no script, no network."""
+    app.add_lexer("console", Console)
     app.add_role("pynst", name_role)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
     pages.write_all(DOCS / "generated")

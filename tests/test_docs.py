@@ -1,4 +1,4 @@
-"""The documentation: its commands run, its sentences and pictures are what the package makes."""
+"""The documentation: its sentences, pages and pictures are what the package makes."""
 
 from __future__ import annotations
 
@@ -10,112 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import picture
 
 import pynst
-from pynst.cli import main
 from pynst.cli.parser import COMMANDS, parse
-from pynst.images import load_image
+from pynst.images import load_image, read_picture
+from pynst.images.masks import read_mask
 from pynst.options import TransferOptions, with_changes
 from pynst.record import pixels_sha256
 from pynst.replay import read_record, replay
 
-pytest_plugins = ("experiments",)
-
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 sys.path[:0] = [str(DOCS), str(ROOT / "tools")]
 import build_docs  # noqa: E402
 import pages  # noqa: E402
 from gallery.pictures import FOLDER, INPUTS, PICTURES  # noqa: E402
-
-SMALL = ["--image-size", "64", "--levels", "1", "--iterations", "1"]
-ADDED = {
-    "stylize": SMALL,
-    "reconstruct": SMALL,
-    "texture": ["--levels", "1", "--iterations", "1"],
-    "sweep": SMALL,
-    "replay": [],
-    "info": [],
-}
-"""What makes each command a matter of less than a second. The others are only parsed: `demo` paints
-whole pictures, `weights` downloads; `figure`, `serve` and `batch` have tests of their own."""
-
-
-def commands(text: str) -> list[str]:
-    """Each command that a page shows: in a block of a console, or as code in a sentence.
-
-    A command's bare name in a sentence, such as `pynst sweep`, is a mention and not a command.
-    """
-    shown = re.findall(r"^(?:    )?(?:\$ )?(pynst .*)$", text, re.M)
-    shown += re.findall(r"(?<!`)`(pynst [^`\n]*)`(?!`)", text)
-    return [each for each in shown if each.split()[2:] or each.split()[1] in ("demo", "info")]
-
-
-SHOWN = [
-    pytest.param(command, id=f"{page.name}: {command}")
-    for page in PAGES
-    for command in dict.fromkeys(commands(page.read_text(encoding="utf-8")))
-]
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder with every picture that the pages name."""
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate(["photo", "painting", "art", "other", "portrait", "pebbles"]):
-        pynst.save_image(picture(seed, 48, 64), f"{name}.jpg")
-    pynst.save_image(picture(7, 384, 512), "mask.png")
-    return tmp_path
-
-
-@pytest.mark.parametrize("command", SHOWN)
-def test_every_shown_command_is_one(command):
-    given = parse(shlex.split(command, comments=True)[1:])
-    assert given.command[0] in COMMANDS
-
-
-@pytest.mark.usefixtures("tiny_weights")
-@pytest.mark.parametrize("page", ["start.md", "how-to.md", "experiments.md"])
-def test_the_commands_of_a_page_run_one_after_the_other(page, place, capsys):
-    text = (DOCS / page).read_text(encoding="utf-8")
-    ran = 0
-    for command in commands(text):
-        words = shlex.split(command.replace("pynst/data", str(ROOT / "pynst/data")), comments=True)[
-            1:
-        ]
-        name = parse(words).command[0]
-        if name not in ADDED or "FILE" in words:
-            continue
-        resumed = "--resume" in words
-        added = ["--force"] if name in ("stylize", "texture", "reconstruct") else []
-        added = [] if resumed else [*ADDED[name], *added]
-        if "--size" in words:
-            words[words.index("--size") + 1] = "64x48"
-        assert main([*words, *added]) == 0, (command, capsys.readouterr().err)
-        ran += 1
-    assert ran >= 3
-
-
-@pytest.mark.usefixtures("tiny_weights")
-@pytest.mark.parametrize("page", ["start.md", "how-to.md"])
-def test_the_python_of_a_page_runs(page, place, monkeypatch):
-    def small(content, style, **settings):
-        changes = {"image_size": 64, "levels": 1, "iterations": 1}
-        return stylize(content, style, **{**settings, **changes})
-
-    stylize = pynst.stylize
-    monkeypatch.setattr(pynst, "stylize", small, raising=False)
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S
-    )
-    assert blocks
-    for block in blocks:
-        exec(compile(block, page, "exec"), {})
-    assert list(place.glob("*.png"))
-
 
 # --- error sentences -----------------------------------------------------------------------------
 
@@ -204,7 +114,9 @@ def test_a_picture_of_the_gallery_holds_the_record_of_its_command(each):
         assert getattr(record.options, name) == getattr(with_changes(None, {name: value}), name)
     for used in record.pictures:
         assert Path(used.path).parent == Path()
-        assert pixels_sha256(load_image(FOLDER / used.path).astype(float)) == used.sha256
+        read = read_mask if "mask" in used.name else read_picture
+        pixels = read(FOLDER / used.path, used.name).pixels
+        assert pixels_sha256(pixels.astype(float)) == used.sha256
     assert record.network == ("builtin" if "builtin" in each.command else "vgg19")
 
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from conftest import picture
 
+from pynst.experiments.sheets.cells import Cell
+from pynst.experiments.sheets.sheet import make_sheet
 from pynst.experiments.sweeps import sweep
 from pynst.images import load_image, read_metadata, to_uint8
+from pynst.options import TransferOptions
 
 CONTENT, STYLE = picture(0, 32, 40), picture(1, 40, 32)
 
@@ -60,6 +63,14 @@ def test_labels_lie_beside_the_pictures_and_say_what_was_changed(monkeypatch):
     assert "two weights" in said
     assert "style_weight = 10" in said
     assert any("content" in text and "style" in text and "4 evaluations" in text for text in said)
+
+
+def test_the_pictures_of_a_row_begin_at_one_height_whatever_their_labels_take():
+    options = TransferOptions(**SMALL)
+    cells = [Cell(note, {"note": note}, CONTENT, STYLE, options) for note in ("a", "word " * 40)]
+    places = make_sheet([cells], "two").rectangles.values()
+    assert len(places) == 2
+    assert len({top for _, top, _, _ in places}) == 1
 
 
 def test_the_table_has_settings_terms_evaluations_and_errors(tmp_path):

@@ -198,6 +198,35 @@ def test_a_wrong_picture_is_said_in_the_page(page, tmp_path):
     tab.errors.clear()  # the refusal itself, as the browser logs it
 
 
+def test_a_forecast_that_comes_late_does_not_hide_what_is_wrong(page, tmp_path):
+    tab = page()
+    tab.wait("/^Needs about/.test(document.getElementById('forecast').textContent)")
+    tab.run(HOLD_FORECASTS)
+    tab.run("document.getElementById('strength').value = 48")
+    tab.run("document.getElementById('form').dispatchEvent(new Event('input'))")
+    tab.wait("window.held")
+    wrong = tmp_path / "notes.txt"
+    wrong.write_text("no picture")
+    tab.choose("#style input", wrong)
+    tab.wait("/^notes.txt: /.test(document.getElementById('forecast').textContent)")
+    tab.run("new Promise((done) => { window.held(); setTimeout(done, 200); })")
+    assert tab.run("document.getElementById('forecast').textContent").startswith("notes.txt: ")
+    tab.errors.clear()  # the refusal itself, as the browser logs it
+
+
+# The next answer to a forecast waits until window.held is called.
+HOLD_FORECASTS = """
+(() => {
+  const real = window.fetch;
+  window.fetch = async (address, ...rest) => {
+    const answer = await real(address, ...rest);
+    if (/forecast$/.test(address)) await new Promise((release) => { window.held = release; });
+    return answer;
+  };
+})()
+"""
+
+
 def test_a_page_of_the_command_line_only_shows(browser):
     board = Board()
     board.jobs[1] = Job(1, "out.png", (), BASE, state="running")

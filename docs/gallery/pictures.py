@@ -15,7 +15,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FOLDER", "INPUTS", "PICTURES", "Picture", "make"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FOLDER", "INPUTS", "PICTURES", "ROW", "Picture", "make", "make_row"]
 
 FOLDER = Path(__file__).resolve().parent
 _SIDE = 320  # long side of the inputs, pixels
@@ -47,6 +50,8 @@ INPUTS = {
     "cat": "Chelsea, by Stéfan van der Walt, CC0, from scikit-image",
     "coffee": "a cup of coffee, by Rachel Michetti, CC0, from scikit-image",
     "gravel": "gravel, CC0, from scikit-image",
+    "astronaut": "Eileen Collins, by NASA, public domain, from scikit-image",
+    "face": "a mask of her face, white inside",
 }
 """The pictures that the commands start from, and where they come from."""
 
@@ -81,6 +86,10 @@ PICTURES = [
         "For a face: `gentle`, and twice the content's weight.",
     ),
     Picture(
+        "face-kept", "pynst astronaut.jpg painting.jpg --image-size 320 --keep-mask face.jpg",
+        "A mask keeps the face as it was, with a soft edge.",
+    ),
+    Picture(
         "coffee-painted", "pynst coffee.jpg painting.jpg --image-size 320 --style-loss wasserstein",
         "Mean and covariance are compared in place of Gram matrices.",
     ),
@@ -94,6 +103,9 @@ PICTURES = [
     ),
 ]  # fmt: skip
 """In the order of the page."""
+
+ROW = ("astronaut", "face", "face-kept")
+"""What stands side by side in ``docs/masks.jpg``."""
 
 
 def make(picture: Picture) -> Path:
@@ -126,6 +138,8 @@ def _make_inputs() -> None:
         "cat": pynst.load_image(skimage.data.chelsea()),
         "coffee": pynst.load_image(skimage.data.coffee()),
         "gravel": pynst.load_image(skimage.data.gravel()[:256, :256]),
+        "astronaut": pynst.load_image(skimage.data.astronaut()),
+        "face": _ellipse(_SIDE, center=(141, 64), radii=(41, 60)),
     }
     for name, image in pictures.items():
         pixels = pynst.load_image(image)
@@ -133,6 +147,23 @@ def _make_inputs() -> None:
         scale = min(1, _SIDE / max(H, W))
         pixels = resize(pixels, round(H * scale), round(W * scale)).clip(0, 1)
         pynst.save_image(pixels, FOLDER / f"{name}.jpg", quality=_QUALITY)
+
+
+def _ellipse(side: int, center: tuple[int, int], radii: tuple[int, int]) -> NDArray[np.float64]:
+    """A mask (H, W, 3): white within an ellipse, black outside, and a ramp of a few pixels."""
+    y, x = np.mgrid[:side, :side]
+    distance = np.hypot((x - center[0]) / radii[0], (y - center[1]) / radii[1])
+    return np.repeat(np.clip((1.05 - distance) / 0.1, 0, 1)[..., None], 3, axis=2)
+
+
+def make_row() -> Path:
+    """Put what the page of masks begins with side by side: photograph, mask, result."""
+    import pynst
+    from pynst.demo import compose_sheet
+
+    row = [pynst.load_image(FOLDER / f"{name}.jpg") for name in ROW]
+    sheet = compose_sheet([[np.round(255 * image).astype(np.uint8) for image in row]])
+    return pynst.save_image(sheet, FOLDER.parent / "masks.jpg", quality=_QUALITY)
 
 
 if __name__ == "__main__":
@@ -145,3 +176,5 @@ if __name__ == "__main__":
     for each in PICTURES:
         if each.name in asked:
             print(make(each))
+    if "face-kept" in asked:
+        print(make_row())

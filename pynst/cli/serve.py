@@ -52,9 +52,9 @@ def run(given: argparse.Namespace, signals: Signals) -> int:
     serve_in_background(server)
     say("the page is at the address below, for this machine alone; Ctrl-C ends it")
     path_line(server.address)
-    if given.open:
-        open_browser(server.address)
     try:
+        if given.open:
+            open_browser(server.address)
         threading.Event().wait()
     except KeyboardInterrupt:
         signals.ignore()

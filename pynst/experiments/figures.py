@@ -76,8 +76,8 @@ class _Request:
         label = {
             **(settings or {}),
             "alpha/beta": f"{ratio:g} ({self.reading})",
-            "as sums": f"{sums:.2g}",
-            "as means": f"{kappa / kappa_of(1, 'means', 0):.2g}",
+            "as sums": f"{sums:.3g}",
+            "as means": f"{kappa / kappa_of(1, 'means', 0):.3g}",
         }
         return Cell(name, label, self.content, self.styles[style], options)
 

@@ -123,14 +123,14 @@ class Sheet:
         for row in self.rows:
             cells = list(zip(row, widths, strict=False))
             labels = [self._label(name, width, size) for name, width in cells]
-            height = max(label.shape[0] for label in labels)  # the pictures stand in line
+            offset = max(label.shape[0] for label in labels)  # where the pictures of a row begin
             blocks, left = [], _MARGIN
             for (name, width), label in zip(cells, labels, strict=True):
-                space = np.full((height - label.shape[0], width, 3), 255, np.uint8)
-                blocks.append(np.concatenate([label, space, self._below(name, width, size)]))
+                space = np.full((offset - label.shape[0], width, 3), 255, np.uint8)
+                blocks.append(np.concatenate([label, space, *self._below(name, width, size)]))
                 image = self._image(name)
                 if image is not None:
-                    place = left, top + _MARGIN + height, image.shape[1], image.shape[0]
+                    place = left, top + _MARGIN + offset, image.shape[1], image.shape[0]
                     rectangles[name] = place
                 left += width + _MARGIN
             strips.append(_strip(blocks, total))
@@ -158,19 +158,19 @@ class Sheet:
         settings = [f"{key} = {value}" for key, value in found.settings.items()]
         return text_block("\n".join(settings) or name, width, size)
 
-    def _below(self, name: str, width: int, size: int) -> Pixels:
-        """The picture of a cell and what stands below it, (H, width, 3)."""
+    def _below(self, name: str, width: int, size: int) -> list[Pixels]:
+        """The picture of a cell and what stands below it, each (H, width, 3)."""
         found = self.results.get(name)
-        parts = [np.empty((0, width, 3), np.uint8)]
-        if found is not None and found.image is not None:
+        if found is None:
+            return []
+        parts = []
+        if found.image is not None:
             h, w = found.image.shape[:2]
             parts.append(np.full((h, width, 3), 255, np.uint8))
-            parts[-1][:, :w] = found.image
-        if found is not None and found.error:
+            parts[0][:, :w] = found.image
+        if found.error:
             parts.append(text_block(f"error: {found.error}", width, size, _ERROR))
-        if found is not None:
-            parts.append(text_block(_summary(found), width, size, (80, 80, 80)))
-        return np.concatenate(parts)
+        return [*parts, text_block(_summary(found), width, size, (80, 80, 80))]
 
 
 def _strip(blocks: Sequence[Pixels], width: int) -> Pixels:

@@ -152,7 +152,9 @@ export async function makeForm({ onStart, onBrush }) {
     set($("brush-box"), "hidden", !(known.masks && one(draft.content)));
   }
 
+  let said = 0;
   function say(text, bad = false) {
+    said += 1;
     set($("forecast"), "textContent", text);
     $("forecast").classList.toggle("bad", bad);
   }
@@ -219,19 +221,22 @@ export async function makeForm({ onStart, onBrush }) {
     ...(draft.mask && known.masks ? { mask: draft.mask } : {}),
   });
 
-  let timer, asked = "";
+  let timer, wanted = "";
   function askForecast() {
     if ($("start").disabled) return;
-    const wanted = JSON.stringify(request());
-    if (wanted === asked) return;
+    const mine = JSON.stringify(request());
+    if (mine === wanted) return;
+    wanted = mine;
+    const before = said;
+    // What was said in the meantime, such as an error, is newer and stays.
+    const tell = (text, bad) => { if (mine === wanted && before === said) say(text, bad); };
     clearTimeout(timer);
     timer = setTimeout(async () => {
-      asked = wanted;
       try {
-        const { text, fits } = await ask("forecast", JSON.parse(wanted));
-        if (wanted === asked) say(text, !fits);
+        const { text, fits } = await ask("forecast", JSON.parse(mine));
+        tell(text, !fits);
       } catch (error) {
-        if (wanted === asked) say(error.message, true);
+        tell(error.message, true);
       }
     }, 350);
   }
