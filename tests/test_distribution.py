@@ -50,7 +50,7 @@ def test_the_metadata_name_authors_keywords_and_every_python_version():
     }
     oldest = int(PROJECT["requires-python"].removeprefix(">=3."))
     assert minors == set(range(oldest, max(minors) + 1))
-    assert max(minors) >= 13
+    assert max(minors) >= 14
 
 
 def test_the_citation_names_the_paper_too():

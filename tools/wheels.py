@@ -72,7 +72,9 @@ def compilers(machine: str, folder: Path) -> dict[str, str]:
     found = {}
     for variable, language in (("CC", "cc"), ("CXX", "c++")):
         script = folder / f"{language}-{machine}"
-        target = f"-target {machine}-linux-gnu.{GLIBC}"
+        # -s: stripped by the linker, since the host's strip does not know other architectures; and
+        # everywhere, since Zig builds libc++ once for stripped programs and once for others.
+        target = f"-target {machine}-linux-gnu.{GLIBC} -s"
         script.write_text(f'#!/bin/sh\nexec "{zig}" {language} {target} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
         found[variable] = str(script)
@@ -96,8 +98,9 @@ def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
     """Return the settings: one folder for all Pythons, so that the CPU ops are compiled once."""
     found = [
         f"build-dir={work / 'build'}",
-        "install.strip=false",  # by the linker: the host's strip does not know other architectures
-        "cmake.define.CMAKE_MODULE_LINKER_FLAGS=-s",
+        "install.strip=false",  # the linker has done it
+        # pybind11 would try whether the link can optimise, and Zig build libc++ anew for that.
+        "cmake.define.CMAKE_INTERPROCEDURAL_OPTIMIZATION=OFF",
     ]
     if given.machine == "x86_64":
         # Known, and to try it takes minutes: Zig would build libc++ anew with the flags of AMX.

@@ -147,6 +147,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, add_help=False, **settings)
+        # Before Python 3.14, argparse itself takes -1e3 for an option.
+        self._negative_number_matcher = _NEGATIVE_NUMBER
         self.commands: dict[str, Parser] = {}
         self._subparsers_action: Any = None
         self._options: dict[str, argparse.Action] = {}
