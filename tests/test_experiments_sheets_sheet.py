@@ -10,7 +10,7 @@ import pytest
 from conftest import picture
 
 from pynst.experiments.sheets.cells import Cell
-from pynst.experiments.sheets.sheet import make_sheet
+from pynst.experiments.sheets.making import make_sheet
 from pynst.experiments.sweeps import sweep
 from pynst.images import load_image, read_metadata, to_uint8
 from pynst.options import TransferOptions
@@ -42,13 +42,6 @@ def test_the_rectangles_of_the_saved_sheet_are_the_results_to_the_bit(tmp_path):
             saved[y : y + height, x : x + width], sheet.results[name].image
         )
     assert sheet._repr_png_().startswith(b"\x89PNG")
-
-
-def test_the_pictures_of_a_row_stand_in_line_below_labels_of_any_length():
-    layers = ["level1", "level2", "level3", "level4"]
-    sheet = small_sweep({"style_layers": ["level1", layers]}, image_size=64)
-    (short, long) = sheet.rectangles.values()
-    assert short[1] == long[1]
 
 
 def test_labels_lie_beside_the_pictures_and_say_what_was_changed(monkeypatch):
