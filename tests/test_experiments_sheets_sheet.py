@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from conftest import picture
 
-from pynst.experiments.sheets.cells import Cell
-from pynst.experiments.sheets.sheet import make_sheet
+from pynst.experiments.sheets import Cell, make_sheet
 from pynst.experiments.sweeps import sweep
 from pynst.images import load_image, read_metadata, to_uint8
 from pynst.options import TransferOptions
