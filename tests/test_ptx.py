@@ -259,18 +259,21 @@ def test_kernels_move_little_more_than_they_use(mode, interpreter):
 # ---- what must not go unseen ---------------------------------------------------------------------
 
 CONVOLUTION = OpCase("conv3x3_relu", {"C": 24, "N": 40, "H": 9, "W": 19}, op_cases.conv3x3_relu)
+GRAM = OpCase("gram", {"N": 20, "H": 5, "W": 9}, op_cases.gram)
 POOLING = OpCase("pool2x2", {"C": 8, "H": 4, "W": 4, "mode": "average"}, op_cases.pool2x2)
 
 
 def plant(interpreter, monkeypatch, kernel, change):
     """Change every statement of a kernel, in all of its variants."""
-    programs = interpreter.programs["90"]
+    programs, changed = interpreter.programs["90"], 0
     for name, program in list(programs.items()):
         if kernel in name:
             statements = [change(each) for each in program.kernel.statements]
-            assert statements != program.kernel.statements, "nothing is changed"
-            changed = replace(program.kernel, statements=statements)
-            monkeypatch.setitem(programs, name, Program(changed))
+            changed += statements != program.kernel.statements
+            monkeypatch.setitem(
+                programs, name, Program(replace(program.kernel, statements=statements))
+            )
+    assert changed, "nothing is changed"
 
 
 def without_barriers(it):
@@ -292,6 +295,13 @@ def with_rows_of_a_exchanged(it):
 
 def with_transposed_matrices(it):
     return it._replace(opcode=it.opcode.replace(".x4.shared", ".x4.trans.shared"))
+
+
+def without_stores_to_shared_memory(it):
+    """What nothing has written there is NaN."""
+    if not it.opcode.startswith("st.shared"):
+        return it
+    return it._replace(opcode="mov.u32", operands=("%r1", "%r1"))
 
 
 def moved(nbytes):
@@ -325,12 +335,21 @@ def test_what_a_device_would_punish_is_refused(
 
 
 @pytest.mark.parametrize(
-    "change", [with_rows_of_a_exchanged, with_transposed_matrices, without_the_first_wait]
+    ("mode", "case", "kernel", "change"),
+    [
+        (FAST, CONVOLUTION, "conv3x3_tensor_kernel", with_rows_of_a_exchanged),
+        (FAST, CONVOLUTION, "conv3x3_tensor_kernel", with_transposed_matrices),
+        (FAST, CONVOLUTION, "conv3x3_tensor_kernel", without_the_first_wait),
+        (ACCURATE, GRAM, "gram_tensor_kernel", without_stores_to_shared_memory),
+    ],
+    ids=lambda each: getattr(each, "__name__", None),
 )
-def test_wrong_fragments_give_wrong_results(change, interpreter, monkeypatch):
-    plant(interpreter, monkeypatch, "conv3x3_tensor_kernel", change)
-    with pytest.raises(AssertionError, match="conv3x3_relu"):
-        check(CONVOLUTION, FAST, interpreter.device("90"))
+def test_what_a_device_would_do_wrongly_gives_wrong_results(
+    mode, case, kernel, change, interpreter, monkeypatch
+):
+    plant(interpreter, monkeypatch, kernel, change)
+    with pytest.raises(AssertionError, match=case.op):
+        check(case, mode, interpreter.device("90"))
 
 
 def test_a_launch_beyond_the_limits_of_a_device_or_a_kernel_is_refused(interpreter, monkeypatch):
