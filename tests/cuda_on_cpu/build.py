@@ -85,15 +85,14 @@ def build(
     """Compiles sources and the engine into a program or a shared library of that name."""
     folder = build_folder() / (sanitize or "plain")
     with locked(folder):
-        kernels = [*COMMON, *processor_flags(), *SANITIZED[sanitize], *include_flags(python)]
+        kernels = kernel_flags(sanitize, python)
         engine = [*COMMON, *processor_flags(), "-g1"]
         if sanitize is not None:  # the engine tells the sanitizer what it does; it is not watched
             engine.append(f"-DCUDA_ON_CPU_SANITIZE_{sanitize.upper()}")
         jobs = [(path, folder / f"engine.{path.stem}.o", engine) for path in ENGINE]
         prefix = Path(name).name.split(".")[0]
         jobs += [(path, folder / f"{prefix}.{path.stem}.o", [*kernels, *flags]) for path in sources]
-        with ThreadPoolExecutor(COMPILERS_AT_A_TIME) as pool:
-            changed = list(pool.map(lambda job: compile_one(*job), jobs))
+        changed = compile_all(jobs)
         target = folder / name
         link = [compiler(), *(str(object) for _, object, _ in jobs), "-pthread", "-o", str(target)]
         link += [flag for flag in SANITIZED[sanitize] if flag.startswith("-fsanitize")]
@@ -103,6 +102,29 @@ def build(
             target.unlink(missing_ok=True)  # a process may hold the old one open
             run(link)
     return target
+
+
+def build_bindings() -> list[Path]:
+    """Compiles the bindings, which hold no kernels, as `build_module` does; returns the objects."""
+    folder = build_folder() / "plain"
+    with locked(folder):
+        jobs = [
+            (path, folder / f"_cuda.{path.stem}.o", kernel_flags(None, python=True))
+            for path in module_sources()
+            if path.suffix == ".cpp"
+        ]
+        compile_all(jobs)
+    return [target for _, target, _ in jobs]
+
+
+def compile_all(jobs: Sequence[tuple[Path, Path, Sequence[str]]]) -> list[bool]:
+    """Compiles sources to objects with flags; tells for each whether it had to."""
+    with ThreadPoolExecutor(COMPILERS_AT_A_TIME) as pool:
+        return list(pool.map(lambda job: compile_one(*job), jobs))
+
+
+def kernel_flags(sanitize: Sanitizer | None, python: bool) -> list[str]:
+    return [*COMMON, *processor_flags(), *SANITIZED[sanitize], *include_flags(python)]
 
 
 def compile_one(source: Path, target: Path, flags: Sequence[str]) -> bool:

@@ -26,14 +26,14 @@ def load(operands: Operands, it: Instruction) -> Step:
     writers, address = operands.writers(it.operands[0]), operands.address(it.operands[1], space)
     dtype = np.dtype(f"{'i' if it.kind[0] == 's' else 'u'}{bits // 8}")
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        where = address(block)[mask]
-        memory = block.access(space, "read", where, bits // 8 * len(writers), mask)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        where = address(wave)[mask]
+        memory = wave.access(space, "read", where, bits // 8 * len(writers), mask)
         view, first = memory.view(bits), memory.index(where, bits)
         for i, write in enumerate(writers):
-            values = np.zeros(block.threads, dtype)
+            values = np.empty(wave.threads, dtype)
             values[mask] = view[first + i].view(dtype)
-            write(block, values, mask)
+            write(wave, values, mask)
 
     return step
 
@@ -47,13 +47,13 @@ def load_parameter(operands: Operands, it: Instruction) -> Step:
     )
     base = operands.reader(name, "u64")
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        arguments = block.launch.arguments
-        start = np.asarray(base(block)).astype(np.int64) + int(offset or 0)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        arguments = wave.launch.arguments
+        start = np.asarray(base(wave)).astype(np.int64) + int(offset or 0)
         for i, write in enumerate(writers):
             at = np.where(mask, start + i * bits // 8, 0)
             raw = arguments[at[:, None] + np.arange(bits // 8)]
-            write(block, np.ascontiguousarray(raw).view(unsigned(bits))[:, 0], mask)
+            write(wave, np.ascontiguousarray(raw).view(unsigned(bits))[:, 0], mask)
 
     return step
 
@@ -67,12 +67,12 @@ def store(operands: Operands, it: Instruction) -> Step:
         operands.address(it.operands[0], space),
     )
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        where = address(block)[mask]
-        memory = block.access(space, "write", where, bits // 8 * len(readers), mask)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        where = address(wave)[mask]
+        memory = wave.access(space, "write", where, bits // 8 * len(readers), mask)
         view, first = memory.view(bits), memory.index(where, bits)
         for i, read in enumerate(readers):
-            values = np.broadcast_to(read(block), block.threads)[mask]
+            values = np.broadcast_to(read(wave), wave.threads)[mask]
             view[first + i] = values.view(unsigned(bits))
 
     return step
@@ -86,16 +86,16 @@ def largest(operands: Operands, it: Instruction) -> Step:
     write, address = operands.writer(it.operands[0]), operands.address(it.operands[1], "global")
     read = operands.reader(it.operands[2], "u32")
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        where = address(block)
-        memory = block.access("global", "write", where[mask], 4, mask)
-        view, values = memory.view(32), np.broadcast_to(read(block), block.threads)
-        before = np.zeros(block.threads, np.uint32)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        where = address(wave)
+        memory = wave.access("global", "write", where[mask], 4, mask)
+        view, values = memory.view(32), np.broadcast_to(read(wave), wave.threads)
+        before = np.zeros(wave.threads, np.uint32)
         for lane in np.flatnonzero(mask):
             at = memory.index(where[lane], 32)
             before[lane] = view[at]
             view[at] = max(before[lane], values[lane])
-        write(block, before, mask)
+        write(wave, before, mask)
 
     return step
 
@@ -108,44 +108,45 @@ def copy_on_the_side(operands: Operands, it: Instruction) -> Step:
     if it.kind == "commit_group":
         return close_group
     if it.kind == "wait_group":
-        return lambda block, mask: land(block, mask, int(it.operands[0]))
+        return lambda wave, mask: land(wave, mask, int(it.operands[0]))
     if it.modifiers != ("async", "cg", "shared") or it.operands[2] != str(COPY_NBYTES):
         raise NotImplementedError(str(it))
     target = operands.address(it.operands[0], "shared")
     source = operands.address(it.operands[1], "global")
     size = operands.reader(it.operands[3] if len(it.operands) > 3 else str(COPY_NBYTES), "u32")
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        to, come = target(block)[mask], source(block)[mask]
-        count = np.broadcast_to(size(block), block.threads).astype(np.int64)[mask]
-        block.access("shared", "write", to, COPY_NBYTES, mask)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        to, come = target(wave)[mask], source(wave)[mask]
+        count = np.broadcast_to(size(wave), wave.threads).astype(np.int64)[mask]
+        wave.access("shared", "write", to, COPY_NBYTES, mask)
         reads = mask.copy()
         reads[mask] = count > 0
-        block.access("global", "read", come[count > 0], COPY_NBYTES, reads)
-        block.shared.forget(to, COPY_NBYTES)
+        wave.access("global", "read", come[count > 0], COPY_NBYTES, reads)
+        wave.shared.forget(to)
         lanes = np.flatnonzero(mask)
-        block.copies.append((lanes, to, come, count, block.group[lanes].copy()))
+        wave.copies.append((lanes, to, come, count, wave.group[lanes]))
 
     return step
 
 
-def close_group(block: Any, mask: np.ndarray) -> None:
-    block.group[mask] += 1
+def close_group(wave: Any, mask: np.ndarray) -> None:
+    wave.group[mask] += 1
 
 
-def land(block: Any, mask: np.ndarray, open_groups: int) -> None:
+def land(wave: Any, mask: np.ndarray, open_groups: int) -> None:
     """Carry out the copies of all groups of these threads but the last ones."""
-    under_way = []
-    byte = np.arange(COPY_NBYTES)
-    for lanes, to, come, count, group in block.copies:
-        go = mask[lanes] & (group < block.group[lanes] - open_groups)
-        where = to[go, None] + byte
+    under_way, byte = [], np.arange(COPY_NBYTES)
+    for copies in wave.copies:
+        lanes, to, come, count, group = copies
+        go = mask[lanes] & (group < wave.group[lanes] - open_groups)
+        if not go.any():
+            under_way.append(copies)
+            continue
         wanted = byte < count[go, None]
-        block.shared.values[where] = 0
-        origin = block.memory.index(come[go, None] + byte, 8)
-        block.shared.values[where[wanted]] = block.memory.view(8)[origin[wanted]]
-        warps = block.warps[lanes[go]]
-        block.shared.write(to[go], COPY_NBYTES, warps, block.epoch, block.text)
+        values = np.zeros(wanted.shape, np.uint8)
+        values[wanted] = wave.memory.view(8)[wave.memory.index((come[go, None] + byte)[wanted], 8)]
+        wave.shared.view(64)[to[go, None] // 8 + np.arange(2)] = values.view(np.uint64)
+        wave.shared.write(to[go], COPY_NBYTES, wave.warps[lanes[go]], wave.text)
         if not go.all():
-            under_way.append(tuple(each[~go] for each in (lanes, to, come, count, group)))
-    block.copies = under_way
+            under_way.append(tuple(each[~go] for each in copies))
+    wave.copies = under_way

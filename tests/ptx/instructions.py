@@ -1,6 +1,6 @@
-"""What each PTX instruction does to the registers of a block: arithmetic, and moves between them.
+"""What each PTX instruction does to the registers of a wave: arithmetic, and moves between them.
 
-`step_of` translates a statement to a function of a block and of the threads that take part. Each
+`step_of` translates a statement to a function of a wave and of the threads that take part. Each
 translation is registered under its instruction's name; memory and matrices have modules of their
 own. An instruction or a modifier that nothing here knows raises NotImplementedError.
 """
@@ -56,8 +56,8 @@ def computed(operands: Operands, target: str, sources: list[Reader], function: A
     """The step that stores a function of some operands."""
     write = operands.writer(target)
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        write(block, function(*(read(block) for read in sources)), mask)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        write(wave, function(*(read(wave) for read in sources)), mask)
 
     return step
 
@@ -189,11 +189,11 @@ def unpack(operands: Operands, it: Instruction) -> Step:
     whole = int(it.kind[1:])
     read, bits = operands.reader(it.operands[1], f"u{whole}"), whole // len(writers)
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        value = np.asarray(read(block))
+    def step(wave: Any, mask: np.ndarray) -> None:
+        value = np.asarray(read(wave))
         for i, write in enumerate(writers):
             part = value >> unsigned(whole).type(bits * i)
-            write(block, part.astype(unsigned(bits)), mask)
+            write(wave, part.astype(unsigned(bits)), mask)
 
     return step
 
@@ -263,10 +263,11 @@ def count_bits(operands: Operands, it: Instruction) -> Step:
     bits = int(it.kind[1:])
 
     def function(value: Any) -> Any:
-        each = [int(v) for v in np.atleast_1d(value)]
-        if it.name == "clz":
-            return np.array([bits - v.bit_length() for v in each], np.uint32)
-        return np.array([v.bit_count() for v in each], np.uint32)
+        high_first = np.atleast_1d(value).astype(f">u{bits // 8}")[:, None].view(np.uint8)
+        ones = np.unpackbits(high_first, axis=1)
+        if it.name == "popc":
+            return ones.sum(1, dtype=np.uint32)
+        return np.where(ones.any(1), ones.argmax(1), bits).astype(np.uint32)
 
     source = operands.reader(it.operands[1], f"u{bits}")
     return computed(operands, it.operands[0], [source], function)
@@ -324,4 +325,4 @@ def permute_bytes(operands: Operands, it: Instruction) -> Step:
 @translates("bar")
 def meet_in_a_warp(operands: Operands, it: Instruction) -> Step:
     """bar.warp.sync: the lanes of a warp are in step already, but all of them have to come."""
-    return lambda block, mask: block.whole_warps(mask)
+    return lambda wave, mask: wave.whole_warps(mask)

@@ -1,8 +1,8 @@
-"""Runs kernels block by block, one NumPy lane for each thread, and checks what they do to memory.
+"""Runs kernels, one NumPy lane for each thread, and checks what they do to memory.
 
-Of the threads that may go on, those with the lowest statement run it together. So loops and
-branches come together again where they end, and warps stay in step unless an order by chance is
-asked for.
+The blocks of a launch run in waves of as many as give NumPy enough to do at a time. Of the threads
+that may go on, those with the lowest statement run it together. So loops and branches come together
+again where they end. Warps stay in step, unless a seed lets some run ahead of others.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ptx import accesses, matrices  # noqa: F401 (their instructions register themselves)
 from ptx.assembly import Kernel, Statement
-from ptx.instructions import step_of
-from ptx.operands import Operands, unsigned
+from ptx.instructions import Step, step_of
+from ptx.operands import REGISTER_TYPES, Operands, Reader, unsigned
 
 WARP = 32
-MOST_STEPS = 20_000_000  # of a block, before its loop is taken for endless
-SEVERAL = -2  # in the place of a warp's number: more than one
+MOST_LANES = 2048  # of a wave
+MOST_STEPS = 20_000_000  # of a wave, before its loop is taken for endless
 UNWRITTEN = 0xFF  # halves and floats of this are NaN
 LOWEST = 4096  # no memory of a process lies below it
+Index = tuple[int, int, int]
 
-# Told of every access to memory: space, kind, addresses, bytes, and the lanes of the block.
+# Told of every access to memory: space, kind, addresses, bytes, and the lanes of the wave.
 Observer = Callable[[str, str, np.ndarray, int, np.ndarray], None]
 
 
@@ -62,23 +63,60 @@ class GlobalMemory:
         return (addresses - LOWEST) // (bits // 8)
 
 
+class Marks:
+    """Which warp has touched each byte since the last barrier: its number, NOBODY or SEVERAL.
+
+    Accesses are aligned, so that the marks of one are read and written as whole words.
+    """
+
+    NOBODY, SEVERAL = 0xFF, 0xFE
+
+    def __init__(self, nbytes: int) -> None:
+        self._marks = np.empty(nbytes, np.uint8)
+        self._views = {bits: self._marks.view(unsigned(bits)) for bits in (8, 16, 32, 64)}
+        self.clear()
+
+    def clear(self) -> None:
+        self._marks.fill(self.NOBODY)
+
+    def at(self, addresses: np.ndarray, nbytes: int) -> tuple[np.ndarray, np.ndarray]:
+        """The words of these accesses, (lanes, words), and their marks, (lanes, bytes)."""
+        size = min(nbytes, 8)
+        where = addresses[:, None] // size + np.arange(nbytes // size)
+        return where, self._views[8 * size][where].view(np.uint8)
+
+    def put(self, where: np.ndarray, marks: np.ndarray) -> np.ndarray:
+        """Store marks; tells for which words another lane has stored other ones."""
+        size = marks.shape[1] // where.shape[1]
+        view, words = self._views[8 * size], np.ascontiguousarray(marks).view(f"u{size}")
+        view[where] = words
+        return view[where] != words
+
+    def blur(self, where: np.ndarray, nbytes: int) -> None:
+        """Several warps have touched these words of an access of that many bytes."""
+        size = min(nbytes, 8)
+        self._views[8 * size][where] = int.from_bytes(bytes([self.SEVERAL]) * size, "little")
+
+
 class SharedMemory:
-    """The shared memory of a block, which knows who wrote and who read each byte, and when.
+    """The shared memory of a wave's blocks, which knows what the warps of a block do to each byte.
 
     Two warps may touch a byte that one of them writes only if a barrier lies between. What nothing
     has written yet may be read, since kernels fetch ahead and pad their rows; it is NaN as a float
     and so is seen in the results where it is used.
+
+    Attributes
+    ----------
+    stride : bytes from one block's memory to the next one's
     """
 
-    def __init__(self, nbytes: int) -> None:
-        self.nbytes = nbytes
-        room = -(-nbytes // 16) * 16
-        raw = np.full(room + 16, UNWRITTEN, np.uint8)
+    def __init__(self, nbytes: int, blocks: int) -> None:
+        self._nbytes, self.stride = nbytes, -(-nbytes // 1024) * 1024
+        raw = np.full(self.stride * blocks + 16, UNWRITTEN, np.uint8)
         start = -raw.ctypes.data % 16
-        self.values = raw[start : start + room]
-        self._views = {bits: self.values.view(unsigned(bits)) for bits in (8, 16, 32, 64)}
-        self._writer, self._reader = (np.full(room, -1, np.int32) for _ in range(2))
-        self._write_epoch, self._read_epoch = (np.full(room, -1, np.int32) for _ in range(2))
+        values = raw[start : start + self.stride * blocks]
+        self._views = {bits: values.view(unsigned(bits)) for bits in (8, 16, 32, 64)}
+        self._writers, self._readers = Marks(values.size), Marks(values.size)
 
     def view(self, bits: int) -> np.ndarray:
         return self._views[bits]
@@ -87,34 +125,60 @@ class SharedMemory:
         return addresses // (bits // 8)
 
     def check(self, addresses: np.ndarray, nbytes: int, text: str) -> None:
-        if addresses.size and (addresses.min() < 0 or addresses.max() + nbytes > self.nbytes):
-            raise Fault(f"{text}: outside the {self.nbytes} bytes of shared memory")
+        """Addresses count from the start of each lane's own block."""
+        if addresses.size and (addresses.min() < 0 or addresses.max() + nbytes > self._nbytes):
+            raise Fault(f"{text}: outside the {self._nbytes} bytes of shared memory")
 
-    def read(self, addresses: np.ndarray, nbytes: int, warps: np.ndarray, now: int, text: str):
-        """Note that warps read bytes at the epoch `now`, the number of barriers so far."""
-        where = addresses[:, None] + np.arange(nbytes)
-        who = np.broadcast_to(warps[:, None], where.shape)
-        if ((self._write_epoch[where] == now) & (self._writer[where] != who)).any():
+    def pass_barrier(self) -> None:
+        self._writers.clear()
+        self._readers.clear()
+
+    def read(self, addresses: np.ndarray, nbytes: int, warps: np.ndarray, text: str) -> None:
+        """Note that warps read bytes."""
+        who = warps[:, None]
+        _, writers = self._writers.at(addresses, nbytes)
+        if ((writers != Marks.NOBODY) & (writers != who)).any():
             raise Fault(f"{text}: reads what another warp writes, no barrier between")
-        others = (self._read_epoch[where] == now) & (self._reader[where] != who)
-        self._reader[where] = readers = np.where(others, SEVERAL, who)
-        self._reader[where[self._reader[where] != readers]] = SEVERAL  # in this very access
-        self._read_epoch[where] = now
+        where, readers = self._readers.at(addresses, nbytes)
+        alone = (readers == Marks.NOBODY) | (readers == who)
+        shared = self._readers.put(where, np.where(alone, who, np.uint8(Marks.SEVERAL)))
+        self._readers.blur(where[shared], nbytes)
 
-    def write(self, addresses: np.ndarray, nbytes: int, warps: np.ndarray, now: int, text: str):
-        """Note that warps write bytes at the epoch `now`."""
-        where = addresses[:, None] + np.arange(nbytes)
-        who = np.broadcast_to(warps[:, None], where.shape)
-        for epoch, by in ((self._write_epoch, self._writer), (self._read_epoch, self._reader)):
-            if ((epoch[where] == now) & (by[where] != who)).any():
+    def write(self, addresses: np.ndarray, nbytes: int, warps: np.ndarray, text: str) -> None:
+        """Note that warps write bytes."""
+        who = warps[:, None]
+        for marks in (self._readers, self._writers):
+            where, others = marks.at(addresses, nbytes)
+            if ((others != Marks.NOBODY) & (others != who)).any():
                 raise Fault(f"{text}: writes what another warp touches, no barrier between")
-        self._writer[where], self._write_epoch[where] = who, now
-        if (self._writer[where] != who).any():
+        if self._writers.put(where, np.broadcast_to(who, others.shape)).any():
             raise Fault(f"{text}: two warps write to the same place")
 
-    def forget(self, addresses: np.ndarray, nbytes: int) -> None:
-        """A copy into these bytes is under way: until it has landed they hold nothing."""
-        self.values[addresses[:, None] + np.arange(nbytes)] = UNWRITTEN
+    def forget(self, addresses: np.ndarray) -> None:
+        """Copies of 16 bytes are under way: until they have landed, nothing is there."""
+        self._views[64][addresses[:, None] // 8 + np.arange(2)] = np.uint64(2**64 - 1)
+
+
+class Line(NamedTuple):
+    """A translated statement.
+
+    Attributes
+    ----------
+    guard, inverted : see `assembly.Statement`
+    end : "bra", "exit" or "barrier" where the statement decides how its threads go on, else ""
+    run : what it does to the threads of a mask, where it has no `end`
+    target : index of the statement to which it jumps, where it does
+    """
+
+    text: str
+    guard: Reader | None
+    inverted: bool
+    end: str
+    run: Step | None
+    target: int | None
+
+
+ENDS = {"bra": "bra", "ret": "exit", "exit": "exit", "bar": "barrier", "barrier": "barrier"}
 
 
 class Program:
@@ -124,24 +188,25 @@ class Program:
         self.kernel = kernel
         self.operands = Operands(kernel)
         self.targets = set(kernel.labels.values())
-        self._steps: dict[int, Callable[[Any, np.ndarray], None]] = {}
-        self._guards = {
-            each.guard: self.operands.reader(each.guard, "pred")
-            for each in kernel.statements
-            if each.guard is not None
-        }
+        self._lines: list[Line | None] = [None] * len(kernel.statements)
 
-    def step(self, index: int) -> Callable[[Any, np.ndarray], None]:
-        if index not in self._steps:
-            self._steps[index] = step_of(self.operands, self.kernel.statements[index])
-        return self._steps[index]
+    def line(self, index: int) -> Line:
+        line = self._lines[index]
+        if line is None:
+            line = self._lines[index] = self._translated(self.kernel.statements[index])
+        return line
 
-    def taken(self, block: Block, statement: Statement, mask: np.ndarray) -> np.ndarray:
-        """Those of the mask's threads whose guard lets them run the statement."""
-        if statement.guard is None:
-            return mask
-        predicate = self._guards[statement.guard](block)
-        return mask & (~predicate if statement.inverted else predicate)
+    def _translated(self, it: Statement) -> Line:
+        name, _, rest = it.opcode.partition(".")
+        end = "" if rest.startswith("warp") else ENDS.get(name, "")
+        return Line(
+            it.text,
+            self.operands.reader(it.guard, "pred") if it.guard is not None else None,
+            it.inverted,
+            end,
+            None if end else step_of(self.operands, it),
+            self.kernel.labels[it.operands[0]] if end == "bra" else None,
+        )
 
 
 class Launch:
@@ -150,7 +215,7 @@ class Launch:
     Parameters
     ----------
     seed : int or None
-        For warps that run ahead of others by chance; None keeps them in step.
+        For warps that run ahead of others, drawn anew at each barrier; None keeps all in step.
     truncating : bool
         Whether products of matrices cut their sums towards zero, as tensor cores do.
     """
@@ -165,103 +230,108 @@ class Launch:
         self.truncating = truncating
 
     def run(self) -> None:
-        for z, y, x in product(*(range(count) for count in reversed(self.grid))):
-            Block(self, (x, y, z)).run()
+        blocks = [(x, y, z) for z, y, x in product(*map(range, reversed(self.grid)))]
+        together = max(1, MOST_LANES // int(np.prod(self.block)))
+        for first in range(0, len(blocks), together):
+            Wave(self, blocks[first : first + together]).run()
 
 
-class Block:
-    """One block while it runs.
+class Wave:
+    """Blocks of a launch that run together.
 
     Attributes
     ----------
-    files : registers of each width in bits, (registers, threads)
+    threads : number of threads of all blocks, numbered block by block: the lanes
+    registers : values of all registers of a type, (registers, threads), by the type's name
     special : values of %tid.x and the like
+    warps : number of each thread's warp in its block
+    shared_start : where each thread's block has its shared memory
     text : the statement that runs, for messages
-    epoch : barriers so far
     copies : asynchronous copies under way, and `group` the number of groups each thread closed
     """
 
-    def __init__(self, launch: Launch, index: tuple[int, int, int]) -> None:
+    def __init__(self, launch: Launch, blocks: list[Index]) -> None:
         self.launch, self.program = launch, launch.program
-        self.threads = threads = int(np.prod(launch.block))
-        self.lanes = np.arange(threads)
-        self.warps = (self.lanes // WARP).astype(np.int32)
-        self.special = special_registers(launch.grid, launch.block, index)
-        operands = launch.program.operands
-        self.files = {
-            width: np.full((count, threads), np.iinfo(unsigned(width)).max, unsigned(width))
-            if width > 1
-            else np.zeros((count, threads), bool)
-            for width, count in operands.counts.items()
-        }
         self.memory = launch.memory
-        self.shared = SharedMemory(operands.static_nbytes + launch.dynamic)
+        each, operands = int(np.prod(launch.block)), launch.program.operands
+        self.blocks, self.threads = len(blocks), len(blocks) * each
+        self.lanes = np.arange(self.threads)
+        self.warps = (self.lanes % each // WARP).astype(np.uint8)
+        self.shared = SharedMemory(operands.static_nbytes + launch.dynamic, self.blocks)
+        self.shared_start = self.lanes // each * self.shared.stride
+        self.special = special_registers(launch.grid, launch.block, blocks)
+        self.registers = registers(operands.counts, self.threads)
         self.copies: list[Any] = []
-        self.group = np.zeros(threads, np.int64)
-        self.text, self.epoch, self.steps = "", 0, 0
-        self.at = np.zeros(threads, np.int64)
-        self.exited, self.waiting = (np.zeros(threads, bool) for _ in range(2))
+        self.group = np.zeros(self.threads, np.int64)
+        self.text, self.steps = "", 0
+        self.at = np.zeros(self.threads, np.int64)
+        self.exited, self.waiting = (np.zeros(self.threads, bool) for _ in range(2))
 
     def run(self) -> None:
         for ready in self.turns():
             first = int(self.at[ready].min())
             mask = ready & (self.at == first)
-            self.go(first, mask)
+            self.go(first, mask, alone=bool((mask == ~(self.exited | self.waiting)).all()))
 
     def turns(self) -> Iterator[np.ndarray]:
         """The threads that may go on, until all have returned."""
+        first = self.run_ahead()
         while not self.exited.all():
-            ready = ~self.exited & ~self.waiting
+            ready = ~(self.exited | self.waiting)
             if not ready.any():
                 self.pass_barrier()
-                continue
-            random = self.launch.random
-            if random is not None:
-                warps = np.unique(self.warps[ready])
-                some = random.permutation(warps)[: random.integers(1, warps.size + 1)]
-                ready &= np.isin(self.warps, some)
-            yield ready
+                first = self.run_ahead()
+            else:
+                ahead = ready & first
+                yield ahead if ahead.any() else ready
+
+    def run_ahead(self) -> np.ndarray:
+        """The threads of the warps that are the first to come to the next barrier."""
+        random = self.launch.random
+        if random is None:
+            return np.ones(self.threads, bool)
+        return np.repeat(random.random(self.threads // WARP) < 0.5, WARP)
 
     def pass_barrier(self) -> None:
-        if len({int(each) for each in self.at[self.waiting]}) > 1:
+        """All threads of all blocks wait, or have returned."""
+        waiting, at = (each.reshape(self.blocks, -1) for each in (self.waiting, self.at))
+        first = np.where(waiting, at, np.iinfo(at.dtype).max).min(1)
+        if (waiting & (at != first[:, None])).any():
             raise Fault("threads wait at different barriers")
         self.waiting[:] = False
-        self.epoch += 1
+        self.shared.pass_barrier()
 
-    def go(self, index: int, mask: np.ndarray) -> None:
-        """Run statements until threads part or may meet others."""
-        statements, targets = self.program.kernel.statements, self.program.targets
+    def go(self, index: int, mask: np.ndarray, *, alone: bool) -> None:
+        """Run statements until threads part or, unless they are alone, may meet others."""
+        program = self.program
         while True:
-            statement = statements[index]
-            self.text = statement.text
-            taken = self.program.taken(self, statement, mask)
+            line = program.line(index)
+            self.text, taken = line.text, mask
             self.steps += 1
-            if self.steps > MOST_STEPS:
-                raise Fault(f"{self.text}: an endless loop?")
-            if self.leaves(statement, index, mask, taken):
-                return
-            if taken.any():
-                self.program.step(index)(self, taken)
+            if line.guard is not None:
+                taken = mask & (line.guard(self) != line.inverted)
             index += 1
-            if index in targets:
+            if line.run is None:
+                self.end(line, index, mask, taken)
+                return
+            if line.guard is None or taken.any():
+                line.run(self, taken)
+            if not alone and index in program.targets:
                 self.at[mask] = index
                 return
 
-    def leaves(self, statement: Statement, index: int, mask: np.ndarray, taken: np.ndarray) -> bool:
-        """Whether the statement decides where threads go on; if so, it has."""
-        name, _, rest = statement.opcode.partition(".")
-        at_barrier = name in ("bar", "barrier") and rest.startswith("sync")
-        if name not in ("bra", "ret", "exit") and not at_barrier:
-            return False
-        self.at[mask] = index + 1
-        if name == "bra":
-            self.at[taken] = self.program.kernel.labels[statement.operands[0]]
-        elif name in ("ret", "exit"):
+    def end(self, line: Line, following: int, mask: np.ndarray, taken: np.ndarray) -> None:
+        """Let threads jump, return or wait; those that are not taken go on as they were."""
+        if self.steps > MOST_STEPS:
+            raise Fault(f"{self.text}: an endless loop?")
+        self.at[mask] = following
+        if line.end == "bra":
+            self.at[taken] = line.target
+        elif line.end == "exit":
             self.exited |= taken
         else:
             self.whole_warps(taken)
             self.waiting |= taken
-        return True
 
     # ---- what instructions ask for ---------------------------------------------------------------
 
@@ -270,29 +340,44 @@ class Block:
         lanes = mask.reshape(-1, WARP)
         if (lanes.any(1) != lanes.all(1)).any():
             raise Fault(f"{self.text}: not all lanes of a warp are here")
-        return np.flatnonzero(lanes.all(1))
+        return np.flatnonzero(lanes[:, 0])
 
     def access(self, space: str, kind: str, addresses: np.ndarray, nbytes: int, mask: np.ndarray):
         """Check and note one access of each thread of a mask."""
-        memory = self.shared if space == "shared" else self.memory
-        memory.check(addresses, nbytes, self.text)
-        if (addresses % nbytes).any():
+        in_block = addresses
+        if space == "shared":
+            in_block = addresses - self.shared_start[mask]
+            self.shared.check(in_block, nbytes, self.text)
+        else:
+            self.memory.check(addresses, nbytes, self.text)
+        if (addresses & (nbytes - 1)).any():
             raise Fault(f"{self.text}: not aligned to {nbytes} bytes")
         if space == "shared":
             note = self.shared.write if kind == "write" else self.shared.read
-            note(addresses, nbytes, self.warps[mask], self.epoch, self.text)
+            note(addresses, nbytes, self.warps[mask], self.text)
         if self.launch.observe is not None:
-            self.launch.observe(space, kind, addresses, nbytes, mask)
-        return memory
+            self.launch.observe(space, kind, in_block, nbytes, mask)
+        return self.shared if space == "shared" else self.memory
 
 
-def special_registers(grid: Any, block: Any, index: Any) -> dict[str, np.ndarray]:
-    lanes = np.arange(int(np.prod(block)), dtype=np.uint32)
+def registers(counts: dict[int, int], threads: int) -> dict[str, np.ndarray]:
+    """Registers of each width, as each type of that width; what nothing has written is NaN."""
+    found = {"pred": np.zeros((counts[1], threads), bool)}
+    for bits in (16, 32, 64):
+        values = np.full((counts[bits], threads), np.iinfo(unsigned(bits)).max, unsigned(bits))
+        found |= {kind: values.view(dtype) for kind, dtype in REGISTER_TYPES[bits].items()}
+    return found
+
+
+def special_registers(grid: Any, block: Any, blocks: list[Index]) -> dict[str, np.ndarray]:
+    each = int(np.prod(block))
+    lanes = np.tile(np.arange(each, dtype=np.uint32), len(blocks))
+    index = np.repeat(np.array(blocks, np.uint32), each, axis=0)
     found = {"%laneid": lanes % WARP}
     strides = (1, block[0], block[0] * block[1])
-    for axis, stride, size, count, which in zip("xyz", strides, block, grid, index, strict=True):
+    for axis, stride, size, count, which in zip("xyz", strides, block, grid, index.T, strict=True):
         found[f"%tid.{axis}"] = lanes // np.uint32(stride) % np.uint32(size)
         found[f"%ntid.{axis}"] = np.full_like(lanes, size)
-        found[f"%ctaid.{axis}"] = np.full_like(lanes, which)
+        found[f"%ctaid.{axis}"] = np.ascontiguousarray(which)
         found[f"%nctaid.{axis}"] = np.full_like(lanes, count)
     return found

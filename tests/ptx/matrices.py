@@ -29,13 +29,13 @@ def shuffle(operands: Operands, it: Instruction) -> Step:
     bits, clamp = (operands.reader(each, "u32") for each in it.operands[2:4])
     report = operands.writer(valid) if valid else None
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        block.whole_warps(mask)
-        assert (np.broadcast_to(clamp(block), block.threads)[mask] == WARP - 1).all(), it
-        source = block.lanes ^ np.broadcast_to(bits(block) % WARP, block.threads)
-        write(block, np.broadcast_to(read(block), block.threads)[source], mask)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        wave.whole_warps(mask)
+        assert (np.broadcast_to(clamp(wave), wave.threads)[mask] == WARP - 1).all(), it
+        source = wave.lanes ^ np.broadcast_to(bits(wave) % WARP, wave.threads)
+        write(wave, np.broadcast_to(read(wave), wave.threads)[source], mask)
         if report is not None:
-            report(block, np.ones(block.threads, bool), mask)
+            report(wave, np.ones(wave.threads, bool), mask)
 
     return step
 
@@ -47,17 +47,17 @@ def load_matrices(operands: Operands, it: Instruction) -> Step:
         raise NotImplementedError(str(it))
     writers, address = operands.writers(it.operands[0]), operands.address(it.operands[1], "shared")
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        block.whole_warps(mask)
-        where = address(block)
-        memory = block.access("shared", "read", where[mask], ROW_NBYTES, mask)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        wave.whole_warps(mask)
+        where = address(wave)
+        memory = wave.access("shared", "read", where[mask], ROW_NBYTES, mask)
         first = memory.index(np.where(mask, where, 0), 16).reshape(-1, 4, 8)
         matrices = memory.view(16)[first[..., None] + np.arange(8)]  # warp, matrix, row, column
         if "trans" in it.modifiers:
             matrices = matrices.swapaxes(2, 3)
         pairs = np.ascontiguousarray(matrices).view(np.uint32).reshape(-1, 4, WARP)
         for i, write in enumerate(writers):
-            write(block, pairs[:, i].reshape(-1), mask)
+            write(wave, pairs[:, i].reshape(-1), mask)
 
     return step
 
@@ -78,54 +78,56 @@ def multiply_matrices(operands: Operands, it: Instruction) -> Step:
         raise NotImplementedError(str(it))
     writers = operands.writers(it.operands[0])
     a, b = (operands.readers(each, "u32") for each in it.operands[1:3])
-    c = operands.readers(it.operands[3], "f32")
+    c = operands.readers(it.operands[3], "u32")
     assert (len(members_of(it.operands[1])), len(b)) == (depth // 4, depth // 8), it
 
-    def step(block: Any, mask: np.ndarray) -> None:
-        block.whole_warps(mask)
-        A, B, C = (gathered(block, readers) for readers in (a, b, c))
-        sums = left(A, depth) @ right(B, depth) + accumulators(C)
-        D = truncated(sums) if block.launch.truncating else sums.astype(np.float32)
+    def step(wave: Any, mask: np.ndarray) -> None:
+        wave.whole_warps(mask)
+        A, B = (gathered(wave, readers).view(np.float16).astype(np.float64) for readers in (a, b))
+        C = gathered(wave, c).view(np.float32)[:, ACCUMULATORS]
+        sums = A[:, LEFT[depth]] @ B[:, RIGHT[depth]] + C
+        D = truncated(sums) if wave.launch.truncating else sums.astype(np.float32)
+        by_lane = D.reshape(-1, ACCUMULATORS.size)[:, ELEMENTS]
         for i, write in enumerate(writers):
-            row, column = place_in_accumulators(i)
-            write(block, np.ascontiguousarray(D[:, row, column]).reshape(-1), mask)
+            write(wave, by_lane[:, i].reshape(-1), mask)
 
     return step
 
 
-def gathered(block: Any, readers: list[Any]) -> np.ndarray:
-    """(warps, lanes, registers)"""
-    values = [np.broadcast_to(read(block), block.threads) for read in readers]
-    return np.stack(values, 1).reshape(-1, WARP, len(readers))
+def gathered(wave: Any, readers: list[Any]) -> np.ndarray:
+    """(warps, lanes x registers)"""
+    found = np.empty((wave.threads, len(readers)), np.uint32)
+    for i, read in enumerate(readers):
+        found[:, i] = read(wave)
+    return found.reshape(-1, WARP * len(readers))
 
 
-def left(registers: np.ndarray, depth: int) -> np.ndarray:
+def place_in_left(i: int) -> tuple[np.ndarray, np.ndarray]:
     """Row g for elements 0, 1, 4, 5, else g + 8; column 2 t + (i & 1), from element 4 on 8 more."""
-    halves = registers.view(np.float16).astype(np.float64)
-    found = np.empty((len(halves), 16, depth))
-    for i in range(halves.shape[2]):
-        row = GROUP + (8 if i & 2 else 0)
-        found[:, row, 2 * MEMBER + (i & 1) + (8 if i >= 4 else 0)] = halves[:, :, i]
-    return found
+    return GROUP + (8 if i & 2 else 0), 2 * MEMBER + (i & 1) + (8 if i >= 4 else 0)
 
 
-def right(registers: np.ndarray, depth: int) -> np.ndarray:
+def place_in_right(i: int) -> tuple[np.ndarray, np.ndarray]:
     """Row 2 t + (i & 1), from element 2 on 8 more; column g."""
-    halves = registers.view(np.float16).astype(np.float64)
-    found = np.empty((len(halves), depth, 8))
-    for i in range(halves.shape[2]):
-        found[:, 2 * MEMBER + (i & 1) + (8 if i >= 2 else 0), GROUP] = halves[:, :, i]
-    return found
-
-
-def accumulators(registers: np.ndarray) -> np.ndarray:
-    found = np.empty((len(registers), 16, 8))
-    for i in range(4):
-        row, column = place_in_accumulators(i)
-        found[:, row, column] = registers[:, :, i]
-    return found
+    return 2 * MEMBER + (i & 1) + (8 if i >= 2 else 0), GROUP
 
 
 def place_in_accumulators(i: int) -> tuple[np.ndarray, np.ndarray]:
     """Row g for elements 0 and 1, else g + 8; column 2 t + (i & 1)."""
     return GROUP + (8 if i >= 2 else 0), 2 * MEMBER + (i & 1)
+
+
+def source_of(place: Any, rows: int, columns: int) -> np.ndarray:
+    """For each element of a matrix, where it lies among the elements of a warp's lanes."""
+    each = rows * columns // WARP
+    found = np.empty((rows, columns), np.int64)
+    for i in range(each):
+        found[place(i)] = LANE * each + i
+    return found
+
+
+LEFT = {depth: source_of(place_in_left, 16, depth) for depth in (8, 16)}
+RIGHT = {depth: source_of(place_in_right, depth, 8) for depth in (8, 16)}
+ACCUMULATORS = source_of(place_in_accumulators, 16, 8)
+# The other way round: where each lane's elements lie in the matrix, (elements, lanes).
+ELEMENTS = np.argsort(ACCUMULATORS.reshape(-1)).reshape(WARP, -1).T

@@ -1,7 +1,7 @@
 """Registers, constants and addresses of PTX statements, as functions that read and write them.
 
-A statement is translated once for its kernel and then run for many blocks. A reader takes a block
-and returns one value for each thread, or one value for all of them.
+A statement is translated once for its kernel and then run for many waves of blocks. A reader takes
+a wave and returns one value for each thread, or one value for all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from ptx.assembly import Kernel, members_of
 
 BITS = {"pred": 1, "b16": 16, "b32": 32, "b64": 64, "f32": 32, "f64": 64}
 KINDS = {"u": "u", "b": "u", "s": "i", "f": "f"}
+REGISTER_TYPES = {
+    bits: {f"{letter}{bits}": np.dtype(f"{kind}{bits // 8}") for letter, kind in KINDS.items()}
+    for bits in (16, 32, 64)
+}
 ADDRESS = re.compile(r"\[([^+\]]+)(?:\+(-?\d+))?\]$")
 FLOAT = re.compile(r"0[fF]([0-9a-fA-F]{8})$|0[dD]([0-9a-fA-F]{16})$")
 
@@ -58,22 +62,22 @@ class Operands:
         self.symbols |= dict.fromkeys(kernel.dynamic, self.static_nbytes)
 
     def reader(self, operand: str, kind: str) -> Reader:
-        """A function from a block to the operand as values of a type such as "u32"."""
+        """A function from a wave to the operand as values of a type such as "u32"."""
         if operand in self.rows:
             return self._register(operand, kind)
         if operand[0] == "%":
             dtype = dtype_of(kind)
-            return lambda block: block.special[operand].astype(dtype, copy=False)
+            return lambda wave: wave.special[operand].astype(dtype, copy=False)
         value = self.constant(operand, kind)
-        return lambda block: value
+        return lambda wave: value
 
     def _register(self, name: str, kind: str) -> Reader:
         width, row = self.rows[name]
         dtype = dtype_of(kind)
         if width == 1 or width == 8 * dtype.itemsize:
-            return lambda block: block.files[width][row].view(dtype)
+            return lambda wave: wave.registers[kind][row]
         low = unsigned(8 * dtype.itemsize)  # the low part of a wider register
-        return lambda block: block.files[width][row].astype(low).view(dtype)
+        return lambda wave: wave.registers[f"u{width}"][row].astype(low).view(dtype)
 
     def constant(self, operand: str, kind: str) -> Any:
         if operand in self.symbols:
@@ -93,17 +97,18 @@ class Operands:
     def writer(self, operand: str) -> Callable[[Any, Any, np.ndarray], None]:
         """A function that stores values in a register, for the threads of a mask."""
         if operand == "_":
-            return lambda block, values, mask: None
+            return lambda wave, values, mask: None
         width, row = self.rows[operand]
         if width == 1:
-            return lambda block, values, mask: np.copyto(block.files[1][row], values, where=mask)
-        dtype, signed = unsigned(width), np.dtype(f"i{width // 8}")
+            return lambda wave, values, mask: np.copyto(
+                wave.registers["pred"][row], values, where=mask
+            )
+        kind, dtype, signed = f"u{width}", unsigned(width), np.dtype(f"i{width // 8}")
 
-        def write(block: Any, values: Any, mask: np.ndarray) -> None:
-            values = np.asarray(values)
+        def write(wave: Any, values: Any, mask: np.ndarray) -> None:
             if values.dtype.itemsize != dtype.itemsize:
                 values = values.astype(signed if values.dtype.kind == "i" else dtype)
-            np.copyto(block.files[width][row], values.view(dtype), where=mask)
+            np.copyto(wave.registers[kind][row], values.view(dtype), where=mask)
 
         return write
 
@@ -115,14 +120,20 @@ class Operands:
         return [self.writer(each) for each in members_of(operand)]
 
     def address(self, operand: str, space: str) -> Reader:
-        """``[%rd1+16]`` as a function from a block to the address of each thread, int64."""
+        """``[%rd1+16]`` as a function from a wave to the address of each thread, int64.
+
+        An address in shared memory counts from the start of the wave's, not the block's.
+        """
         match = ADDRESS.match(operand)
         assert match is not None, operand
         base, offset = match[1].strip(), int(match[2] or 0)
         wide = space != "shared" or self.rows.get(base, (0, 0))[0] == 64
         read = self.reader(base, "u64" if wide else "u32")
 
-        def addresses(block: Any) -> np.ndarray:
-            return np.broadcast_to(np.asarray(read(block)).astype(np.int64) + offset, block.threads)
+        def addresses(wave: Any) -> np.ndarray:
+            start = np.asarray(read(wave)).astype(np.int64) + offset
+            if space == "shared":
+                return start + wave.shared_start
+            return np.broadcast_to(start, wave.threads)
 
         return addresses
