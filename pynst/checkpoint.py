@@ -37,8 +37,8 @@ __all__ = ["Checkpoint", "Checkpoints", "read_checkpoint", "write_checkpoint"]
 
 _LOG = logging.getLogger("pynst")
 _FORMAT = 2
-_SECONDS = 60.0  # between two checkpoints
-_SHARE = 20  # and at least so many times as long as the last one took
+_SECONDS = 60.0  # between two checkpoints at most,
+_RARE, _OFTEN = 20, 100  # and so many times as long as the last one took: always, and if it is less
 _LONGEST = 1e9  # seconds that a run may have taken: 30 years
 _FREE_TO_CHANGE = ("memory", "minutes", "threads", "weights")  # they change no bit of the result
 # Masks may be given again, as arrays have to be; by their checksums they are those of the run.
@@ -107,9 +107,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Writes the checkpoints of a run: at the start of each level, and every minute.
+    """Writes the checkpoints of a run: at the start of each level, and every minute at least.
 
-    Where writing one takes long, they are written so seldom that it takes a twentieth of the time.
+    Small ones are written as often as takes a hundredth of the time, so that little is lost of a
+    short run either. Large ones are written so seldom that it takes a twentieth of the time.
 
     Parameters
     ----------
@@ -136,7 +137,8 @@ class Checkpoints:
                 raise
             _LOG.warning("%s; the run goes on", error)
         self._last = time.monotonic()
-        self._pause = max(_SECONDS, _SHARE * (self._last - begun))
+        took = self._last - begun
+        self._pause = max(_RARE * took, min(_SECONDS, _OFTEN * took))
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write one now."""
