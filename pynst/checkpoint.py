@@ -87,10 +87,12 @@ class Checkpoint:
                 f" with its own settings; {', '.join(_FREE_TO_CHANGE)} may change"
             )
         options = replace(self.record.options, network=self.record.network)
-        # A run that has chosen tiles or pairs says so; any other had none, and ten.
+        # A run that has chosen tiles or pairs says so; any other had none, and ten in full.
         tile = None if options.tile == "auto" else options.tile
         pairs = PAIRS if options.pairs is None else options.pairs
-        made = with_changes(replace(options, tile=tile, pairs=pairs), changes)
+        precision = options.pair_precision or "full"
+        fitted = replace(options, tile=tile, pairs=pairs, pair_precision=precision)
+        made = with_changes(fitted, changes)
         for name in MASK_SETTINGS:
             value = getattr(made, name)
             masks = value if isinstance(value, tuple) else (value,)
@@ -232,7 +234,8 @@ def _state(stored: dict[str, StoredArray], options: TransferOptions) -> dict[str
     image = np.float32 if stored["x"].dtype == np.float32 else np.float64
     if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         raise RecordError(f"damaged: x has shape {shape}")
-    shapes = state_shapes(options.optimizer, shape, image, options.pairs)
+    half = options.pair_precision == "half"
+    shapes = state_shapes(options.optimizer, shape, image, options.pairs, half=half)
     wanted = {"best": (image, shape), **shapes}
     names = set(stored) - {"best"}
     if names != {"x"} and names != set(wanted) - {"best"}:

@@ -28,6 +28,7 @@ from pynst.networks.layers import (
     style_choice,
 )
 from pynst.networks.tiling import can_be_tiled, largest_window, overhead, tiled
+from pynst.optimizers.lbfgs import PAIRS
 from pynst.options import MASK_SETTINGS, TransferOptions
 from pynst.regions import scaled_side
 
@@ -59,6 +60,7 @@ _PYRAMID_BYTES_PER_VALUE = 10
 
 _TILES = (2048, 1536, 1024)
 _SMALL_TILES = (768, 512)
+_FEWEST = 3
 """Tiles that are tried where a run does not fit, in pixels; the halos of the small ones cost more
 time than fewer pairs do."""
 
@@ -174,13 +176,14 @@ def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> Tr
     """Make a run over these pictures fit into memory, or refuse it.
 
     Where the run as it is would not fit, ``tile="auto"`` takes tiles, the largest that fit; where
-    they do not suffice, L-BFGS keeps fewer pairs; then tiles become as small as is sensible. What
-    was chosen is logged as one warning.
+    they do not suffice, L-BFGS keeps its pairs in half precision, then fewer of them; then tiles
+    become as small as is sensible. What was chosen is logged as one warning.
 
     Returns
     -------
     TransferOptions
-        With the ``tile`` and the ``pairs`` that were chosen; as given where the run fits.
+        With the tile, the pairs and their precision that were chosen; as given where the run
+        fits.
 
     Raises
     ------
@@ -242,15 +245,27 @@ def _ways(options: TransferOptions, network: Network, size: Size) -> list[Transf
     large, small = list[Any]([options.tile]), list[Any]()
     if options.tile == "auto" and can_be_tiled(network) and not options.needs_whole_layers():
         large, small = ([n for n in tiles if n < max(size)] for tiles in (_TILES, _SMALL_TILES))
+    kept = _ways_to_keep(options, network)
+    tried = [(tile, each) for each in kept for tile in large or small[:1] or [options.tile]]
+    tried += [(tile, kept[-1]) for tile in small]
+    ways = [options, *(replace(options, tile=tile, **each) for tile, each in tried)]
     fewer = options.optimizer == "lbfgs" and options.pairs is None
-    pairs: list[int | None] = [None, *range(9, 2, -1)] if fewer else [options.pairs]
-    tried = [(tile, count) for count in pairs for tile in large or small[:1] or [options.tile]]
-    tried += [(tile, pairs[-1]) for tile in small]
-    ways = [options, *(replace(options, tile=tile, pairs=count) for tile, count in tried)]
     if fewer and options.variables is None and options.over_pyramid():
         # Last, since it changes the picture: as many vectors less as M and its image take.
-        ways += [replace(way, variables="pixels") for way in ways[1:] if way.pairs == pairs[-1]]
+        ways += [replace(way, variables="pixels") for way in ways[1:] if way.pairs == _FEWEST]
     return ways
+
+
+def _ways_to_keep(options: TransferOptions, network: Network) -> list[dict[str, Any]]:
+    """How L-BFGS can keep its pairs: all in full, then in half precision, then fewer and fewer."""
+    if options.optimizer != "lbfgs":
+        return [{}]
+    counts = [None, *range(9, _FEWEST - 1, -1)] if options.pairs is None else [options.pairs]
+    on_host = network.backend.free_memory() is None
+    if options.pair_precision is not None or not on_host:
+        return [{"pairs": count} for count in counts]
+    half = [{"pairs": count, "pair_precision": "half"} for count in counts]
+    return [{"pairs": counts[0]}, *half]
 
 
 def _told(options: TransferOptions, network: Network, size: Size, needs: int, room: int) -> str:
@@ -264,8 +279,9 @@ def _told(options: TransferOptions, network: Network, size: Size, needs: int, ro
             f" tiles of {options.tile} pixels, {columns} x {rows}, give the same picture in"
             f" {share:.1f} times the time;"
         )
-    if options.pairs is not None:
-        text += f" L-BFGS keeps {options.pairs} pairs;"
+    if options.pairs is not None or options.pair_precision == "half":
+        half = " in half precision" if options.pair_precision == "half" else ""
+        text += f" L-BFGS keeps {options.pairs or PAIRS} pairs{half};"
     if options.variables is not None:
         text += f" it minimises over the {options.variables};"
     return f"{text} about {in_bytes(needs)}"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from traceback import clear_frames
 
 import numpy as np
 
@@ -150,6 +151,12 @@ class Run:
             self.reason = stop.reason
             self._restarts += descent.restarts
             self._descent = None
+            descent.finish()
+            clear_frames(stop.__traceback__)
+        except KeyboardInterrupt as interrupt:
+            # The vectors that its traceback holds make room for the result.
+            clear_frames(interrupt.__traceback__)
+            raise
         finally:
             best = descent.best
             if best is not None:
@@ -222,6 +229,7 @@ class Run:
 
     def _report(self, descent: Descent) -> None:
         """Tell the callback where the run stands."""
+        self.x = None  # this level has a better image now
         if self._callback is None:
             return
         work = [level.H * level.W * level.evaluations for level in self.levels]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ from pynst.networks import open_network
 from pynst.networks.layers import layers_read
 from pynst.objective import TotalLoss
 from pynst.optimizers import optimizer_of
-from pynst.optimizers.descent import Image
+from pynst.optimizers.descent import Image, handed_over
 from pynst.options import TransferChanges, TransferOptions, with_changes
 from pynst.result import Progress, TransferResult
 from pynst.run import Run
@@ -153,13 +154,13 @@ def _minimise(run: Run, level: Level, terms: Sequence[Term]) -> None:
     snapshot = run.take_snapshot()
     # The start comes first: to make it takes memory that the loss then takes again.
     x = _first_image(run, level) if snapshot is None else snapshot.state["x"]
+    state = None if snapshot is None else handed_over(snapshot.state)
+    snapshot = None if snapshot is None else replace(snapshot, state={})
     loss = TotalLoss(run.network, run.inputs, terms, level.H, level.W)
+    start = handed_over(x.astype(loss.dtype, copy=False))
+    del x
     with run.descent(loss, level, snapshot) as descent:
-        minimise(
-            descent,
-            x.astype(loss.dtype, copy=False),
-            None if snapshot is None else snapshot.state,
-        )
+        minimise(descent, start, state)
 
 
 def _first_image(run: Run, level: Level) -> Image:
@@ -168,7 +169,7 @@ def _first_image(run: Run, level: Level) -> Image:
     if run.x is not None:
         return _enlarged(run, H, W)
     if inputs.start is not None:
-        return resize(inputs.start.pixels, H, W)
+        return resize(inputs.start.samples, H, W)
     if init == "style":
         return resize(inputs.styles[0].pixels, H, W)
     if init == "noise" or inputs.content is None:
