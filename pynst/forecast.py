@@ -52,11 +52,12 @@ _WORKING = {"gram": 0, "wasserstein": 6, "neighbours": 0}
 _COSINES = 4_000_000
 """Bytes that matching with a painting takes, besides the features of the photograph."""
 
-_NARROW_BYTES_PER_VALUE = {"lbfgs": 136, "scipy": 290, "adam": 52}
-"""The same where the image is walked in tiles: all vectors are of float32, but SciPy's."""
+_NARROW_BYTES_PER_VALUE = {"lbfgs": 24, "scipy": 290, "adam": 52}
+"""The same where the image is walked in tiles: vectors of float32, but SciPy's; without the pairs.
+L-BFGS has image and gradient at two points, a direction, and the best image."""
 
-_PYRAMID_BYTES_PER_VALUE = 10
-"""Of these, what L-BFGS over a pyramid takes more: M g at two points, and the coarser levels."""
+_PYRAMID_BYTES_PER_VALUE = 14
+"""What L-BFGS over a pyramid takes more: M g at two points, and the pyramid."""
 
 _TILES = (2048, 1536, 1024)
 _SMALL_TILES = (768, 512)
@@ -136,18 +137,23 @@ def forecast_memory(
         features = network.plan(h, w, deep, gradient=False).nbytes if deep else 0
         plans += [features + matched + (_COSINES if matched else 0)]
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
-    targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
+    window = largest_window(network, H, W, layers)
+    narrow = window != (H, W)
+    features = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
+    targets = features // 2 if narrow else features
     channels = [shapes[layer][0] for layer in style_layers]
     targets += matched + regions * _matrices_nbytes(options, channels)
     if masked:  # the masks, float64, and the weights of the pixels, float32
         targets += regions * (8 * H * W + sum(4 * h * w for _, h, w in shapes.values()))
     # Before there are any vectors, pictures are resized, and the content's features are weighed.
-    weighed = [4 * math.prod(shapes[layer]) + _PICTURE * H * W for layer in content_layers]
+    # Features of 32 bits, and the start; or of 16 bits, the start, and the photograph.
+    number, images = (2, 2) if narrow else (4, 1)
+    weighed = [
+        number * math.prod(shapes[layer]) + images * _PICTURE * H * W for layer in content_layers
+    ]
     before = max([*pictures, *weighed])
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
-    window = largest_window(network, H, W, layers)
-    narrow = window != (H, W)
     for layer in layers:
         N, h, w = network.shape(layer, *window)
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
@@ -166,10 +172,13 @@ def forecast_memory(
 def _bytes_per_value(options: TransferOptions, narrow: bool) -> int:
     """Memory of the optimiser per value of the image."""
     value = (_NARROW_BYTES_PER_VALUE if narrow else _BYTES_PER_VALUE)[options.optimizer]
-    if options.optimizer == "lbfgs":
-        value -= 8 * (10 - options.pairs) if options.pairs else 0  # a pair is two vectors
-        value -= _PYRAMID_BYTES_PER_VALUE if narrow and not options.over_pyramid() else 0
-    return value
+    if options.optimizer != "lbfgs":
+        return value
+    number = 2 if options.pair_precision == "half" else 4
+    pairs = 2 * number * ((options.pairs or PAIRS) + 1)  # a pair is two vectors; one is spare
+    if narrow:
+        return value + pairs + (_PYRAMID_BYTES_PER_VALUE if options.over_pyramid() else 0)
+    return value + pairs - 2 * 4 * (PAIRS + 1)
 
 
 def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> TransferOptions:

@@ -190,5 +190,8 @@ def _enlarged(run: Run, H: int, W: int) -> Image:
     shown = inputs.content is not None and named_start(options) not in ("noise", "style")
     if not (shown and inputs.styles and options.over_pyramid()):
         return x
-    finer, coarser = inputs.content_at(H, W), inputs.content_at(*run.x.shape[:2])
-    return np.clip(x + _DETAIL * (finer - resize(coarser, H, W)), 0, 1)
+    detail = inputs.content_at(H, W)
+    detail -= resize(inputs.content_at(*run.x.shape[:2]), H, W)
+    detail *= _DETAIL
+    x += detail  # in place: in one expression they would be more than the run itself takes
+    return np.clip(x, 0, 1, out=x)

@@ -56,8 +56,8 @@ double product(const double* a, const float* b, size_t count) {
     return sum_of(count, [=](size_t i) { return a[i] * b[i]; });
 }
 
-// The sums of one run, of which sum k goes to sums[k * stride].
-void arrive(const Arrival& step, size_t begin, size_t count, double* sums, size_t stride) {
+// The sums of one run.
+void arrive(const Arrival& step, size_t begin, size_t count, double* sums) {
     const float *next = step.next + begin, *next_g = step.next_g + begin,
                 *next_h = step.next_h + begin;
     const PairRows& pairs = step.pairs;
@@ -77,15 +77,14 @@ void arrive(const Arrival& step, size_t begin, size_t count, double* sums, size_
         const double beyond = static_cast<double>(next[i]) - clipped(next[i]);
         return beyond * beyond;
     });
-    sums[stride] = product(g, step.d + begin, count);
-    sums[2 * stride] = product(g, next_h, count);
-    sums[3 * stride] =
-        sum_of(count, [=](size_t i) { return static_cast<double>(next_h[i]) * next_h[i]; });
+    sums[1] = product(g, step.d + begin, count);
+    sums[2] = product(g, next_h, count);
+    sums[3] = sum_of(count, [=](size_t i) { return static_cast<double>(next_h[i]) * next_h[i]; });
     const int vectors = 2 * pairs.rows;
     for (int v = 0; v < vectors; ++v) {
         const float* row = kept_run(pairs, v, begin, count, room);
-        sums[(kOwn + v) * stride] = product(g, row, count);
-        sums[(kOwn + vectors + v) * stride] = product(y, row, count);
+        sums[kOwn + v] = product(g, row, count);
+        sums[kOwn + vectors + v] = product(y, row, count);
     }
 }
 
@@ -111,15 +110,16 @@ size_t lbfgs_arrive_scratch(int rows, size_t n) {
 }
 
 void lbfgs_arrive(Threads& threads, const Arrival& step, double* sums, void* scratch) {
-    double* const partial = static_cast<double*>(scratch);  // (sums, runs)
-    const size_t runs = runs_of(step.pairs.n);
+    // (runs, sums): so no two threads write to one cache line but at the ends of their tasks
+    double* const partial = static_cast<double*>(scratch);
+    const size_t runs = runs_of(step.pairs.n), count_of_sums = lbfgs_arrive_sums(step.pairs.rows);
     for_runs(threads, step.pairs.n, [&](size_t begin, size_t count) {
-        arrive(step, begin, count, partial + begin / kVectorRun, runs);
+        arrive(step, begin, count, partial + begin / kVectorRun * count_of_sums);
     });
-    for (size_t k = 0; k < lbfgs_arrive_sums(step.pairs.rows); ++k) {
-        sums[k] = 0.0;
-        for (size_t run = 0; run < runs; ++run) {
-            sums[k] += partial[k * runs + run];
+    std::fill(sums, sums + count_of_sums, 0.0);
+    for (size_t run = 0; run < runs; ++run) {
+        for (size_t k = 0; k < count_of_sums; ++k) {
+            sums[k] += partial[run * count_of_sums + k];
         }
     }
 }

@@ -67,12 +67,8 @@ class DeviceVectors:
         # The gradient of the loss is not needed any more when the pyramid begins.
         scratch = images.gradient
         self._pyramid = Pyramid(CoreOps(images), self._shape, scratch) if pyramid else None
-        self.pairs: Any = (
-            HalfVectors(2 * rows, self._n) if half else self._device.empty((2 * rows, self._n))
-        )
+        self.pairs: Any = _no_pairs(self._device, 2 * rows, self._n, half=half)
         self._kept = self.pairs.arrays if half else self.pairs  # as the core takes them
-        if not half:
-            self._device.zero(self.pairs)
         core = self._device.core
         self._scratch = self._device.allocate(core.lbfgs_arrive_scratch(rows, self._n))
 
@@ -183,6 +179,21 @@ class CoreOps:
     def up(self, dy: Vector, keep: float, x: Vector, dx: Vector) -> None:
         """Set dx, which may be x, to keep x + B^T dy."""
         self._launch("binomial_down_backward", dy, dx, True, keep, x)
+
+
+def _no_pairs(device: Memory, rows: int, n: int, *, half: bool) -> Any:
+    """Kept vectors that are zeros.
+
+    On the host the system gives zeros for nothing, and each page where the thread runs that writes
+    to it first.
+    """
+    if half:
+        return HalfVectors(rows, n)
+    if isinstance(device, HostMemory):
+        return np.zeros((rows, n), np.float32)
+    pairs = device.empty((rows, n))
+    device.zero(pairs)
+    return pairs
 
 
 def _fetch(device: Memory, array: Vector) -> NDArray[np.float32]:
