@@ -74,6 +74,9 @@ class TotalLoss:
         self._targets: dict[str, Targets] = {
             term.name: term.at(network, inputs, H, W) for term in terms
         }
+        self._prepared = [
+            targets for targets in self._targets.values() if isinstance(targets, PreparedTargets)
+        ]
         self._slots = [
             (name, layer) for name, targets in self._targets.items() for layer in targets.layers
         ]
@@ -184,8 +187,8 @@ class TotalLoss:
         """From ``"x"`` to all losses and ``"d x"``: the same ops on the same memory every time."""
 
         def prepare(layer: str, F: Array) -> None:
-            for targets in self._targets.values():
-                if layer in targets.layers and isinstance(targets, PreparedTargets):
+            for targets in self._prepared:
+                if layer in targets.layers:
                     targets.prepare(layer, F)
 
         add_losses = self._adding(losses)

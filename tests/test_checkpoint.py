@@ -75,6 +75,7 @@ def test_a_run_with_another_style_loss_resumes_to_the_same_bits(tmp_path, loss):
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_pairs_in_half_precision_resume_to_the_same_bits(tmp_path, precision, backend):
     options = {**FAST, "pair_precision": precision, "backend": backend, "levels": 1}
+    options |= {"iterations": 9, "image_size": 60}
     whole = stylize(CONTENT, STYLE, **options)
     broken_off(tmp_path / "run.npz", 1, 5, **options)
     state = read_checkpoint(tmp_path / "run.npz").snapshot.state

@@ -114,12 +114,12 @@ def test_in_32_bits_tiles_differ_by_rounding(name):
     make, options = CASES[name]
     plain, tiles = both(make(CpuBackend(1)), 128, 150, 48, **options)
     value, gradient = differences(plain, tiles, picture(2, 128, 150))
-    assert value < 1e-6
+    assert value < 2e-5, "the features of the photograph are kept in 16 bits"
     # A ReLU or a maximum that rounding flips moves the gradient around it; most pixels see none.
     assert gradient < 2e-2
     x = picture(2, 128, 150)
     off = np.abs(tiles(x)[1] - plain(x)[1]) / np.abs(plain(x)[1]).max()
-    assert np.median(off) < 1e-5
+    assert np.median(off) < 1e-4
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads():
