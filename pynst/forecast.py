@@ -39,9 +39,10 @@ _LOG = logging.getLogger("pynst")
 _PROGRAM = {"lbfgs": 5_500_000, "scipy": 43_000_000, "adam": 6_000_000}
 """Bytes of the program itself that are loaded during a run, by optimiser: SciPy's modules."""
 
-_BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
-"""Memory of the optimiser and the closure per value of the image: the kept pairs (20 vectors of
-float32; in SciPy 25 of float64), and about ten vectors of float64 at the same time."""
+_BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 500, "adam": 130}
+"""Memory of the optimiser and the closure per value of the image: the kept pairs (22 vectors of
+float32; in SciPy 25 of float64 with a third more values, the pyramid's), and about ten vectors of
+float64 at the same time."""
 
 _MATRICES = {"gram": 2, "wasserstein": 2, "neighbours": 0}
 """Matrices (N, N) of float64 that a style loss keeps for each layer: G, and A or a root of S."""
@@ -52,7 +53,7 @@ _WORKING = {"gram": 0, "wasserstein": 6, "neighbours": 0}
 _COSINES = 4_000_000
 """Bytes that matching with a painting takes, besides the features of the photograph."""
 
-_NARROW_BYTES_PER_VALUE = {"lbfgs": 24, "scipy": 290, "adam": 52}
+_NARROW_BYTES_PER_VALUE = {"lbfgs": 24, "scipy": 500, "adam": 52}
 """The same where the image is walked in tiles: vectors of float32, but SciPy's; without the pairs.
 L-BFGS has image and gradient at two points, a direction, and the best image."""
 
