@@ -234,7 +234,7 @@ def test_where_fewer_pairs_do_not_suffice_the_pixels_are_the_variables(
     tiny_tiles, monkeypatch, caplog
 ):
     taken = options_taken(forecast(64, 3, "half") - 1, monkeypatch)
-    assert (taken.tile, taken.pairs, taken.variables) == (64, 3, "pixels")
+    assert (taken.pairs, taken.variables) == (3, "pixels")
     assert "it minimises over the pixels" in caplog.text
     with pytest.raises(BackendError, match=r"image_size=500 needs about .* would fit"):
         options_taken(forecast(64, 3, "half", "pixels") - 1, monkeypatch)

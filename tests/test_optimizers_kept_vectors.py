@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import picture
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pynst import OptionError
+from pynst import OptionError, stylize
 from pynst.backends.cpu import CpuBackend
 from pynst.optimizers.kept_vectors import RUN, HalfVectors
 
@@ -103,13 +104,24 @@ def test_the_core_says_what_is_wrong_with_the_factors():
             IMAGES.launch("lbfgs_direction", pairs, [0], [1.0], 1.0, h, d)
 
 
-def test_a_device_has_no_half_precision(monkeypatch):
-    import pynst.optimizers.lbfgs as module
-    from pynst import stylize
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("variables", ["pixels", "pyramid"])
+def test_a_run_descends_as_with_pairs_in_full(backend, variables):
+    settings = {"network": "builtin", "image_size": 48, "levels": 1, "iterations": 16}
+    settings |= {"backend": backend, "variables": variables}
+    full, half = (
+        stylize(picture(0, 48, 40), picture(1, 40, 48), pair_precision=precision, **settings)
+        for precision in ("full", "half")
+    )
+    for there, here in zip(full.history[0], half.history[0], strict=True):
+        assert here.total == pytest.approx(there.total, rel=1e-2)
+    assert half.history != full.history
 
-    monkeypatch.setattr(module, "HostMemory", int)
-    picture = np.zeros((20, 20, 3), np.uint8)
+
+def test_a_device_has_no_half_precision(monkeypatch):
+    monkeypatch.setattr("pynst.optimizers.lbfgs.HostMemory", int)
+    black = np.zeros((20, 20, 3), np.uint8)
     with pytest.raises(OptionError, match="pair_precision='half' needs memory of the host"):
         stylize(
-            picture, picture, image_size=20, network="builtin", pair_precision="half", backend="cpu"
+            black, black, image_size=20, network="builtin", pair_precision="half", backend="cpu"
         )
