@@ -18,6 +18,7 @@ _Bits = NDArray[np.uint16]
 _Choices = NDArray[np.uint32]
 _I32 = NDArray[np.int32]
 _Bytes = NDArray[np.uint8]
+_Pairs = _F32 | tuple[NDArray[np.int16], _F32]
 _Pooling = Literal["average", "max"]
 _Padding = Literal["zero", "replicate"]
 
@@ -162,7 +163,7 @@ def lbfgs_coefficients(
 ) -> tuple[list[int], list[float], float, float]: ...
 def lbfgs_direction(
     threads: Threads,
-    pairs: _F32,
+    pairs: _Pairs,
     rows: list[int],
     factors: list[float],
     factor_of_h: float,
@@ -183,7 +184,7 @@ def lbfgs_arrive(
     next: _F32,
     next_g: _F32,
     next_h: _F32,
-    pairs: _F32,
+    pairs: _Pairs,
     spare: int,
     sums: _F64,
     scratch: _Bytes,

@@ -100,10 +100,14 @@ class Checkpoint:
     def fitted(self, options: TransferOptions) -> TransferOptions:
         """These settings as the run had made them fit into memory, however much there is now."""
         used = self.record.options
-        # A run that has chosen tiles or pairs says so; any other had none, and ten.
-        tile = None if used.tile == "auto" else used.tile
-        pairs = PAIRS if used.pairs is None else used.pairs
-        return replace(options, tile=tile, pairs=pairs, variables=used.variables)
+        # A run that has chosen tiles or pairs says so; any other had none, and ten in full.
+        return replace(
+            options,
+            tile=None if used.tile == "auto" else used.tile,
+            pairs=PAIRS if used.pairs is None else used.pairs,
+            pair_precision=used.pair_precision or "full",
+            variables=used.variables,
+        )
 
 
 class Checkpoints:
@@ -239,7 +243,8 @@ def _state(stored: dict[str, StoredArray], options: TransferOptions) -> dict[str
     image = np.float32 if stored["x"].dtype == np.float32 else np.float64
     if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         raise RecordError(f"damaged: x has shape {shape}")
-    shapes = state_shapes(options.optimizer, shape, image, options.pairs)
+    half = options.pair_precision == "half"
+    shapes = state_shapes(options.optimizer, shape, image, options.pairs, half=half)
     wanted = {"best": (image, shape), **shapes}
     names = set(stored) - {"best"}
     if names != {"x"} and names != set(wanted) - {"best"}:

@@ -28,6 +28,7 @@ from pynst.networks.layers import (
     style_choice,
 )
 from pynst.networks.tiling import can_be_tiled, largest_window, overhead, tiled
+from pynst.optimizers.lbfgs import PAIRS
 from pynst.options import MASK_SETTINGS, TransferOptions
 from pynst.regions import scaled_side
 
@@ -38,9 +39,10 @@ _LOG = logging.getLogger("pynst")
 _PROGRAM = {"lbfgs": 5_500_000, "scipy": 43_000_000, "adam": 6_000_000}
 """Bytes of the program itself that are loaded during a run, by optimiser: SciPy's modules."""
 
-_BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 290, "adam": 130}
-"""Memory of the optimiser and the closure per value of the image: the kept pairs (20 vectors of
-float32; in SciPy 25 of float64), and about ten vectors of float64 at the same time."""
+_BYTES_PER_VALUE = {"lbfgs": 160, "scipy": 500, "adam": 130}
+"""Memory of the optimiser and the closure per value of the image: the kept pairs (22 vectors of
+float32; in SciPy 25 of float64 with a third more values, the pyramid's), and about ten vectors of
+float64 at the same time."""
 
 _MATRICES = {"gram": 2, "wasserstein": 2, "neighbours": 0}
 """Matrices (N, N) of float64 that a style loss keeps for each layer: G, and A or a root of S."""
@@ -51,14 +53,16 @@ _WORKING = {"gram": 0, "wasserstein": 6, "neighbours": 0}
 _COSINES = 4_000_000
 """Bytes that matching with a painting takes, besides the features of the photograph."""
 
-_NARROW_BYTES_PER_VALUE = {"lbfgs": 136, "scipy": 290, "adam": 52}
-"""The same where the image is walked in tiles: all vectors are of float32, but SciPy's."""
+_NARROW_BYTES_PER_VALUE = {"lbfgs": 24, "scipy": 500, "adam": 52}
+"""The same where the image is walked in tiles: vectors of float32, but SciPy's; without the pairs.
+L-BFGS has image and gradient at two points, a direction, and the best image."""
 
-_PYRAMID_BYTES_PER_VALUE = 10
-"""Of these, what L-BFGS over a pyramid takes more: M g at two points, and the coarser levels."""
+_PYRAMID_BYTES_PER_VALUE = 14
+"""What L-BFGS over a pyramid takes more: M g at two points, and the pyramid."""
 
 _TILES = (2048, 1536, 1024)
 _SMALL_TILES = (768, 512)
+_FEWEST = 3
 """Tiles that are tried where a run does not fit, in pixels; the halos of the small ones cost more
 time than fewer pairs do."""
 
@@ -134,18 +138,23 @@ def forecast_memory(
         features = network.plan(h, w, deep, gradient=False).nbytes if deep else 0
         plans += [features + matched + (_COSINES if matched else 0)]
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
-    targets = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
+    window = largest_window(network, H, W, layers)
+    narrow = window != (H, W)
+    features = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
+    targets = features // 2 if narrow else features
     channels = [shapes[layer][0] for layer in style_layers]
     targets += matched + regions * _matrices_nbytes(options, channels)
     if masked:  # the masks, float64, and the weights of the pixels, float32
         targets += regions * (8 * H * W + sum(4 * h * w for _, h, w in shapes.values()))
     # Before there are any vectors, pictures are resized, and the content's features are weighed.
-    weighed = [4 * math.prod(shapes[layer]) + _PICTURE * H * W for layer in content_layers]
+    # Features of 32 bits, and the start; or of 16 bits, the start, and the photograph.
+    number, images = (2, 2) if narrow else (4, 1)
+    weighed = [
+        number * math.prod(shapes[layer]) + images * _PICTURE * H * W for layer in content_layers
+    ]
     before = max([*pictures, *weighed])
     program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
     ops = network.ops(H, W, layers)
-    window = largest_window(network, H, W, layers)
-    narrow = window != (H, W)
     for layer in layers:
         N, h, w = network.shape(layer, *window)
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
@@ -164,23 +173,27 @@ def forecast_memory(
 def _bytes_per_value(options: TransferOptions, narrow: bool) -> int:
     """Memory of the optimiser per value of the image."""
     value = (_NARROW_BYTES_PER_VALUE if narrow else _BYTES_PER_VALUE)[options.optimizer]
-    if options.optimizer == "lbfgs":
-        value -= 8 * (10 - options.pairs) if options.pairs else 0  # a pair is two vectors
-        value -= _PYRAMID_BYTES_PER_VALUE if narrow and not options.over_pyramid() else 0
-    return value
+    if options.optimizer != "lbfgs":
+        return value
+    number = 2 if options.pair_precision == "half" else 4
+    pairs = 2 * number * ((options.pairs or PAIRS) + 1)  # a pair is two vectors; one is spare
+    if narrow:
+        return value + pairs + (_PYRAMID_BYTES_PER_VALUE if options.over_pyramid() else 0)
+    return value + pairs - 2 * 4 * (PAIRS + 1)
 
 
 def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> TransferOptions:
     """Make a run over these pictures fit into memory, or refuse it.
 
     Where the run as it is would not fit, ``tile="auto"`` takes tiles, the largest that fit; where
-    they do not suffice, L-BFGS keeps fewer pairs; then tiles become as small as is sensible. What
-    was chosen is logged as one warning.
+    they do not suffice, L-BFGS keeps its pairs in half precision, then fewer of them; then tiles
+    become as small as is sensible. What was chosen is logged as one warning.
 
     Returns
     -------
     TransferOptions
-        With the ``tile`` and the ``pairs`` that were chosen; as given where the run fits.
+        With the tile, the pairs and their precision that were chosen; as given where the run
+        fits.
 
     Raises
     ------
@@ -242,15 +255,27 @@ def _ways(options: TransferOptions, network: Network, size: Size) -> list[Transf
     large, small = list[Any]([options.tile]), list[Any]()
     if options.tile == "auto" and can_be_tiled(network) and not options.needs_whole_layers():
         large, small = ([n for n in tiles if n < max(size)] for tiles in (_TILES, _SMALL_TILES))
+    kept = _ways_to_keep(options, network)
+    tried = [(tile, each) for each in kept for tile in large or small[:1] or [options.tile]]
+    tried += [(tile, kept[-1]) for tile in small]
+    ways = [options, *(replace(options, tile=tile, **each) for tile, each in tried)]
     fewer = options.optimizer == "lbfgs" and options.pairs is None
-    pairs: list[int | None] = [None, *range(9, 2, -1)] if fewer else [options.pairs]
-    tried = [(tile, count) for count in pairs for tile in large or small[:1] or [options.tile]]
-    tried += [(tile, pairs[-1]) for tile in small]
-    ways = [options, *(replace(options, tile=tile, pairs=count) for tile, count in tried)]
     if fewer and options.variables is None and options.over_pyramid():
         # Last, since it changes the picture: as many vectors less as M and its image take.
-        ways += [replace(way, variables="pixels") for way in ways[1:] if way.pairs == pairs[-1]]
+        ways += [replace(way, variables="pixels") for way in ways[1:] if way.pairs == _FEWEST]
     return ways
+
+
+def _ways_to_keep(options: TransferOptions, network: Network) -> list[dict[str, Any]]:
+    """How L-BFGS can keep its pairs: all in full, then in half precision, then fewer and fewer."""
+    if options.optimizer != "lbfgs":
+        return [{}]
+    counts = [None, *range(9, _FEWEST - 1, -1)] if options.pairs is None else [options.pairs]
+    on_host = network.backend.free_memory() is None
+    if options.pair_precision is not None or not on_host:
+        return [{"pairs": count} for count in counts]
+    half = [{"pairs": count, "pair_precision": "half"} for count in counts]
+    return [{"pairs": counts[0]}, *half]
 
 
 def _told(options: TransferOptions, network: Network, size: Size, needs: int, room: int) -> str:
@@ -264,8 +289,9 @@ def _told(options: TransferOptions, network: Network, size: Size, needs: int, ro
             f" tiles of {options.tile} pixels, {columns} x {rows}, give the same picture in"
             f" {share:.1f} times the time;"
         )
-    if options.pairs is not None:
-        text += f" L-BFGS keeps {options.pairs} pairs;"
+    if options.pairs is not None or options.pair_precision == "half":
+        half = " in half precision" if options.pair_precision == "half" else ""
+        text += f" L-BFGS keeps {options.pairs or PAIRS} pairs{half};"
     if options.variables is not None:
         text += f" it minimises over the {options.variables};"
     return f"{text} about {in_bytes(needs)}"

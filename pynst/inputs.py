@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pynst.errors import ImageError, OptionError
 from pynst.images import ImageLike, Picture, read_picture, resize, size_to_long_side
+from pynst.images.arrays import to_unit
 from pynst.images.color import match_color
 from pynst.images.masks import Mask, resize_mask
 from pynst.options import TransferOptions
@@ -87,7 +88,7 @@ class Inputs:
     def content_at(self, H: int, W: int) -> NDArray[np.float64]:
         """The content picture at a size, (H, W, 3)."""
         assert self.content is not None, "a run without a content has no term that asks for one"
-        return resize(self.content.pixels, H, W)
+        return resize(self.content.samples, H, W)
 
 
 def read_inputs(
@@ -136,7 +137,7 @@ def read_inputs(
     inputs = Inputs(
         content=pictures.get("content"),
         styles=tuple(
-            StylePicture(name, weight / sum(blend), found.pixels, found.size, scales[name])
+            StylePicture(name, weight / sum(blend), found.samples, found.size, scales[name])
             for name, weight in zip(names, blend, strict=True)
             for found in [pictures[name]]
         ),
@@ -271,7 +272,7 @@ def _in_colours_of_content(inputs: Inputs, options: TransferOptions) -> Inputs:
         if style.mask is None and mask is None and style.name in whole:
             return replace(style, pixels=whole[style.name])
         pixels = match_color(
-            style.pixels,
+            to_unit(style.pixels),
             content,
             method,
             style_mask=at(style.mask, style.pixels),

@@ -9,13 +9,14 @@ the value is summed in float64: a line search tolerates nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array
+from pynst.backends.base import AddLoss, Array
 from pynst.errors import ImageError
 from pynst.images import ImageLike
 from pynst.inputs import Inputs, read_inputs
@@ -23,7 +24,7 @@ from pynst.losses.table import loss_terms
 from pynst.losses.terms import IMAGE, STYLE, InPlace, LossTerms, PreparedTargets, Targets, Term
 from pynst.networks import Network, open_network
 from pynst.networks.network import upload_image
-from pynst.networks.tiling import TiledWorkspace, tiled
+from pynst.networks.tiling import TiledNetwork, TiledWorkspace, tiled
 from pynst.options import TransferOptions, with_changes
 from pynst.options.keywords import ObjectiveChanges
 
@@ -73,6 +74,9 @@ class TotalLoss:
         self._targets: dict[str, Targets] = {
             term.name: term.at(network, inputs, H, W) for term in terms
         }
+        self._prepared = [
+            targets for targets in self._targets.values() if isinstance(targets, PreparedTargets)
+        ]
         self._slots = [
             (name, layer) for name, targets in self._targets.items() for layer in targets.layers
         ]
@@ -117,11 +121,14 @@ class TotalLoss:
         narrow = self.dtype == x.dtype == np.float32
         gradient: NDArray[Any] = np.empty(self.shape, np.float32 if narrow else np.float64)
         with self._lock:
-            upload_image(self.network, x, self._workspace["x"])
-            self._evaluation(lambda: self._walk(self._losses))
-            self._backend.image_input_backward(
-                self._workspace["d x"], self.network.input_axes, gradient
-            )
+            if isinstance(self._workspace, TiledWorkspace):
+                self._walk_windows(x, gradient, self._losses)
+            else:
+                upload_image(self.network, x, self._workspace["x"])
+                self._evaluation(lambda: self._walk(self._losses))
+                self._backend.image_input_backward(
+                    self._workspace["d x"], self.network.input_axes, gradient
+                )
             self.terms = terms = self._terms_of(self._backend.download_losses(self._losses))
         return terms.total, gradient
 
@@ -142,21 +149,30 @@ class TotalLoss:
         evaluation = backend.repeated(losses)
         evaluation.gradient_scale, self._in_use = self.gradient_scale, evaluation
         axes, mean = self.network.input_axes, self.network.mean
-        x, dx = self._workspace["x"], self._workspace["d x"]
+        tiles = isinstance(self._workspace, TiledWorkspace)
+        if tiles:  # the windows are copied from the optimiser's vectors, and the gradient to them
+            images = replace(images, image=None, gradient=None)
 
         def walk() -> None:
-            backend.image_input(images.image, axes, mean, x)
+            backend.image_input(images.image, axes, mean, self._workspace["x"])
             self._walk(losses)
-            backend.image_input_backward(dx, axes, images.gradient)
+            backend.image_input_backward(self._workspace["d x"], axes, images.gradient)
 
-        def evaluate(after: Callable[[], None]) -> tuple[LossTerms, NDArray[np.float64]]:
+        def evaluate(
+            x: Array, g: Array, after: Callable[[], None]
+        ) -> tuple[LossTerms, NDArray[np.float64]]:
+            image, gradient = (each.reshape(self.shape) for each in (x, g))
             with self._lock:
-                evaluation(walk, after)
+                if tiles:
+                    self._walk_windows(image, gradient, losses, clip=True)
+                    after()
+                else:
+                    evaluation(walk, after)
                 values = backend.download_losses(report)
                 self.terms = terms = self._terms_of(values[:count])
             return terms, values[count:]
 
-        return InPlace(images, report[count:], evaluate)
+        return InPlace(images, self.shape, report[count:], evaluate)
 
     @property
     def gradient_scale(self) -> float:
@@ -171,18 +187,32 @@ class TotalLoss:
         """From ``"x"`` to all losses and ``"d x"``: the same ops on the same memory every time."""
 
         def prepare(layer: str, F: Array) -> None:
-            for targets in self._targets.values():
-                if layer in targets.layers and isinstance(targets, PreparedTargets):
+            for targets in self._prepared:
+                if layer in targets.layers:
                     targets.prepare(layer, F)
+
+        add_losses = self._adding(losses)
+        self.network.forward(self._workspace, self._layers, prepare)
+        dx = self.network.backward(self._workspace, self._layers, add_losses)
+        add_losses(IMAGE, self._workspace["x"], dx)
+
+    def _walk_windows(
+        self, image: Array, gradient: Array, losses: Array, *, clip: bool = False
+    ) -> None:
+        """All losses of an image (H, W, 3), and their gradient, from its windows."""
+        network, workspace = cast("TiledNetwork", self.network), self._workspace
+        assert isinstance(workspace, TiledWorkspace)
+        network.evaluate(workspace, self._layers, image, gradient, self._adding(losses), clip=clip)
+
+    def _adding(self, losses: Array) -> AddLoss:
+        """What sets the losses at a layer, and adds their gradient."""
 
         def add_losses(layer: str, F: Array, dF: Array) -> None:
             for (name, read), (begin, end) in self._places.items():
                 if read == layer:
                     self._targets[name].add(layer, F, dF, losses[begin:end])
 
-        self.network.forward(self._workspace, self._layers, prepare)
-        dx = self.network.backward(self._workspace, self._layers, add_losses)
-        add_losses(IMAGE, self._workspace["x"], dx)
+        return add_losses
 
     def _terms_of(self, losses: NDArray[np.float64]) -> LossTerms:
         """Name what stands in the loss slots."""

@@ -59,7 +59,8 @@ class StylePicture:
     share : float
         Its share of the blend in its region; these shares add up to 1.
     pixels : ndarray (H, W, 3)
-        sRGB in [0, 1], in the colours of the content where the options want it.
+        sRGB in [0, 1], in the colours of the content where the options want it; or the samples of
+        a large picture as they were stored, see `pynst.images.Picture`.
     size : tuple of int
         Height and width of the whole picture; `pixels` may have been reduced while it was read.
     scale : float
@@ -70,7 +71,7 @@ class StylePicture:
 
     name: str
     share: float
-    pixels: NDArray[np.float64]
+    pixels: NDArray[Any]
     size: tuple[int, int]
     scale: float = 1.0
     mask: Mask | None = None

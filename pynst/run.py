@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from traceback import clear_frames
 
 import numpy as np
 
@@ -147,13 +148,23 @@ class Run:
         try:
             yield descent
         except Stop as stop:
+            # The optimiser's vectors, which the traceback holds, make room for the image.
             self.reason = stop.reason
-            self._restarts += descent.restarts
-            self._descent = None
+            descent.finish()
+            clear_frames(stop.__traceback__)
+        except KeyboardInterrupt as interrupt:
+            clear_frames(interrupt.__traceback__)
+            raise
         finally:
-            best = descent.best
-            if best is not None:
-                self.x = np.clip(best, 0, 1)
+            self._take_best()
+        self._restarts += descent.restarts
+        self._descent = None
+
+    def _take_best(self) -> None:
+        """Keep the best image of the level."""
+        best = None if self._descent is None else self._descent.best
+        if best is not None:
+            self.x = np.clip(best, 0, 1)
 
     # ---- whatever ends it --------------------------------------------------------------------
 
@@ -164,6 +175,8 @@ class Run:
             yield
         except KeyboardInterrupt:
             self._keep_checkpoint()
+            if self.x is None:  # interrupted while the best image of a level was being kept
+                self._take_best()
             if self.x is None:
                 raise
             raise Interrupted(self.result(StopReason.INTERRUPTED)) from None
@@ -222,6 +235,7 @@ class Run:
 
     def _report(self, descent: Descent) -> None:
         """Tell the callback where the run stands."""
+        self.x = None  # this level has a better image now
         if self._callback is None:
             return
         work = [level.H * level.W * level.evaluations for level in self.levels]

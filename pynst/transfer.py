@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ from pynst.networks import open_network
 from pynst.networks.layers import layers_read
 from pynst.objective import TotalLoss
 from pynst.optimizers import optimizer_of
-from pynst.optimizers.descent import Image
+from pynst.optimizers.descent import Image, handed_over
 from pynst.optimizers.pyramid import without_stripes
 from pynst.options import TransferChanges, TransferOptions, with_changes
 from pynst.result import Progress, TransferResult
@@ -155,13 +156,13 @@ def _minimise(run: Run, level: Level, terms: Sequence[Term]) -> None:
     snapshot = run.take_snapshot()
     # The start comes first: to make it takes memory that the loss then takes again.
     x = _first_image(run, level) if snapshot is None else snapshot.state["x"]
+    state = None if snapshot is None else handed_over(snapshot.state)
+    snapshot = None if snapshot is None else replace(snapshot, state={})
     loss = TotalLoss(run.network, run.inputs, terms, level.H, level.W)
+    start = handed_over(x.astype(loss.dtype, copy=False))
+    del x
     with run.descent(loss, level, snapshot) as descent:
-        minimise(
-            descent,
-            x.astype(loss.dtype, copy=False),
-            None if snapshot is None else snapshot.state,
-        )
+        minimise(descent, start, state)
 
 
 def _first_image(run: Run, level: Level) -> Image:
@@ -170,7 +171,7 @@ def _first_image(run: Run, level: Level) -> Image:
     if run.x is not None:
         return _enlarged(run, H, W)
     if inputs.start is not None:
-        return resize(inputs.start.pixels, H, W)
+        return resize(inputs.start.samples, H, W)
     if init == "style":
         return resize(inputs.styles[0].pixels, H, W)
     if init == "noise" or inputs.content is None:
@@ -195,7 +196,14 @@ def _enlarged(run: Run, H: int, W: int) -> Image:
     shown = inputs.content is not None and named_start(options) not in ("noise", "style")
     if not (shown and inputs.styles and options.over_pyramid()):
         return x
+    # In place: in one expression the arrays would be more than the run itself takes.
     soft = resize(resize(run.x, -(-h // 2), -(-w // 2)), H, W)
-    finer, coarser = inputs.content_at(H, W), inputs.content_at(h, w)
-    start = x + _SHARPENED * (x - soft) + _DETAIL * (finer - resize(coarser, H, W))
-    return np.clip(start, 0, 1)
+    sharper = np.subtract(x, soft, out=soft)
+    sharper *= _SHARPENED
+    x += sharper
+    del soft, sharper
+    detail = inputs.content_at(H, W)
+    detail -= resize(inputs.content_at(h, w), H, W)
+    detail *= _DETAIL
+    x += detail
+    return np.clip(x, 0, 1, out=x)

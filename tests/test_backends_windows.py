@@ -104,6 +104,43 @@ def test_a_loss_and_its_gradient_are_the_whole_ones(inner, name):
     close(inner.download_losses(loss), inner.download_losses(whole))
 
 
+def planes_in_windows(values):
+    """Parts of an image (3, H, W) in 3 x 3 windows, for either pass; some cores are one pixel."""
+    for gradients in (False, True):
+        first = True
+        for top, bottom in pairwise((0, 1, 8, H)):
+            for left, right in pairwise((0, 5, 6, W)):
+                rows, columns = (
+                    slice(max(0, start - HALO), min(end + HALO, length))
+                    for start, end, length in ((top, bottom, H), (left, right, W))
+                )
+                core = (
+                    slice(top - rows.start, bottom - rows.start),
+                    slice(left - columns.start, right - columns.start),
+                )
+                array = np.ascontiguousarray(values[:, rows, columns])
+                yield Part(array, core, (rows, columns), H * W, first, not gradients)
+                first = False
+
+
+def test_total_variation_over_windows_is_the_whole_ones(inner):
+    dtype = inner.view(inner.allocate(24), 0, "image", (3, 1, 1)).dtype
+    x = np.random.default_rng(0).random((3, H, W)).astype(dtype)
+    backend, wanted = WindowsBackend(inner, type(None)), np.zeros_like(x)
+    loss, whole = inner.empty_losses(1), inner.empty_losses(1)
+    loss[:] = np.nan  # what was there before does not count
+    inner.total_variation(x, 0.3, wanted, whole)
+    for part in planes_in_windows(x):
+        if part.values:
+            backend.total_variation(part, 0.3, None, loss)
+            continue
+        dx = np.ones_like(part.array)
+        backend.total_variation(part, 0.3, dx, loss)
+        inside = slice(None), *part.core
+        close(dx[inside], 1 + wanted[:, part.place[0], part.place[1]][inside])
+    close(loss, whole)
+
+
 def test_what_is_no_part_is_the_other_backends(inner):
     (values, F), backend = features(inner, 0), WindowsBackend(inner, type(None))
     found = []
@@ -121,5 +158,5 @@ def test_what_is_no_part_is_the_other_backends(inner):
 def test_an_op_that_knows_no_windows_is_refused(inner):
     (values, _), backend = features(inner, 0), WindowsBackend(inner, type(None))
     part, _ = next(parts(inner, values, gradients=True))
-    with pytest.raises(BackendError, match="tile: total_variation cannot be computed over windows"):
-        backend.total_variation(part, 1.0, None, None)
+    with pytest.raises(BackendError, match="tile: pool2x2 cannot be computed over windows"):
+        backend.pool2x2(part, "max", None, None)

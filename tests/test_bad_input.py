@@ -375,6 +375,7 @@ SOUND = {
     "memory": st.none() | st.just("100G"),
     "tile": st.sampled_from(["auto", None, 64]),
     "pairs": st.none() | st.integers(3, 10),
+    "pair_precision": st.sampled_from([None, "full", "half"]),
 }
 UNSOUND = {
     "image_size": st.sampled_from([0, -1, 15, 1.5, "x", None, float("nan")]),
@@ -403,6 +404,7 @@ UNSOUND = {
     "memory": st.sampled_from(["much", 0, -5, "1k"]),
     "tile": st.sampled_from(["some", 0, 63, 1.5]),
     "pairs": st.sampled_from([0, 2, 11, "all"]),
+    "pair_precision": st.sampled_from([16, "fast", "double"]),
 }
 
 

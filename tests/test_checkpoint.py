@@ -71,9 +71,24 @@ def test_a_run_with_another_style_loss_resumes_to_the_same_bits(tmp_path, loss):
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
 
 
+@pytest.mark.parametrize("precision", [None, "half"])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_pairs_in_half_precision_resume_to_the_same_bits(tmp_path, precision, backend):
+    options = {**FAST, "pair_precision": precision, "backend": backend, "levels": 1}
+    options |= {"iterations": 9, "image_size": 60}
+    whole = stylize(CONTENT, STYLE, **options)
+    broken_off(tmp_path / "run.npz", 1, 5, **options)
+    state = read_checkpoint(tmp_path / "run.npz").snapshot.state
+    assert state["pairs"].dtype == (np.float32 if precision is None else np.int16)
+    assert ("factors" in state) == (precision == "half")
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+    assert resumed.options.pair_precision == precision or precision is None
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "scipy"])
 def test_a_run_in_tiles_with_few_pairs_resumes_to_the_same_bits(tmp_path, optimizer):
-    options = {**FAST, "optimizer": optimizer, "tile": 64, "pairs": 4}
+    options = {**FAST, "optimizer": optimizer, "tile": 64, "pairs": 4, "pair_precision": "half"}
     options |= {"style_layers": ["level1", "level2"], "content_layers": ["level2"]}
     whole = stylize(CONTENT, STYLE, **options)
     broken_off(tmp_path / "run.npz", 2, 5, **options)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pictures import encoded, flat_png
 from PIL import Image
 
+from pynst import stylize
 from pynst.images import bands, load_image, read_picture, resize, size_to_long_side
 from pynst.images.bands import reading_size
 
@@ -124,10 +125,49 @@ def test_an_ordinary_picture_keeps_every_bit(large, monkeypatch):
     assert picture.notes == ()
 
 
-def test_a_large_picture_that_is_needed_keeps_every_bit(large):
-    picture = read_picture(large, "content", long_side=101)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_large_picture_that_is_needed_keeps_every_bit_in_the_memory_of_its_samples(large, dtype):
+    stored = large.astype(dtype) * (np.iinfo(dtype).max // 255)
+    picture = read_picture(stored, "content", long_side=101)
+    np.testing.assert_array_equal(picture.samples, stored)
+    assert picture.samples.dtype == dtype
     np.testing.assert_array_equal(picture.pixels, large / 255)
     assert picture.notes == ()
+    for H, W in (stored.shape[:2], (101, 67)):
+        np.testing.assert_array_equal(
+            resize(picture.samples, H, W), resize(picture.pixels, H, W), strict=True
+        )
+
+
+@pytest.mark.parametrize("kind", ["float", "alpha", "turned", "grey"])
+def test_what_is_stored_of_a_large_picture_is_what_its_pixels_are(large, kind):
+    source = large / 255 if kind == "float" else large
+    if kind == "alpha":
+        source = np.dstack([large, large[:, :, 0]])
+    elif kind == "grey":
+        source = large[:, :, 0]
+    elif kind == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        source = io.BytesIO(encoded("PNG", Image.fromarray(large), exif=exif))
+    picture = read_picture(source, "content")
+    assert picture.samples.dtype == (np.uint8 if kind in ("turned", "grey") else np.float64)
+    if kind == "turned":
+        np.testing.assert_array_equal(picture.samples, np.rot90(large, -1))
+    elif kind == "grey":
+        np.testing.assert_array_equal(picture.samples, np.dstack([source] * 3))
+    assert picture.pixels.shape == picture.samples.shape
+    assert 0 <= picture.pixels.min() <= picture.pixels.max() <= 1
+
+
+def test_a_run_has_the_same_bits_whatever_its_pictures_are_stored_as(large, monkeypatch):
+    settings = {"network": "builtin", "image_size": 101, "iterations": 2, "levels": 1}
+    settings |= {"match_color": "symmetric", "preserve_color": True}
+    stored = stylize(large, large[::-1], **settings)
+    monkeypatch.setattr(bands, "_LARGE", 10**9)
+    wide = stylize(large, large[::-1], **settings)
+    np.testing.assert_array_equal(stored.pixels, wide.pixels)
+    assert stored.record.pictures == wide.record.pictures
 
 
 @given(st.integers(1, 60_000), st.integers(1, 60_000), st.integers(1, 5000))

@@ -114,12 +114,12 @@ def test_in_32_bits_tiles_differ_by_rounding(name):
     make, options = CASES[name]
     plain, tiles = both(make(CpuBackend(1)), 128, 150, 48, **options)
     value, gradient = differences(plain, tiles, picture(2, 128, 150))
-    assert value < 1e-6
+    assert value < 2e-5, "the features of the photograph are kept in 16 bits"
     # A ReLU or a maximum that rounding flips moves the gradient around it; most pixels see none.
     assert gradient < 2e-2
     x = picture(2, 128, 150)
     off = np.abs(tiles(x)[1] - plain(x)[1]) / np.abs(plain(x)[1]).max()
-    assert np.median(off) < 1e-5
+    assert np.median(off) < 1e-4
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads():
@@ -154,7 +154,24 @@ def test_features_read_in_windows_are_those_of_the_whole_picture(backend):
         np.testing.assert_allclose(parts.gram(layer), G, rtol=1e-5, atol=1e-6 * np.abs(G).max())
         np.testing.assert_array_equal(parts.gram(layer), parts.gram(layer).T)
         copied = backend.download(parts.copy(layer), "features", network.shape(layer, 70, 93))
-        np.testing.assert_array_equal(copied, parts.download(layer))
+        half = isinstance(backend, CpuBackend)
+        assert copied.dtype == (np.float16 if half else np.float64)
+        np.testing.assert_allclose(copied, parts.download(layer), rtol=1 / 2048 if half else 0)
+
+
+def test_features_that_are_too_large_for_half_precision_are_kept_as_they_are():
+    network = tiny_vgg19(CpuBackend(1))
+    image = picture(3, 70, 93)
+    plain = read_features(network, image, ["relu1_1"]).download("relu1_1")
+    image[60:, 80:] *= 1e5 / plain.max()  # in one of the last windows only
+    whole, parts = (
+        read_features(each, image, ["relu1_1"]) for each in (network, tiled(network, 32))
+    )
+    wanted = whole.download("relu1_1")
+    assert wanted.max() > np.finfo(np.float16).max
+    copied = network.backend.download(parts.copy("relu1_1"), "features", wanted.shape)
+    np.testing.assert_allclose(copied, wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(copied.max(), wanted.max(), rtol=1e-5)
 
 
 @settings(max_examples=40)
@@ -189,8 +206,8 @@ def test_the_plan_is_what_the_workspace_takes_and_smaller_than_the_plain_one():
     walked = tiled(network, 64)
     plan = walked.plan(700, 900, layers, gradient=True)
     workspace = walked.workspace(700, 900, layers, gradient=True)
-    taken = workspace._block.nbytes + workspace._window_block.nbytes
-    assert taken == plan.nbytes < network.plan(700, 900, layers, gradient=True).nbytes / 2
+    whole = network.plan(700, 900, layers, gradient=True)
+    assert workspace._block.nbytes == plan.nbytes < whole.nbytes / 2
 
 
 def test_an_op_that_knows_no_windows_says_so():

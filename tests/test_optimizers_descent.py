@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -12,8 +13,19 @@ from closures import HostClosure, Quadratic, run_to_the_end
 
 from pynst.errors import DivergedError
 from pynst.losses.terms import LossTerms
-from pynst.optimizers.descent import Descent, Stop, StopReason
+from pynst.optimizers.descent import Descent, Stop, StopReason, handed_over, taken
 from pynst.optimizers.table import OPTIMIZERS, adam, lbfgs
+
+
+def test_what_is_handed_over_is_held_by_nobody_else():
+    given = np.zeros(3)
+    held = weakref.ref(given)
+    give = handed_over(given)
+    del given
+    assert held() is not None
+    taken(give)
+    assert held() is None
+    assert taken(5) == 5
 
 
 def test_a_run_ends_at_its_deadline():

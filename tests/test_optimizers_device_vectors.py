@@ -235,14 +235,14 @@ class Function:
             device._bytes(gradient).view(np.float32)[:] = slope.ravel()
             device._bytes(loss).view(np.float64)[:] = value
 
-        def evaluate(after):
+        def evaluate(x, g, after):
             report.owner.arrived = False
             run(lambda: device._do(compute, images.image, images.gradient, report[:1]), after)
             values = backend.download_losses(report)
             self.terms = LossTerms(values[0], values[0], 0.0, 0.0)
             return self.terms, values[1:]
 
-        return InPlace(images, report[1:], evaluate)
+        return InPlace(images, self.shape, report[1:], evaluate)
 
 
 def function_on(device, function, shape=START.shape):

@@ -78,6 +78,7 @@ WRONG = [
     ({"tile": "large"}, "tile must be 'auto', None or a whole number from 64 to 32768, got 'lar"),
     ({"tile": np.zeros(2)}, "tile must be 'auto', None or a whole number"),
     ({"pairs": 2}, "pairs must be a whole number from 3 to 10, got 2"),
+    ({"pair_precision": "some"}, "pair_precision must be one of full, half, got 'some'"),
     ({"style_blend": "x" * 10**6}, "style_blend must be one value or a list of them, got 'xxx"),
 ]
 
@@ -223,6 +224,7 @@ def test_a_difference_in_any_setting_makes_options_differ(name):
         "optimizer": "adam", "variables": "pixels", "preserve_color": True,
         "match_color": "cholesky", "backend": "cpu",
         "threads": 3, "precision": "accurate", "memory": "4G", "tile": 512, "pairs": 5,
+        "pair_precision": "half",
         "weights": "x.npz", "calibration": "folder",
     }[name]  # fmt: skip
     assert TransferOptions(**{name: other}) != TransferOptions()

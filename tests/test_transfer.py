@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pynst
+import pynst.run
 from pynst import ImageError, Interrupted, PyNSTError, stylize
 
 CONTENT, STYLE = picture(0, 70, 90), picture(1, 80, 66)
@@ -121,6 +122,22 @@ def test_ctrl_c_carries_the_best_image_so_far():
     assert caught.value.result.image.shape == (70, 90, 3)
     assert caught.value.result.stopped_early == "interrupted"
     assert isinstance(caught.value, KeyboardInterrupt)
+
+
+def test_ctrl_c_while_the_best_image_is_being_kept_loses_nothing(monkeypatch):
+    keep, kept = pynst.run.Run._take_best, []
+
+    def interrupted(run):
+        kept.append(run)
+        if len(kept) == 1:
+            raise KeyboardInterrupt
+        keep(run)
+
+    monkeypatch.setattr(pynst.run.Run, "_take_best", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        stylize(CONTENT, STYLE, **{**FAST, "levels": 1})
+    assert caught.value.result.image.shape == (70, 90, 3)
+    assert len(kept) == 2
 
 
 def test_an_error_in_a_callback_is_not_swallowed():

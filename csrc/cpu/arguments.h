@@ -36,6 +36,10 @@ inline const char* type_name<uint8_t>() {
     return "uint8";
 }
 template <>
+inline const char* type_name<int16_t>() {
+    return "int16";
+}
+template <>
 inline const char* type_name<uint16_t>() {
     return "uint16";
 }
@@ -103,6 +107,14 @@ class Arguments {
             fail(std::string(name) + " must be writable, got a read-only array");
         }
         return static_cast<T*>(a.mutable_data());
+    }
+
+    py::array array(const char* name, const py::object& a) const {
+        if (!py::isinstance<py::array>(a)) {
+            fail(std::string(name) + " must be an array or None, got " +
+                 std::string(py::str(py::type::of(a).attr("__name__"))));
+        }
+        return py::reinterpret_borrow<py::array>(a);
     }
 
     // None gives null.
@@ -189,13 +201,6 @@ class Arguments {
    private:
     [[noreturn]] void fail(const std::string& message) const {
         throw std::invalid_argument(std::string(op_) + ": " + message);
-    }
-    py::array array(const char* name, const py::object& a) const {
-        if (!py::isinstance<py::array>(a)) {
-            fail(std::string(name) + " must be an array or None, got " +
-                 std::string(py::str(py::type::of(a).attr("__name__"))));
-        }
-        return py::reinterpret_borrow<py::array>(a);
     }
 
     const char* op_;

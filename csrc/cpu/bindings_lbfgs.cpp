@@ -6,21 +6,29 @@
 namespace pynst {
 namespace {
 
-// (2 rows, n): row i holds a step, row `rows + i` the change of the preconditioned gradient.
-struct Pairs {
-    int rows;
-    size_t n;
-    py::array array;
-
-    Pairs(const Arguments& arguments, const py::array& pairs)
-        : rows(length(pairs, 0) / 2), n(static_cast<size_t>(length(pairs, 1))), array(pairs) {
-        const int count = length(pairs, 0);
-        arguments.in<float>("pairs", pairs, {{"2 rows", count}, {"n", length(pairs, 1)}});
-        arguments.require(count % 2 == 0 && rows >= 1 && rows <= kMostPairRows,
-                          "pairs must have 2 to " + std::to_string(2 * kMostPairRows) +
-                              " rows, an even number, got " + std::to_string(count));
+// Reads the pairs as Python has them: float32 (2 rows, n), or a tuple of int16 (2 rows, n) and their
+// float32 factors (2 rows, runs).
+PairRows pair_rows(const Arguments& arguments, const py::object& pairs) {
+    const bool narrow = py::isinstance<py::tuple>(pairs) && py::len(pairs) == 2;
+    py::array values = arguments.array("pairs", narrow ? py::object(pairs[py::int_(0)]) : pairs);
+    const int count = length(values, 0), n = length(values, 1);
+    const int rows = count / 2;
+    arguments.require(count % 2 == 0 && rows >= 1 && rows <= kMostPairRows,
+                      "pairs must have 2 to " + std::to_string(2 * kMostPairRows) +
+                          " rows, an even number, got " + std::to_string(count));
+    const std::initializer_list<Axis> axes = {{"2 rows", count}, {"n", n}};
+    PairRows all = {rows, static_cast<size_t>(n), nullptr, nullptr, nullptr};
+    if (narrow) {
+        py::array factors = arguments.array("factors of pairs", py::object(pairs[py::int_(1)]));
+        all.numbers = arguments.out<int16_t>("pairs", values, axes);
+        const int runs = static_cast<int>(runs_of(all.n));
+        all.factors =
+            arguments.out<float>("factors of pairs", factors, {{"2 rows", count}, {"runs", runs}});
+    } else {
+        all.values = arguments.out<float>("pairs", values, axes);
     }
-};
+    return all;
+}
 
 struct Vector {
     const Arguments& arguments;
@@ -38,14 +46,14 @@ void bind_direction(py::module_& m) {
     m.def("lbfgs_coefficients", lbfgs_coefficients);
     m.def("lbfgs_direction",
           [](Threads& threads,
-             const py::array& pairs,
+             const py::object& pairs,
              const std::vector<int>& rows,
              const std::vector<double>& factors,
              double factor_of_h,
              const py::array& h,
              py::array d) {
               const Arguments arguments("lbfgs_direction");
-              const Pairs all(arguments, pairs);
+              const PairRows all = pair_rows(arguments, pairs);
               arguments.require(rows.size() == factors.size() && rows.size() <= 2u * all.rows,
                                 "rows and factors must be equally many, one for each row of the "
                                 "pairs at most");
@@ -57,11 +65,11 @@ void bind_direction(py::module_& m) {
                   c.row[k] = rows[k];
                   c.factor[k] = factors[k];
               }
-              const Vector vector{arguments, length(pairs, 1)};
-              const float *from = static_cast<const float*>(pairs.data()), *of_h = vector("h", h);
+              const Vector vector{arguments, static_cast<int>(all.n)};
+              const float* of_h = vector("h", h);
               float* to = vector.out("d", d);
               const Release release;
-              lbfgs_direction(threads, from, c, of_h, all.n, to);
+              lbfgs_direction(threads, all, c, of_h, to);
           });
     m.def("lbfgs_step",
           [](Threads& threads,
@@ -106,19 +114,18 @@ void bind_arrival(py::module_& m) {
              const py::array& next,
              const py::array& next_g,
              const py::array& next_h,
-             py::array pairs,
+             const py::object& pairs,
              int spare,
              py::array sums,
              py::array scratch) {
               const Arguments arguments("lbfgs_arrive");
-              const Pairs all(arguments, pairs);
+              const PairRows all = pair_rows(arguments, pairs);
               arguments.require(spare >= 0 && spare < all.rows,
                                 "spare must be a row of the steps, got " + std::to_string(spare));
-              const Vector vector{arguments, length(pairs, 1)};
+              const Vector vector{arguments, static_cast<int>(all.n)};
               const int count = static_cast<int>(lbfgs_arrive_sums(all.rows));
               const Arrival step = {
-                  all.n,
-                  all.rows,
+                  all,
                   spare,
                   vector("x", x),
                   vector("g", g),
@@ -127,7 +134,6 @@ void bind_arrival(py::module_& m) {
                   vector("next", next),
                   vector("next_g", next_g),
                   vector("next_h", next_h),
-                  arguments.out<float>("pairs", pairs, {{"2 rows"}, {"n"}}),
               };
               double* to = arguments.out<double>("sums", sums, {{"", count}});
               void* memory = arguments.scratch(scratch, lbfgs_arrive_scratch(all.rows, all.n));

@@ -200,9 +200,18 @@ void total_variation(
 
 // ---- L-BFGS -------------------------------------------------------------------------------------
 
-// Vectors have n values. Of the pairs (2 rows, n), row i holds a step s, row `rows + i` the change z
-// of the preconditioned gradient.
 constexpr int kMostPairRows = 11;
+
+// The kept vectors (2 rows, n): row i holds a step s, row `rows + i` the change z of the
+// preconditioned gradient. They are float32, or whole numbers of 16 bits with a factor for each run
+// of values, which take half the memory.
+struct PairRows {
+    int rows;
+    size_t n;
+    float* values;     // (2 rows, n), or null
+    int16_t* numbers;  // (2 rows, n), or null
+    float* factors;    // (2 rows, runs), or null
+};
 
 // d = sum of factor[k] times row[k] of the pairs, plus factor_of_h times h.
 struct PairCoefficients {
@@ -212,17 +221,16 @@ struct PairCoefficients {
     double factor_of_h;
 };
 void lbfgs_direction(
-    Threads&, const float* pairs, const PairCoefficients&, const float* h, size_t n, float* d);
+    Threads&, const PairRows& pairs, const PairCoefficients&, const float* h, float* d);
 void lbfgs_step(
     Threads&, const float* x, const float* d, double t, size_t n, float* next, float* seen);
 void lbfgs_gradient(
     Threads&, const float* next, const float* gradient, double pull, size_t n, float* next_g);
 
 struct Arrival {
-    size_t n;
-    int rows, spare;
+    PairRows pairs;
+    int spare;
     const float *x, *g, *h, *d, *next, *next_g, *next_h;
-    float* pairs;
 };
 constexpr size_t lbfgs_arrive_sums(int rows) {
     return 4 + 2 * 2 * static_cast<size_t>(rows);

@@ -7,8 +7,8 @@
 //   in      lbfgs_gradient: next, gradient (n), k. `gradient` is the gradient of the loss at the
 //           clipped image; the penalty k b^2 leads a value beyond [0, 1] back.
 //           lbfgs_arrive: x, g, h, d, next, g', h' (n), pairs v (2 rows, n).
-//   out     g' (n); sums, overwritten; s and z go into rows `spare` and `rows + spare` of the
-//           pairs, before their products are taken.
+//   out     g' (n), which may be `gradient`; sums, overwritten; s and z go into rows `spare` and
+//           `rows + spare` of the pairs, before their products are taken.
 //   mapping a task is a run of values, which stays in the first-level cache while all rows are
 //           multiplied with it.
 //   bounds  any n >= 1, rows <= kMostPairRows.
@@ -20,6 +20,7 @@
 #include <algorithm>
 
 #include "kernels.h"
+#include "lbfgs_rows.h"
 
 namespace pynst {
 namespace {
@@ -55,12 +56,14 @@ double product(const double* a, const float* b, size_t count) {
     return sum_of(count, [=](size_t i) { return a[i] * b[i]; });
 }
 
-// The sums of one run, of which sum k goes to sums[k * stride].
-void arrive(const Arrival& step, size_t begin, size_t count, double* sums, size_t stride) {
+// The sums of one run.
+void arrive(const Arrival& step, size_t begin, size_t count, double* sums) {
     const float *next = step.next + begin, *next_g = step.next_g + begin,
                 *next_h = step.next_h + begin;
-    float* const s = step.pairs + step.spare * step.n + begin;
-    float* const z = step.pairs + (step.rows + step.spare) * step.n + begin;
+    const PairRows& pairs = step.pairs;
+    float room[kVectorRun], more_room[kVectorRun];
+    float* const s = run_to_fill(pairs, step.spare, begin, room);
+    float* const z = run_to_fill(pairs, pairs.rows + step.spare, begin, more_room);
     double g[kVectorRun], y[kVectorRun];
     for (size_t i = 0; i < count; ++i) {
         s[i] = next[i] - step.x[begin + i];
@@ -68,19 +71,20 @@ void arrive(const Arrival& step, size_t begin, size_t count, double* sums, size_
         g[i] = next_g[i];
         y[i] = g[i] - step.g[begin + i];
     }
+    keep_run(pairs, step.spare, begin, count, s);
+    keep_run(pairs, pairs.rows + step.spare, begin, count, z);
     sums[0] = sum_of(count, [=](size_t i) {
         const double beyond = static_cast<double>(next[i]) - clipped(next[i]);
         return beyond * beyond;
     });
-    sums[stride] = product(g, step.d + begin, count);
-    sums[2 * stride] = product(g, next_h, count);
-    sums[3 * stride] =
-        sum_of(count, [=](size_t i) { return static_cast<double>(next_h[i]) * next_h[i]; });
-    const int vectors = 2 * step.rows;
+    sums[1] = product(g, step.d + begin, count);
+    sums[2] = product(g, next_h, count);
+    sums[3] = sum_of(count, [=](size_t i) { return static_cast<double>(next_h[i]) * next_h[i]; });
+    const int vectors = 2 * pairs.rows;
     for (int v = 0; v < vectors; ++v) {
-        const float* row = step.pairs + v * step.n + begin;
-        sums[(kOwn + v) * stride] = product(g, row, count);
-        sums[(kOwn + vectors + v) * stride] = product(y, row, count);
+        const float* row = kept_run(pairs, v, begin, count, room);
+        sums[kOwn + v] = product(g, row, count);
+        sums[kOwn + vectors + v] = product(y, row, count);
     }
 }
 
@@ -106,15 +110,16 @@ size_t lbfgs_arrive_scratch(int rows, size_t n) {
 }
 
 void lbfgs_arrive(Threads& threads, const Arrival& step, double* sums, void* scratch) {
-    double* const partial = static_cast<double*>(scratch);  // (sums, runs)
-    const size_t runs = runs_of(step.n);
-    for_runs(threads, step.n, [&](size_t begin, size_t count) {
-        arrive(step, begin, count, partial + begin / kVectorRun, runs);
+    // (runs, sums): so no two threads write to one cache line but at the ends of their tasks
+    double* const partial = static_cast<double*>(scratch);
+    const size_t runs = runs_of(step.pairs.n), count_of_sums = lbfgs_arrive_sums(step.pairs.rows);
+    for_runs(threads, step.pairs.n, [&](size_t begin, size_t count) {
+        arrive(step, begin, count, partial + begin / kVectorRun * count_of_sums);
     });
-    for (size_t k = 0; k < lbfgs_arrive_sums(step.rows); ++k) {
-        sums[k] = 0.0;
-        for (size_t run = 0; run < runs; ++run) {
-            sums[k] += partial[k * runs + run];
+    std::fill(sums, sums + count_of_sums, 0.0);
+    for (size_t run = 0; run < runs; ++run) {
+        for (size_t k = 0; k < count_of_sums; ++k) {
+            sums[k] += partial[run * count_of_sums + k];
         }
     }
 }

@@ -12,20 +12,18 @@
 #include <algorithm>
 
 #include "kernels.h"
+#include "lbfgs_rows.h"
 
 namespace pynst {
 
-void lbfgs_direction(Threads& threads,
-                     const float* pairs,
-                     const PairCoefficients& c,
-                     const float* h,
-                     size_t n,
-                     float* d) {
-    for_runs(threads, n, [&](size_t begin, size_t count) {
+void lbfgs_direction(
+    Threads& threads, const PairRows& pairs, const PairCoefficients& c, const float* h, float* d) {
+    for_runs(threads, pairs.n, [&](size_t begin, size_t count) {
         double sums[kVectorRun];
+        float room[kVectorRun];
         std::fill(sums, sums + count, 0.0);
         for (int k = 0; k < c.count; ++k) {
-            const float* row = pairs + c.row[k] * n + begin;
+            const float* row = kept_run(pairs, c.row[k], begin, count, room);
             const double factor = c.factor[k];
             for (size_t i = 0; i < count; ++i) {
                 sums[i] += factor * row[i];

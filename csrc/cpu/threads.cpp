@@ -23,6 +23,8 @@ namespace {
 // time between two ops of a walk through a network.
 constexpr int kSpins = 2000;
 
+constexpr size_t kCacheLine = 64;  // bytes
+
 long process() {
 #if defined(__unix__) || defined(__APPLE__)
     return static_cast<long>(getpid());
@@ -47,12 +49,14 @@ struct Threads::Pool {
     std::vector<std::thread> workers;
 
     // The job. A worker takes part in job number `ticket` once it has seen that number; `working`
-    // counts the workers that have not left it yet.
+    // counts the workers that have not left it yet. Each of the three has a cache line of its own:
+    // a worker that takes the next task would else take from the others the line in which they
+    // look for the next job.
     const std::function<void(int, int)>* body = nullptr;
     int tasks = 0;
-    std::atomic<int> next{0};
-    std::atomic<int> working{0};
-    std::atomic<unsigned> ticket{0};
+    alignas(kCacheLine) std::atomic<int> next{0};
+    alignas(kCacheLine) std::atomic<int> working{0};
+    alignas(kCacheLine) std::atomic<unsigned> ticket{0};
 
     std::mutex mutex;  // guards ticket and stop for the workers that sleep
     std::condition_variable wake;

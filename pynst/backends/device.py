@@ -183,8 +183,8 @@ class DeviceImages:
     device : Memory
     launch : callable
         Calls an op of the core by its name; on a GPU, on the current stream.
-    image, gradient : array (H, W, 3), float32
-        NumPy arrays, or `DeviceArray` on a GPU.
+    image, gradient : array (H, W, 3), float32, or None
+        NumPy arrays, or `DeviceArray` on a GPU; None where the optimiser's vectors serve.
     """
 
     device: Memory

@@ -64,7 +64,10 @@ class Part:
 
 
 class Whole(Protocol):
-    """Features of one layer of a whole image, which are computed when they are asked for."""
+    """A whole image, or features of one layer of it, which are computed when they are asked for."""
+
+    def hold(self, image: Array) -> None:
+        """Take an image (H, W, 3) as what is walked; it is not copied."""
 
     def gram(self, G: Array) -> None:
         """Set G to the Gram matrix of the features."""
@@ -101,6 +104,15 @@ class WindowsBackend:
 
         return op
 
+    def image_input(
+        self, image: Array, axes: NDArray[np.float64], mean: NDArray[np.float64], x: Array
+    ) -> None:
+        """As `Backend.image_input`; an image that is walked in windows stays where it is."""
+        if isinstance(x, self._whole):
+            cast("Whole", x).hold(image)
+        else:
+            self._inner.image_input(image, axes, mean, x)
+
     def download(self, array: Array, kind: Kind, shape: Shape) -> NDArray[Any]:
         """As `Backend.download`; of a whole image's features too."""
         if isinstance(array, self._whole):
@@ -120,7 +132,7 @@ class WindowsBackend:
             share = self._inner.empty_gram(len(G))
             for strip in self._core(F):
                 self._inner.gram(strip, share)
-                share *= strip.shape[1] * strip.shape[2] / F.pixels
+                share *= _share(strip, F)
                 G += share
 
     def content_loss(
@@ -138,7 +150,7 @@ class WindowsBackend:
         if not isinstance(F, Part):
             self._inner.content_loss(F, P, k, scale, dF, loss, pixel_weights)
         elif not F.values:
-            target = self._copied(P[(slice(None), *F.place)])
+            target = self._copied(P[(slice(None), *F.place)], F.array.dtype)
             self._inner.content_loss(F.array, target, k, scale, dF, self._inner.empty_losses(1))
         else:
             if F.first:
@@ -148,7 +160,7 @@ class WindowsBackend:
             for strip, rows in zip(self._core(F), self._rows(F), strict=True):
                 ignored = self._empty(strip.shape, strip.dtype)
                 self._inner.zero(ignored)
-                against = self._copied(target[:, rows])
+                against = self._copied(target[:, rows], strip.dtype)
                 self._inner.content_loss(strip, against, k, scale, ignored, share)
                 loss += share
 
@@ -169,9 +181,29 @@ class WindowsBackend:
             self._inner.style_loss(F, G, A, k, scale, dF, loss, pixel_weights)
         elif not F.values:
             # The op divides by the pixels that it sees, and the loss by those of the whole image.
-            share = F.array.shape[1] * F.array.shape[2] / F.pixels
+            share = _share(F.array, F)
             self._inner.style_loss(F.array, G, A, k * share, scale, dF, loss)
             loss /= share
+
+    def total_variation(
+        self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
+    ) -> None:
+        """As `Backend.total_variation`; of a part, the value over its core or the gradient."""
+        if not isinstance(x, Part):
+            self._inner.total_variation(x, k, dx, loss, circular)
+        elif not x.values:
+            self._inner.total_variation(
+                x.array, k * _share(x.array, x), dx, self._inner.empty_losses(1)
+            )
+        else:
+            if x.first:
+                self._inner.zero(loss)
+            for sign, piece in _squares(x):
+                planes, share = self._copied(piece), self._inner.empty_losses(1)
+                ignored = self._empty(piece.shape, piece.dtype)
+                self._inner.zero(ignored)
+                self._inner.total_variation(planes, k * _share(piece, x), ignored, share)
+                loss += sign * share
 
     def _refuse_weights(self, F: Array, pixel_weights: Array | None) -> None:
         """Say that the pixels of a part cannot have weights."""
@@ -189,9 +221,9 @@ class WindowsBackend:
         for rows in self._rows(F):
             yield self._copied(core[:, rows])
 
-    def _copied(self, array: NDArray[Any]) -> Array:
-        """The same numbers in memory as the backend wants it."""
-        copied = self._empty(array.shape, array.dtype)
+    def _copied(self, array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> Array:
+        """The same numbers in memory, and of the type, as the backend wants it."""
+        copied = self._empty(array.shape, dtype or array.dtype)
         copied[...] = array
         return copied
 
@@ -205,3 +237,25 @@ def _strips(rows: int, row_nbytes: int) -> Iterator[slice]:
     """Cut rows into strips of about 8 MB."""
     step = max(1, _STRIP // max(1, row_nbytes))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def _share(piece: Array, of: Part) -> float:
+    """Share of the whole image's pixels; the ops divide by the pixels that they see."""
+    return float(piece.shape[1] * piece.shape[2] / of.pixels)
+
+
+def _squares(x: Part) -> Iterator[tuple[int, Array]]:
+    """Pieces whose total variations add up, with these signs, to that of the squares of a core.
+
+    The squares of 2 x 2 pixels whose upper left pixel lies in the core reach one row and one column
+    beyond it, where the image goes on. The op counts the differences along this row and this column
+    too, as if the image ended there; as pieces of their own they have the same total variation.
+    """
+    rows, columns = x.core
+    _, H, W = x.array.shape
+    bottom, right = min(rows.stop + 1, H), min(columns.stop + 1, W)
+    yield 1, x.array[:, rows.start : bottom, columns.start : right]
+    if bottom > rows.stop:
+        yield -1, x.array[:, rows.stop : bottom, columns.start : right]
+    if right > columns.stop:
+        yield -1, x.array[:, rows.start : bottom, columns.stop : right]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pynst.errors import ImageError
 from pynst.files import shown
 from pynst.images import pillow
-from pynst.images.arrays import from_array
+from pynst.images.arrays import Samples, from_array, to_unit
 from pynst.images.bands import Stored, assembled, reading_size
 from pynst.images.decode import decode_file, decode_image
 from pynst.images.files import BinarySource, is_readable, label, only_image_errors
@@ -49,8 +49,9 @@ class Picture:
 
     Attributes
     ----------
-    pixels : ndarray of shape (H, W, 3)
-        float64, sRGB in [0, 1], upright; where it was transparent, composited over white.
+    samples : ndarray of shape (H, W, 3)
+        sRGB, upright: float64 in [0, 1], or as it was stored, uint8 or uint16, where the picture is
+        large; where it was transparent, composited over white.
     alpha : ndarray of shape (H, W) or None
         float64 in [0, 1], 0 is transparent; None where the picture is opaque throughout.
     notes : tuple of str
@@ -58,15 +59,20 @@ class Picture:
     source : str
         The path, also of an open file that has one, or ``"file"``, ``"PIL image"`` or ``"array"``.
     size : tuple of int
-        Height and width of the whole picture, upright. `pixels` has this size unless the picture
+        Height and width of the whole picture, upright. `samples` has this size unless the picture
         was reduced while it was read.
     """
 
-    pixels: NDArray[np.float64]
+    samples: Samples
     alpha: NDArray[np.float64] | None
     notes: tuple[str, ...]
     source: str
     size: tuple[int, int]
+
+    @property
+    def pixels(self) -> NDArray[np.float64]:
+        """The samples as float64 in [0, 1]: a copy where they are stored otherwise."""
+        return self.samples if self.samples.dtype == np.float64 else to_unit(self.samples)
 
 
 def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.float64]:
@@ -209,13 +215,13 @@ def _stored(
     raise ImageError(f"{name}: must be {wanted}, got {type(source).__name__}")
 
 
-def resize(pixels: NDArray[np.floating[Any]], height: int, width: int) -> NDArray[np.float64]:
+def resize(pixels: Samples, height: int, width: int) -> NDArray[np.float64]:
     """Resize by bicubic convolution, widened to the scale when shrinking so that nothing aliases.
 
     Parameters
     ----------
     pixels : ndarray of shape (H, W) or (H, W, C)
-        Floating point in [0, 1]; computed in float32, channel by channel.
+        Floating point in [0, 1], uint8 or uint16; computed in float32, channel by channel.
     height, width : int
         The new size, at least 1.
 
@@ -233,11 +239,13 @@ def resize(pixels: NDArray[np.floating[Any]], height: int, width: int) -> NDArra
     if min(height, width) < 1:
         raise ImageError(f"resize: height and width must be at least 1, got {height} x {width}")
     if pixels.shape[:2] == (height, width):
-        return pixels.astype(np.float64)
+        return pixels.astype(np.float64) if pixels.dtype.kind == "f" else to_unit(pixels)
     planes = pixels.reshape(*pixels.shape[:2], -1)
     with only_image_errors(f"resize: cannot resize {pixels.shape} to {height} x {width}"):
         result = np.empty((height, width, planes.shape[2]))
         for c in range(planes.shape[2]):
-            result[:, :, c] = pillow.resize_plane(planes[:, :, c], height, width)
+            plane = planes[:, :, c]
+            plane = plane if plane.dtype.kind == "f" else to_unit(plane)
+            result[:, :, c] = pillow.resize_plane(plane, height, width)
     np.clip(result, 0.0, 1.0, out=result)
     return result.reshape(height, width, *pixels.shape[2:])

@@ -36,7 +36,8 @@ def is_record_of(record: Record, options: TransferOptions, inputs: Inputs) -> bo
     # A run records the tile, the pairs and the variables that made it fit into memory.
     if options.tile == "auto":
         fitted.add("tile")
-    fitted |= {name for name in ("pairs", "variables") if getattr(options, name) is None}
+    chosen = ("pairs", "pair_precision", "variables")
+    fitted |= {name for name in chosen if getattr(options, name) is None}
     same = replace(options, **{name: getattr(used, name) for name in fitted})
     asked = replace(record, options=same)
     if _settings(asked) != _settings(record):

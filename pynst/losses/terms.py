@@ -95,19 +95,24 @@ class Term(Protocol):
 
 @dataclass(frozen=True)
 class InPlace:
-    """A loss whose image and gradient stay on the device.
+    """A loss whose image and gradient stay where a core computes.
 
     Attributes
     ----------
     images : DeviceImages
-        Where an evaluation reads the image and writes the gradient.
+        Where an evaluation reads the image and writes the gradient; without arrays of its own where
+        it reads and writes the optimiser's vectors.
+    shape : tuple of int
+        (H, W, 3)
     sums : Array, float64
         Slots that are copied to the host together with the losses.
     evaluate : callable
-        Evaluates the loss, then does what it is given, which may fill `sums`; returns the terms,
-        and `sums` as a NumPy array.
+        ``evaluate(x, g, after)`` evaluates the loss, then does `after`, which may fill `sums`;
+        returns the terms, and `sums` as a NumPy array. Where the images have no arrays of their
+        own, the loss is that of the vector x, clipped to [0, 1], and g becomes its gradient.
     """
 
     images: DeviceImages
+    shape: tuple[int, ...]
     sums: Array
-    evaluate: Callable[[Callable[[], None]], tuple[LossTerms, NDArray[np.float64]]]
+    evaluate: Callable[[Array, Array, Callable[[], None]], tuple[LossTerms, NDArray[np.float64]]]

@@ -19,10 +19,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pynst.backends.base import AddLoss, Array, Backend, OpSize, ReadFeatures
 from pynst.backends.windows import Area, Part, WindowsBackend
 from pynst.errors import BackendError, OptionError
-from pynst.networks.network import Network
+from pynst.networks.network import Network, upload_image
 from pynst.networks.plan import Buffer, Plan, Workspace
 
 __all__ = [
@@ -36,6 +39,9 @@ __all__ = [
     "tiled",
     "windows",
 ]
+
+_INPUT = "x"
+"""The name of a network's input among its layers."""
 
 
 @dataclass(frozen=True)
@@ -178,25 +184,19 @@ class TiledNetwork:
         return len(self.windows(H, W, layers, gradient=False)) > 1
 
     def plan(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Plan:
-        """The image, its gradient, and the memory of the largest window."""
+        """The memory of the largest window; the image and its gradient are their owner's."""
         if not self.walks_windows(H, W, layers):
             return self.plain.plan(H, W, layers, gradient=gradient)
-        planes = [Buffer(name, "image", (3, H, W), 0, 1) for name in ("x", "d x")]
-        features = {
-            layer: Buffer(layer, "features", self.plain.shape(layer, H, W), 0, 1)
-            for layer in layers
-        }
-        own = Plan.of(planes if gradient else planes[:1], self.plain.backend)
-        window = self._window_nbytes(H, W, layers, gradient=gradient)
-        return Plan({**own.buffers, **features}, own.offsets, own.nbytes + window)
+        shapes = {layer: self.plain.shape(layer, H, W) for layer in layers}
+        features = {layer: Buffer(layer, "features", shapes[layer], 0, 1) for layer in layers}
+        whole = {_INPUT: Buffer(_INPUT, "image", (3, H, W), 0, 1), **features}
+        return Plan(whole, {}, self._window_nbytes(H, W, layers, gradient=gradient))
 
     def workspace(self, H: int, W: int, layers: Collection[str], *, gradient: bool) -> Workspace:
         """Memory for images of H x W pixels."""
         if not self.walks_windows(H, W, layers):
             return self.plain.workspace(H, W, layers, gradient=gradient)
-        plan = self.plan(H, W, layers, gradient=gradient)
-        nbytes = self._window_nbytes(H, W, layers, gradient=gradient)
-        return TiledWorkspace(plan, self, nbytes, layers)
+        return TiledWorkspace(self.plan(H, W, layers, gradient=gradient), self, layers)
 
     def ops(self, H: int, W: int, layers: Collection[str]) -> list[OpSize]:
         """The ops of a walk over the largest window, with their sizes."""
@@ -211,27 +211,55 @@ class TiledNetwork:
             self.plain.forward(workspace, layers, read)
 
     def backward(self, workspace: Workspace, layers: Collection[str], add_loss: AddLoss) -> Array:
-        """Walk all windows twice; `add_loss` is called with the parts of both passes."""
-        if not isinstance(workspace, TiledWorkspace):
-            return self.plain.backward(workspace, layers, add_loss)
+        """Walk back over an image that is no larger than a tile; see `evaluate`."""
+        return self.plain.backward(workspace, layers, add_loss)
+
+    def evaluate(
+        self,
+        workspace: TiledWorkspace,
+        layers: Collection[str],
+        image: Array,
+        gradient: Array,
+        add_loss: AddLoss,
+        *,
+        clip: bool = False,
+    ) -> None:
+        """Walk all windows of an image twice: add up its losses, and write their gradient.
+
+        Parameters
+        ----------
+        workspace : TiledWorkspace
+        layers : collection of str
+        image, gradient : array (H, W, 3)
+            sRGB in [0, 1], and dL/dimage. Neither is copied as a whole: at print sizes each copy
+            takes as much as all of a small run.
+        add_loss : callable
+            Called with the parts of both passes, of each layer and then of the input itself.
+        clip : bool
+            Whether the losses are those of the image clipped to [0, 1].
+        """
+        axes = self.plain.input_axes
+        workspace.hold(image, clip=clip)
         for visit in self.walk(workspace, layers, gradient=False):
-            for layer in layers:
+            for layer in (*layers, _INPUT):
                 add_loss(layer, visit.part(layer), None)
-        dx = workspace["d x"]
         for visit in self.walk(workspace, layers, gradient=True):
             core, area = visit.window.core, visit.window.area
-            part = self.plain.backward(visit.memory, layers, visit.adding(add_loss))
-            dx[(slice(None), *core)] = part[(slice(None), *_inside(core, area))]
-        return dx
+            dx = self.plain.backward(visit.memory, layers, visit.adding(add_loss))
+            add_loss(_INPUT, visit.part(_INPUT), dx)
+            part = np.empty((*visit.window.size, 3), gradient.dtype)
+            self.plain.backend.image_input_backward(dx, axes, part)
+            gradient[core] = part[_inside(core, area)]
+        workspace.hold(None)
 
     def walk(
         self, workspace: TiledWorkspace, layers: Collection[str], *, gradient: bool
     ) -> Iterator[_Visit]:
         """Go forward in each window, in order."""
-        _, H, W = workspace.plan.buffers["x"].shape
+        _, H, W = workspace.plan.buffers[_INPUT].shape
         for index, window in enumerate(self.windows(H, W, layers, gradient=gradient)):
             memory = workspace.of(window.size, gradient=gradient)
-            memory["x"][...] = workspace["x"][(slice(None), *window.area)]
+            upload_image(self.plain, workspace.pixels(window.area), memory[_INPUT])
             self.plain.forward(memory, layers)
             yield _Visit(self.plain, (H, W), window, memory, index == 0, not gradient)
 
@@ -270,8 +298,10 @@ class _Visit:
 
     def part(self, layer: str) -> Part:
         """The features of a layer in this window."""
-        scale, _ = self.network.reach(layer)
-        _, h, w = self.network.shape(layer, *self.size)
+        scale, (h, w) = 1, self.size
+        if layer != _INPUT:
+            scale, _ = self.network.reach(layer)
+            _, h, w = self.network.shape(layer, *self.size)
 
         def cells(area: Area) -> Area:
             (H, W), (rows, columns) = self.size, area
@@ -287,29 +317,34 @@ class _Visit:
 
 
 class TiledWorkspace(Workspace):
-    """The memory for an image that is walked in windows: ``"x"``, ``"d x"``, and one window's.
+    """The memory for an image that is walked in windows: that of one window.
 
-    The features of a layer, ``workspace["relu1_1"]``, are computed when they are asked for.
+    The image itself, ``workspace["x"]``, stays where it is; the features of a layer,
+    ``workspace["relu1_1"]``, are computed when they are asked for.
     """
 
-    def __init__(
-        self, plan: Plan, network: TiledNetwork, nbytes: int, layers: Collection[str]
-    ) -> None:
-        backend = network.backend
-        own = Plan(
-            {name: plan.buffers[name] for name in plan.offsets}, plan.offsets, plan.nbytes - nbytes
-        )
-        super().__init__(own, backend)
+    def __init__(self, plan: Plan, network: TiledNetwork, layers: Collection[str]) -> None:
+        super().__init__(Plan({}, {}, plan.nbytes), network.backend)
         self.plan = plan
         self.layers = tuple(layers)
         self._network = network
-        self._window_block = backend.allocate(nbytes)
         self._windows: dict[tuple[int, int, bool], Workspace] = {}
+        self._image: Array = None
+        self._clip = False
 
     def __getitem__(self, name: str) -> Array:
         # Made anew, since it refers to this workspace, whose memory shall not wait for the cycle
         # collector.
-        return _Features(self, name) if name in self.layers else super().__getitem__(name)
+        return _Features(self, name) if name in self.plan.buffers else super().__getitem__(name)
+
+    def hold(self, image: Array | None, *, clip: bool = False) -> None:
+        """Take the image (H, W, 3) that is walked, clipped to [0, 1] if asked for; or let it go."""
+        self._image, self._clip = image, clip
+
+    def pixels(self, area: Area) -> Array:
+        """The image in a window."""
+        part = self._image[area]
+        return np.clip(part, 0, 1) if self._clip else part
 
     def of(self, size: tuple[int, int], *, gradient: bool) -> Workspace:
         """The workspace of a window of a size; all of them lie in the same memory."""
@@ -317,7 +352,7 @@ class TiledWorkspace(Workspace):
         if key not in self._windows:
             inner = self._network.plain
             plan = inner.plan(*size, self.layers, gradient=gradient)
-            self._windows[key] = Workspace(plan, inner.backend, self._window_block)
+            self._windows[key] = Workspace(plan, inner.backend, self._block)
         return self._windows[key]
 
     @cached_property
@@ -331,30 +366,47 @@ class TiledWorkspace(Workspace):
         return grams
 
     def copied(self, name: str) -> Array:
-        """The features of a layer of the whole image, in memory of their own."""
-        backend, shape = self._network.backend, self.plan.buffers[name].shape
-        nbytes = backend.nbytes("features", shape)
-        whole = backend.view(backend.allocate(nbytes), 0, "features", shape)
+        """The features of a layer of the whole image, in memory of their own.
+
+        Those of a backend that computes in 32 bits are kept in 16, to 1/4096 of each number: a loss
+        compares with them, and in 32 bits they would take as much as 2.7 vectors of L-BFGS. From
+        where a number is too large for 16 bits, they are kept in 32.
+        """
+        return self.assembled(name, narrow=True)
+
+    def assembled(self, name: str, *, narrow: bool = False) -> Array:
+        """The features of a layer of the whole image, from one walk."""
+        whole: NDArray[Any] | None = None
         for visit in self._network.walk(self, self.layers, gradient=False):
             part = visit.part(name)
-            whole[(slice(None), *part.place)][(slice(None), *part.core)] = part.array[
-                (slice(None), *part.core)
-            ]
+            core = part.array[(slice(None), *part.core)]
+            if whole is None:
+                blocks, _, _, *lanes = part.array.shape
+                _, h, w = self.plan.buffers[name].shape
+                half = narrow and core.dtype == np.float32
+                whole = np.empty((blocks, h, w, *lanes), np.float16 if half else core.dtype)
+            if whole.dtype == np.float16 and core.max(initial=0) > np.finfo(np.float16).max:
+                whole = whole.astype(core.dtype)
+            whole[(slice(None), *part.place)][(slice(None), *part.core)] = core
+        assert whole is not None
         return whole
 
 
 class _Features:
-    """The features of one layer, see `pynst.backends.windows.Whole`."""
+    """The features of one layer, or the image itself; see `pynst.backends.windows.Whole`."""
 
     def __init__(self, workspace: TiledWorkspace, layer: str) -> None:
         self._workspace = workspace
         self._layer = layer
 
+    def hold(self, image: Array) -> None:
+        self._workspace.hold(image)
+
     def gram(self, G: Array) -> None:
         G[...] = self._workspace.grams[self._layer]
 
     def assembled(self) -> Array:
-        return self._workspace.copied(self._layer)
+        return self._workspace.assembled(self._layer)
 
 
 def _up(number: int, step: int) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -149,7 +150,7 @@ class VGG19:
         other.scales = dict(scales)
         return other
 
-    @property
+    @cached_property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers whose features can be read, first to last."""
         relus = [layer for layer in LAYERS if layer in self._channels]

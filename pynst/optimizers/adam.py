@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from pynst.optimizers.descent import Descent, Image, State, Stop, StopReason
+from pynst.optimizers.descent import Descent, Given, Image, State, Stop, StopReason, taken
 
 __all__ = ["MOMENTS", "adam"]
 
@@ -20,7 +20,13 @@ MOMENTS = ("first", "second", "average")
 """Names of the arrays of Adam's state."""
 
 
-def adam(descent: Descent, x: Image, state: State | None = None, *, bounds: bool = True) -> None:
+def adam(
+    descent: Descent,
+    x: Given[Image],
+    state: Given[State] | None = None,
+    *,
+    bounds: bool = True,
+) -> None:
     """Adam over the pixels, with clipping after each step and an average over the iterates.
 
     The average is smoother than any iterate; it is evaluated last, and is the result if it is the
@@ -38,7 +44,7 @@ def adam(descent: Descent, x: Image, state: State | None = None, *, bounds: bool
     D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", 2015. The average is bias
     corrected like the moments.
     """
-    x = x.copy()
+    x, state = taken(x).copy(), taken(state)
     first, second, average = (
         state[name].copy() if state and name in state else np.zeros_like(x) for name in MOMENTS
     )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,42 @@ from numpy.typing import NDArray
 from pynst.errors import DivergedError
 from pynst.losses.terms import InPlace, LossTerms
 
-__all__ = ["Closure", "Descent", "Image", "Snapshot", "State", "Stop", "StopReason"]
+__all__ = [
+    "Closure",
+    "Descent",
+    "Given",
+    "Image",
+    "Snapshot",
+    "State",
+    "Stop",
+    "StopReason",
+    "handed_over",
+    "taken",
+]
+
+_Given = TypeVar("_Given")
 
 Image = NDArray[np.float64]
 State = Mapping[str, NDArray[Any]]
 """Arrays by name: ``"x"`` (H, W, 3) and the optimiser's own."""
 
+Given: TypeAlias = "_Given | Callable[[], _Given]"
+"""Something, or a function that gives it away: see `handed_over`."""
+
 _PATIENCE = 10  # evaluations over which `tolerance` compares
+
+
+def handed_over(value: _Given) -> Callable[[], _Given]:
+    """Make a function that gives something away once, so that its caller does not hold it as well.
+
+    At print sizes a start, and all the more a state, is as large as all of a small run.
+    """
+    return [value].pop
+
+
+def taken(given: Given[_Given]) -> _Given:
+    """What has been given, or handed over."""
+    return given() if callable(given) else given
 
 
 class StopReason(str, Enum):
@@ -281,6 +310,10 @@ class Descent:
         )
         if self._on_step is not None:
             self._on_step(self)
+
+    def finish(self) -> None:
+        """Let go of what a snapshot would need; there will be none any more."""
+        self._unfetched = None
 
     @property
     def snapshot(self) -> Snapshot | None:

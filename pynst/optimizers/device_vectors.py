@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.device import DeviceImages, Memory
+from pynst.backends.host import HostMemory
 from pynst.losses.terms import InPlace
-from pynst.optimizers.descent import Descent, Image
+from pynst.optimizers.descent import Descent, Image, State
+from pynst.optimizers.kept_vectors import HalfVectors
 from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.pyramid import Pyramid
-from pynst.optimizers.vectors import PULL, Point, Vector
+from pynst.optimizers.vectors import PULL, Point, Vector, overwrite_pairs, state_of_pairs
 
 __all__ = ["DeviceVectors", "sums_of"]
 
@@ -42,43 +45,58 @@ class DeviceVectors:
         Rows for steps s, and as many for changes z of the preconditioned gradient.
     pyramid : bool
         Whether M is that of a `Pyramid`, instead of the identity.
+    half : bool
+        Whether the kept vectors are in half precision, which the host alone has.
     """
 
-    def __init__(self, place: InPlace, rows: int, *, pyramid: bool = False) -> None:
+    def __init__(
+        self, place: InPlace, rows: int, *, pyramid: bool = False, half: bool = False
+    ) -> None:
         self._place = place
         images = place.images
         self._device, self._launch = images.device, images.launch
-        self._shape = images.image.shape
+        self._shape = place.shape
         self._n = math.prod(self._shape)
         self._image, self._gradient = (
-            each.reshape(self._n) for each in (images.image, images.gradient)
+            None if each is None else each.reshape(self._n)
+            for each in (images.image, images.gradient)
         )
+        # Where memory matters so much that the vectors serve as images, images are as narrow.
+        self._dtype: type = np.float64 if images.image is not None else np.float32
         self._rows = rows
         # The gradient of the loss is not needed any more when the pyramid begins.
         scratch = images.gradient
         self._pyramid = Pyramid(CoreOps(images), self._shape, scratch) if pyramid else None
-        self.pairs = self._device.empty((2 * rows, self._n))
-        self._device.zero(self.pairs)
+        self.pairs: Any = _no_pairs(self._device, 2 * rows, self._n, half=half)
+        self._kept = self.pairs.arrays if half else self.pairs  # as the core takes them
         core = self._device.core
         self._scratch = self._device.allocate(core.lbfgs_arrive_scratch(rows, self._n))
 
     def upload(self, image: Image) -> Vector:
         """A vector from an image (H, W, 3)."""
+        values = np.ascontiguousarray(image, np.float32).reshape(-1)
+        if isinstance(self._device, HostMemory):
+            return values  # no vector is ever written to again, so this one may be the image's
         vector = self._device.empty((self._n,))
-        self._device.copy_in(np.ascontiguousarray(image, np.float32).reshape(-1), vector)
+        self._device.copy_in(values, vector)
         return vector
 
     def download(self, vector: Vector) -> Image:
         """An image (H, W, 3) from a vector."""
-        return _image(self._device, vector, self._shape)
+        return _image(self._device, vector, self._shape, self._dtype)
 
-    def upload_pairs(self, pairs: NDArray[np.float32]) -> None:
+    def upload_pairs(self, state: State) -> None:
         """Overwrite the kept vectors."""
-        self._device.copy_in(np.ascontiguousarray(pairs, np.float32), self.pairs)
+        if isinstance(self.pairs, HalfVectors):
+            overwrite_pairs(self.pairs, state)
+        else:
+            self._device.copy_in(np.ascontiguousarray(state["pairs"], np.float32), self.pairs)
 
-    def download_pairs(self) -> NDArray[np.float32]:
-        """The kept vectors."""
-        return _fetch(self._device, self.pairs)
+    def download_pairs(self) -> State:
+        """The kept vectors; those of the host are not copied."""
+        if isinstance(self.pairs, HalfVectors | np.ndarray):
+            return state_of_pairs(self.pairs)
+        return {"pairs": _fetch(self._device, self.pairs)}
 
     def precondition(self, g: Vector) -> Vector:
         """M g."""
@@ -103,7 +121,7 @@ class DeviceVectors:
             pairs.products, pairs.order, here.with_g, here.g_h
         )
         d = self._device.empty((self._n,))
-        self._launch("lbfgs_direction", self.pairs, rows, factors, c_h, here.h, d)
+        self._launch("lbfgs_direction", self._kept, rows, factors, c_h, here.h, d)
         return d, slope
 
     def evaluate(self, descent: Descent, origin: Point, d: Vector, t: float, spare: int) -> Point:
@@ -113,25 +131,29 @@ class DeviceVectors:
         # The start lies in [0, 1], so that no penalty is missed at the first evaluation.
         pull = PULL * history[0].total / self._n if history else 0.0
         x, g = self._device.empty((self._n,)), self._device.empty((self._n,))
-        self._launch("lbfgs_step", origin.x, d, t, x, self._image)
+        # Where the loss is evaluated at the vectors themselves, g holds what nobody reads, and then
+        # the gradient of the loss, before it becomes g.
+        seen = g if self._image is None else self._image
+        gradient = g if self._gradient is None else self._gradient
+        self._launch("lbfgs_step", origin.x, d, t, x, seen)
         h = g
 
         def arrive() -> None:
             nonlocal h
-            self._launch("lbfgs_gradient", x, self._gradient, pull, g)
+            self._launch("lbfgs_gradient", x, gradient, pull, g)
             h = self.precondition(g)
             self._launch(
                 "lbfgs_arrive",
-                origin.x, origin.g, origin.h, d, x, g, h, self.pairs, spare,
+                origin.x, origin.g, origin.h, d, x, g, h, self._kept, spare,
                 self._place.sums, self._scratch,
             )  # fmt: skip
 
-        terms, sums = self._place.evaluate(arrive)
+        terms, sums = self._place.evaluate(x, g, arrive)
         penalty, slope, g_h, h_h = sums[:_OWN].tolist()
         with_g, with_y = sums[_OWN:].reshape(2, -1)
         finite = math.isfinite(terms.total) and math.isfinite(h_h)
         # Not a method: whoever keeps a preview must not keep all pairs with it.
-        descent.note(terms, finite, partial(_seen, self._device, x, self._shape))
+        descent.note(terms, finite, partial(_seen, self._device, x, self._shape, self._dtype))
         value = terms.total + pull * penalty
         return Point(x, g, h, value, slope, g_h, h_h, with_g, with_y)
 
@@ -159,17 +181,35 @@ class CoreOps:
         self._launch("binomial_down_backward", dy, dx, True, keep, x)
 
 
+def _no_pairs(device: Memory, rows: int, n: int, *, half: bool) -> Any:
+    """Kept vectors that are zeros.
+
+    On the host the system gives zeros for nothing, and each page where the thread runs that writes
+    to it first.
+    """
+    if half:
+        return HalfVectors(rows, n)
+    if isinstance(device, HostMemory):
+        return np.zeros((rows, n), np.float32)
+    pairs = device.empty((rows, n))
+    device.zero(pairs)
+    return pairs
+
+
 def _fetch(device: Memory, array: Vector) -> NDArray[np.float32]:
+    """The numbers of a vector; those of the host where they lie, since no vector ever changes."""
+    if isinstance(array, np.ndarray):
+        return array
     values = np.empty(array.shape, np.float32)
     device.copy_out(array, values)
     device.synchronize()
     return values
 
 
-def _image(device: Memory, vector: Vector, shape: tuple[int, ...]) -> Image:
-    return _fetch(device, vector).astype(np.float64).reshape(shape)
+def _image(device: Memory, vector: Vector, shape: tuple[int, ...], dtype: type) -> Image:
+    return _fetch(device, vector).astype(dtype, copy=False).reshape(shape)
 
 
-def _seen(device: Memory, vector: Vector, shape: tuple[int, ...]) -> Image:
+def _seen(device: Memory, vector: Vector, shape: tuple[int, ...], dtype: type) -> Image:
     """The image that the objective saw where the optimiser stood."""
-    return np.clip(_image(device, vector, shape), 0, 1)
+    return np.clip(_image(device, vector, shape, dtype), 0, 1)

@@ -9,7 +9,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pynst.optimizers.descent import Descent, Image, State, Stop, StopReason
+from pynst.backends.host import HostMemory
+from pynst.errors import OptionError
+from pynst.optimizers.descent import Descent, Given, Image, State, Stop, StopReason, taken
 from pynst.optimizers.device_vectors import DeviceVectors, sums_of
 from pynst.optimizers.linesearch import search
 from pynst.optimizers.pairs import Pairs
@@ -28,7 +30,14 @@ FIRST_STEP = 2.0
 """Grey levels RMS by which the first trial step moves the pixels; in SciPy its length is one."""
 
 
-def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bool = False) -> None:
+def lbfgs(
+    descent: Descent,
+    x: Given[Image],
+    state: Given[State] | None = None,
+    *,
+    pyramid: bool = False,
+    half: bool = False,
+) -> None:
     """L-BFGS over the pixels: the algorithm of SciPy's L-BFGS-B where there are no bounds.
 
     The first trial step moves the pixels by two grey levels RMS. There are no stop rules but the
@@ -39,11 +48,18 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bo
     ----------
     descent : Descent
     x : ndarray (H, W, 3)
-        Start image, sRGB in [0, 1].
+        Start image, sRGB in [0, 1]; or what `handed_over` gives for it.
     state : mapping of str to ndarray, optional
-        The state in an earlier descent's `Snapshot`, to go on from it.
+        The state in an earlier descent's `Snapshot`, to go on from it; it may be handed over, too.
     pyramid : bool
         Minimise over the variables of a pyramid, see `pynst.optimizers.pyramid`.
+    half : bool
+        Keep the pairs in half precision, see `pynst.optimizers.kept_vectors`.
+
+    Raises
+    ------
+    OptionError
+        Half precision is asked for on a GPU.
 
     Notes
     -----
@@ -51,10 +67,11 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bo
     can be saved, and its vectors lie where the objective computes: on a GPU nothing but scalars
     comes to the host. The iterates agree until rounding has grown.
     """
+    x, state = taken(x), taken(state)
     unit = FIRST_STEP * math.sqrt(x.size) / 255
     pairs = Pairs(PAIRS if descent.pairs is None else descent.pairs)
     dtype = x.dtype
-    vectors = _vectors(descent, x, pairs.rows, pyramid)
+    vectors = _vectors(descent, x, pairs.rows, pyramid, half)
     if state is not None and "g" in state:
         here = _restored(vectors, pairs, state)
     else:
@@ -62,16 +79,18 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bo
         descent.between_steps(partial(dict, x=start))
         here = vectors.start(descent, vectors.upload(start))
         del start
-    del x, state  # at print sizes each of them is as large as all of a small run
+    del x, state
     while here.g_h > 0:
         descent.between_steps(partial(_state, vectors, here, pairs.kept(), dtype))
         d, slope = vectors.direction(pairs, here)
         ahead = _Ahead(descent, vectors, here, d, pairs.spare)
         step = 1.0 if pairs.order else unit / math.sqrt(here.h_h)
         found = slope < 0 and search(ahead, here.value, slope, step)
-        if found and ahead.point.value < here.value:
-            pairs.add(ahead.point.with_y)
-            here = ahead.point
+        point = ahead.point
+        del ahead, d  # at print sizes each vector is as large as all of a small run
+        if found and point.value < here.value:
+            pairs.add(point.with_y)
+            here = point
         elif pairs.order:
             pairs.clear()
             descent.restarts += 1
@@ -80,12 +99,14 @@ def lbfgs(descent: Descent, x: Image, state: State | None = None, *, pyramid: bo
     raise Stop(StopReason.CONVERGED)
 
 
-def _vectors(descent: Descent, x: Image, rows: int, pyramid: bool) -> Vectors:
+def _vectors(descent: Descent, x: Image, rows: int, pyramid: bool, half: bool) -> Vectors:
     """Vectors where a core computes, if the loss can be evaluated in place there; else in NumPy."""
     place = descent.closure.in_place(sums_of(rows))
     if place is None:
-        return HostVectors(x.shape, rows, pyramid=pyramid)
-    return DeviceVectors(place, rows, pyramid=pyramid)
+        return HostVectors(x.shape, rows, pyramid=pyramid, half=half)
+    if half and not isinstance(place.images.device, HostMemory):
+        raise OptionError("pair_precision='half' needs memory of the host: ask for backend='cpu'")
+    return DeviceVectors(place, rows, pyramid=pyramid, half=half)
 
 
 class _Ahead:
@@ -114,14 +135,14 @@ def _state(vectors: Vectors, here: Point, pairs: Callable[[], State], dtype: DTy
         "g_h": np.array(here.g_h),
         "h_h": np.array(here.h_h),
         "with_g": here.with_g,
-        "pairs": vectors.download_pairs(),
+        **vectors.download_pairs(),
         **pairs(),
     }
 
 
 def _restored(vectors: Vectors, pairs: Pairs, state: State) -> Point:
     """The point, the kept vectors and their bookkeeping, as `_state` gave them."""
-    vectors.upload_pairs(state["pairs"])
+    vectors.upload_pairs(state)
     pairs.restore(state)
     with_g, g = state["with_g"].copy(), vectors.upload(state["g"])
     value, g_h, h_h = (float(state[name]) for name in ("value", "g_h", "h_h"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.optimizers.descent import Descent, Image, State, Stop, StopReason
+from pynst.optimizers.descent import Descent, Given, Image, State, Stop, StopReason, taken
 from pynst.optimizers.lbfgs import FIRST_STEP, PAIRS
 from pynst.optimizers.pyramid import HostOps, Pyramid
 from pynst.optimizers.vectors import clipped
@@ -18,8 +18,8 @@ __all__ = ["lbfgs_scipy"]
 
 def lbfgs_scipy(
     descent: Descent,
-    x: Image,
-    state: State | None = None,
+    x: Given[Image],
+    state: Given[State] | None = None,
     *,
     pyramid: bool = False,
     bounds: bool = False,
@@ -46,10 +46,11 @@ def lbfgs_scipy(
     """
     from scipy.optimize import fmin_l_bfgs_b
 
-    x = x.astype(np.float64, copy=False)  # in which SciPy computes
+    x, state = taken(x).astype(np.float64, copy=False), taken(state)  # in which SciPy computes
     if state is None:
         start = x.copy()
         descent.between_steps(lambda: {"x": start})
+    shape = x.shape
     unit = FIRST_STEP * math.sqrt(x.size) / 255  # of x per unit of y
     scale = 1.0
     levels = Pyramid(HostOps(), x.shape) if pyramid else None
@@ -57,7 +58,7 @@ def lbfgs_scipy(
 
     def evaluate(y: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal scale, unit
-        moved = y.reshape(x.shape) if levels is None else levels.image(y)
+        moved = y.reshape(shape) if levels is None else levels.image(y)
         value, gradient = clipped(descent, origin + unit * moved)
         slope = gradient.ravel() if levels is None else levels.of_variables(gradient)
         if len(descent.history) == 1:

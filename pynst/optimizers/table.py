@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from pynst.optimizers.adam import MOMENTS, adam
+from pynst.optimizers.kept_vectors import RUN
 from pynst.optimizers.lbfgs import PAIRS, lbfgs
 from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.scipy_lbfgs import lbfgs_scipy
@@ -32,23 +33,31 @@ def optimizer_of(options: TransferOptions) -> Callable[..., None]:
     minimise = OPTIMIZERS[options.optimizer]
     if options.optimizer == "adam":
         return minimise
-    return partial(minimise, pyramid=options.over_pyramid())
+    minimise = partial(minimise, pyramid=options.over_pyramid())
+    half = options.optimizer == "lbfgs" and options.pair_precision == "half"
+    return partial(minimise, half=True) if half else minimise
 
 
 def state_shapes(
-    optimizer: str, shape: tuple[int, ...], dtype: type = np.float64, pairs: int | None = None
+    optimizer: str,
+    shape: tuple[int, ...],
+    dtype: type = np.float64,
+    pairs: int | None = None,
+    *,
+    half: bool = False,
 ) -> dict[str, tuple[type, tuple[int, ...]]]:
     """Types and shapes of the arrays of an optimiser's state, for x of a shape and type.
 
     At the start of a level there is ``"x"`` alone. `pairs` is how many L-BFGS keeps, if it is not
-    as many as it would.
+    as many as it would, and `half` whether in half precision.
     """
     image, number, pairs = (dtype, shape), (np.float64, ()), PAIRS if pairs is None else pairs
     if optimizer == "adam":
         return {"x": image, "t": (np.int64, ()), **dict.fromkeys(MOMENTS, image)}
     if optimizer == "scipy":
         return {"x": image}
-    rows = 2 * Pairs(pairs).rows
+    rows, n = 2 * Pairs(pairs).rows, math.prod(shape)
+    runs = {"factors": (np.float32, (rows, -(-n // RUN)))} if half else {}
     return {
         "x": image,
         "value": number,
@@ -56,6 +65,7 @@ def state_shapes(
         "g_h": number,
         "h_h": number,
         "with_g": (np.float64, (rows,)),
-        "pairs": (np.float32, (rows, math.prod(shape))),
+        "pairs": (np.int16 if half else np.float32, (rows, n)),
+        **runs,
         **Pairs.shapes(pairs),
     }

@@ -15,11 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.slices import slices
-from pynst.optimizers.descent import Descent, Image
+from pynst.optimizers.descent import Descent, Image, State
+from pynst.optimizers.kept_vectors import HalfVectors
 from pynst.optimizers.pairs import Pairs
 from pynst.optimizers.pyramid import HostOps, Pyramid
 
-__all__ = ["PULL", "HostVectors", "Point", "Vector", "Vectors"]
+__all__ = [
+    "PULL",
+    "HostVectors",
+    "Point",
+    "Vector",
+    "Vectors",
+    "overwrite_pairs",
+    "state_of_pairs",
+]
 
 Vector: TypeAlias = Any
 """A vector where the loss is computed; one that was handed out is never written to again."""
@@ -62,7 +71,7 @@ class Vectors(Protocol):
     """
 
     pairs: Any
-    """The kept vectors (2 rows, n), float32."""
+    """The kept vectors (2 rows, n), float32 or `HalfVectors`."""
 
     def upload(self, image: Image) -> Vector:
         """A vector from an image (H, W, 3)."""
@@ -70,11 +79,11 @@ class Vectors(Protocol):
     def download(self, vector: Vector) -> Image:
         """An image (H, W, 3) from a vector."""
 
-    def upload_pairs(self, pairs: NDArray[np.float32]) -> None:
-        """Overwrite the kept vectors."""
+    def upload_pairs(self, state: State) -> None:
+        """Overwrite the kept vectors by what `download_pairs` gave."""
 
-    def download_pairs(self) -> NDArray[np.float32]:
-        """The kept vectors; they may change with the next `evaluate`, in the spare row."""
+    def download_pairs(self) -> State:
+        """The kept vectors, for a checkpoint; they may change with the next `evaluate`."""
 
     def precondition(self, g: Vector) -> Vector:
         """M g."""
@@ -97,12 +106,15 @@ class Vectors(Protocol):
 
 
 class HostVectors:
-    """`Vectors` as NumPy arrays: pairs in float32, everything else in float64."""
+    """`Vectors` as NumPy arrays: pairs in float32 or half precision, everything else in float64."""
 
-    def __init__(self, shape: tuple[int, ...], rows: int, *, pyramid: bool = False) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], rows: int, *, pyramid: bool = False, half: bool = False
+    ) -> None:
         self._rows = rows
         self._pyramid = Pyramid(HostOps(), shape) if pyramid else None
-        self.pairs = np.zeros((2 * rows, int(np.prod(shape))), np.float32)
+        n = int(np.prod(shape))
+        self.pairs: Any = HalfVectors(2 * rows, n) if half else np.zeros((2 * rows, n), np.float32)
 
     def upload(self, image: Image) -> Vector:
         """A vector from an image (H, W, 3)."""
@@ -113,13 +125,13 @@ class HostVectors:
         image: Image = vector
         return image
 
-    def upload_pairs(self, pairs: NDArray[np.float32]) -> None:
+    def upload_pairs(self, state: State) -> None:
         """Overwrite the kept vectors."""
-        self.pairs[:] = pairs
+        overwrite_pairs(self.pairs, state)
 
-    def download_pairs(self) -> NDArray[np.float32]:
+    def download_pairs(self) -> State:
         """The kept vectors."""
-        return self.pairs
+        return state_of_pairs(self.pairs)
 
     def precondition(self, g: Vector) -> Vector:
         """M g."""
@@ -164,6 +176,19 @@ class HostVectors:
             rows = self.pairs[:, span].astype(np.float64)
             products += np.einsum("in,kn->ki", rows, np.stack([g[span], g[span] - before[span]]))
         return products
+
+
+def state_of_pairs(pairs: Any) -> State:
+    """The kept vectors of the host as arrays of a checkpoint; they are not copied."""
+    if isinstance(pairs, HalfVectors):
+        return {"pairs": pairs.numbers, "factors": pairs.factors}
+    return {"pairs": pairs}
+
+
+def overwrite_pairs(pairs: Any, state: State) -> None:
+    """Set the kept vectors of the host to what `state_of_pairs` gave."""
+    for name, array in state_of_pairs(pairs).items():
+        array[...] = state[name]
 
 
 def clipped(descent: Descent, x: Image) -> tuple[float, Image]:

@@ -24,6 +24,7 @@ __all__ = [
     "ObjectiveChanges",
     "Optimizer",
     "Padding",
+    "PairPrecision",
     "Pooling",
     "Precision",
     "Quality",
@@ -40,6 +41,7 @@ StyleLoss = Literal["gram", "wasserstein", "neighbours"]
 Quality = Literal["draft", "normal", "fine"]
 Optimizer = Literal["lbfgs", "scipy", "adam"]
 Variables = Literal["pyramid", "pixels"]
+PairPrecision = Literal["full", "half"]
 Guidance = Literal["area", "gatys"]
 MatchColor = Literal["none", "cholesky", "symmetric"]
 Pooling = Literal["average", "max"]
@@ -95,6 +97,7 @@ class ObjectiveChanges(TypedDict, total=False):
     memory: int | str | None
     tile: int | Literal["auto", "none"] | None
     pairs: int | None
+    pair_precision: PairPrecision | None
     weights: str | os.PathLike[str] | None
     calibration: str | os.PathLike[str] | None
 

@@ -40,6 +40,7 @@ from pynst.options.keywords import (
     NetworkName,
     Optimizer,
     Padding,
+    PairPrecision,
     Pooling,
     Precision,
     Quality,
@@ -387,6 +388,13 @@ class TransferOptions:
         "pairs of vectors that L-BFGS keeps; default: 10, or fewer where memory is short",
         optional(number(3, 10, whole=True)),
         "N",
+    )
+    pair_precision: PairPrecision | None = setting(
+        MACHINE,
+        None,
+        "numbers of the pairs of L-BFGS: full (32 bits) or half (16 bits); default: full, or half"
+        " where memory is short",
+        optional(choice(*get_args(PairPrecision))),
     )
 
     # ---- files -----------------------------------------------------------------------------------

@@ -374,7 +374,9 @@ void check_lbfgs(Threads& threads, int n) {
                  d = random_floats(n), gradient = random_floats(n);
     Floats pairs = random_floats(2 * rows * n), next(n), seen(n), next_g(n), next_h(n), sum(n);
     const pynst::PairCoefficients c = {2, {0, 4}, {0.5, -1.0}, 2.0};
-    pynst::lbfgs_direction(threads, pairs.data(), c, h.data(), n, sum.data());
+    const size_t length = n;
+    const pynst::PairRows kept = {rows, length, pairs.data(), nullptr, nullptr};
+    pynst::lbfgs_direction(threads, kept, c, h.data(), sum.data());
     Floats wanted(n);
     for (int i = 0; i < n; ++i) {
         wanted[i] = 0.5f * pairs[i] - pairs[4 * n + i] + 2.0f * h[i];
@@ -390,8 +392,7 @@ void check_lbfgs(Threads& threads, int n) {
     close(next_g, wanted);
     Values sums(pynst::lbfgs_arrive_sums(rows));
     Scratch scratch(pynst::lbfgs_arrive_scratch(rows, n));
-    const pynst::Arrival step = {static_cast<size_t>(n),
-                                 rows,
+    const pynst::Arrival step = {kept,
                                  spare,
                                  x.data(),
                                  g.data(),
@@ -399,8 +400,7 @@ void check_lbfgs(Threads& threads, int n) {
                                  d.data(),
                                  next.data(),
                                  next_g.data(),
-                                 next_h.data(),
-                                 pairs.data()};
+                                 next_h.data()};
     pynst::lbfgs_arrive(threads, step, sums.data(), scratch.data());
     Values products(sums.size());
     for (int i = 0; i < n; ++i) {
@@ -416,6 +416,20 @@ void check_lbfgs(Threads& threads, int n) {
         }
     }
     close(sums, products, 1e-9);
+
+    // The same in half precision: the sums of the new pair, whose row is the first of its kind.
+    std::vector<int16_t> numbers(2 * rows * length);
+    Floats factors(2 * rows * pynst::runs_of(length));
+    pynst::Arrival half = step;
+    half.pairs = {rows, length, nullptr, numbers.data(), factors.data()};
+    Values sums_of_half(sums.size());
+    pynst::lbfgs_arrive(threads, half, sums_of_half.data(), scratch.data());
+    const double s_y = sums[4 + 2 * rows + spare], s_y_of_half = sums_of_half[4 + 2 * rows + spare];
+    close(Values{s_y_of_half}, Values{s_y}, 1e-2);
+    const pynst::PairCoefficients only_s = {1, {spare}, {1.0}, 0.0};
+    pynst::lbfgs_direction(threads, half.pairs, only_s, h.data(), sum.data());
+    const auto s = pairs.begin() + spare * length;
+    close(Values(sum.begin(), sum.end()), Values(s, s + length), 1e-4);
 }
 
 void check_image_ops(Threads& threads, int H, int W) {
