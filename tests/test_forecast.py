@@ -37,7 +37,7 @@ def spy(network, options, inputs):
     seen["before"] = m.resident_memory()
     return options
 pynst.transfer.fit_memory = spy
-pynst.checkpoint._SECONDS = pynst.checkpoint._SHARE = 0  # where there is one, after every step
+pynst.checkpoint._SECONDS = pynst.checkpoint._RARE = 0  # where there is one, after every step
 rng = np.random.default_rng(0)
 content, style = (rng.integers(0, 256, (480, 640, 3), dtype=np.uint8) for _ in range(2))
 peaks = []
@@ -74,7 +74,7 @@ def test_the_forecast_is_what_a_fresh_process_takes_over_all_its_levels(size, le
 @on_linux
 @pytest.mark.parametrize("loss", ["wasserstein", "neighbours", ["gram", "neighbours"]])
 def test_the_forecast_is_what_the_other_style_losses_take(loss):
-    found = measured(384, network="builtin", levels=2, style_loss=loss)
+    found = measured(320, network="builtin", levels=1, style_loss=loss)
     assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
 
 
@@ -97,9 +97,9 @@ def test_the_forecast_is_what_vgg19_takes(size, optimizer, real_weights):
 
 
 @on_linux
-@pytest.mark.parametrize("optimizer", ["lbfgs", "scipy", "adam"])
-def test_twelve_calls_take_no_more_than_one(optimizer):
-    found = measured(160, calls=12, network="builtin", levels=2, optimizer=optimizer)
+@pytest.mark.parametrize(("optimizer", "calls"), [("lbfgs", 12), ("scipy", 4), ("adam", 4)])
+def test_many_calls_take_no_more_than_one(optimizer, calls):
+    found = measured(160, calls=calls, network="builtin", levels=2, optimizer=optimizer)
     assert max(found["peaks"][1:]) < 1.15 * found["peaks"][0]
 
 
@@ -265,7 +265,6 @@ def test_a_run_in_tiles_has_the_losses_of_the_run_as_a_whole(tiny_tiles, caplog)
 
 WAYS = [
     {},
-    {"pair_precision": "half"},
     {"pair_precision": "half", "pairs": 3},
     {"pair_precision": "half", "pairs": 3, "variables": "pixels"},
     {"optimizer": "adam"},
@@ -276,7 +275,7 @@ WAYS = [
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_the_forecast_of_a_run_in_tiles_is_what_it_takes(way):
     settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
-    found = measured(800, **settings, levels=2, tile=128, **way)
+    found = measured(480, **settings, levels=1, tile=128, **way)
     assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
 
 
@@ -284,9 +283,9 @@ def test_the_forecast_of_a_run_in_tiles_is_what_it_takes(way):
 def test_checkpoints_do_not_raise_the_peak_of_a_run_in_tiles(tmp_path):
     settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
     path = tmp_path / "run.npz"
-    found = measured(800, **settings, **WAYS[2], levels=1, tile=128, checkpoint=str(path))
+    found = measured(480, **settings, **WAYS[1], levels=1, tile=128, checkpoint=str(path))
     assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
-    n = 3 * 800 * 600
+    n = 3 * 480 * 360
     assert 27 * n < path.stat().st_size < 29 * n, "x, g, best: 12 bytes; four pairs: 16"
 
 
