@@ -118,7 +118,9 @@ PYBIND11_MODULE(_cuda, m) {
     m.attr("gradient_scale_bytes") = sizeof(GradientScale);
     m.attr("most_pair_rows") = kMostPairRows;
     m.def("lbfgs_arrive_sums", lbfgs_arrive_sums, "Scalar products of one step of L-BFGS.");
-    py::class_<DeviceArray>(m, "Described");  // what arguments.h reads of an array
+    // What arguments.h reads of an array. Local, since the tests load this module twice, each time
+    // with another runtime.
+    py::class_<DeviceArray>(m, "Described", py::module_local());
     py::register_exception<CudaError>(m, "CudaError", PyExc_RuntimeError);
     bind_device(m);
     bind_gradient_scale(m);
