@@ -69,6 +69,15 @@ def test_the_compiler_is_asked_for_the_machine_and_the_oldest_glibc(
     assert words[-2:] == ["-c", "a b.cpp"]
 
 
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_archiver_comes_with_the_compiler(tool, zig, tmp_path, machine):
+    script = tool["compilers"](machine, tmp_path / "work")["AR"]
+    words = subprocess.check_output([script, "qc", "a b.a"], text=True).splitlines()
+    assert words == ["ar", "qc", "a b.a"]
+    settings = tool["settings"](given(machine, "off"), sys.executable, tmp_path / "work")
+    assert f"cmake.define.CMAKE_AR={script}" in settings
+
+
 def test_without_the_compiler_the_package_is_named(tool, monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="the package `ziglang` is not installed"):

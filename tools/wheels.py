@@ -60,7 +60,7 @@ def found_python(parser: argparse.ArgumentParser, name: str) -> str:
 
 
 def compilers(machine: str, folder: Path) -> dict[str, str]:
-    """Write the compilers' commands, one script each; returns CC and CXX.
+    """Write the commands of the compilers and of the archiver, one script each; returns them.
 
     `python -m ziglang` would not do: a build in isolation does not see the package.
     """
@@ -70,12 +70,13 @@ def compilers(machine: str, folder: Path) -> dict[str, str]:
     zig = Path(spec.origin).parent / "zig"
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for variable, language in (("CC", "cc"), ("CXX", "c++")):
-        script = folder / f"{language}-{machine}"
-        # -s: stripped by the linker, since the host's strip does not know other architectures; and
-        # everywhere, since Zig builds libc++ once for stripped programs and once for others.
-        target = f"-target {machine}-linux-gnu.{GLIBC} -s"
-        script.write_text(f'#!/bin/sh\nexec "{zig}" {language} {target} "$@"\n', encoding="utf-8")
+    # -s: stripped by the linker, since the host's strip does not know other architectures; and
+    # everywhere, since Zig builds libc++ once for stripped programs and once for others.
+    target = f"-target {machine}-linux-gnu.{GLIBC} -s"
+    tools = (("CC", "cc", target), ("CXX", "c++", target), ("AR", "ar", ""))
+    for variable, name, options in tools:
+        script = folder / f"{name}-{machine}"
+        script.write_text(f'#!/bin/sh\nexec "{zig}" {name} {options} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
         found[variable] = str(script)
     return found
@@ -99,6 +100,7 @@ def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
     found = [
         f"build-dir={work / 'build'}",
         "install.strip=false",  # the linker has done it
+        f"cmake.define.CMAKE_AR={work / f'ar-{given.machine}'}",  # CMake does not read $AR
         # pybind11 would try whether the link can optimise, and Zig build libc++ anew for that.
         "cmake.define.CMAKE_INTERPROCEDURAL_OPTIMIZATION=OFF",
     ]
