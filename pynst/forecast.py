@@ -62,9 +62,11 @@ _PYRAMID_BYTES_PER_VALUE = 14
 
 _TILES = (2048, 1536, 1024)
 _SMALL_TILES = (768, 512)
-_FEWEST = 3
 """Tiles that are tried where a run does not fit, in pixels; the halos of the small ones cost more
 time than fewer pairs do."""
+
+_FEWEST = 3
+"""Pairs that L-BFGS keeps at least."""
 
 _PICTURE = 24
 """Bytes of a pixel of a picture, in float64."""

@@ -75,8 +75,8 @@ def level_sizes(
 ) -> tuple[int, ...]:
     """Long sides of the levels, coarse to fine, each twice the one before.
 
-    Half the evaluations of a run with steps of sqrt(2) would go to the sizes between, and the loss
-    at the end would be higher for it: 2 to 12 % at equal cost (512 pixels, five pairs of pictures).
+    With steps of sqrt(2) a run took half as much time again for a loss that was 0 to 7 % higher
+    (512 pixels, five pairs of pictures).
 
     Parameters
     ----------

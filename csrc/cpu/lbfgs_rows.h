@@ -1,7 +1,8 @@
 // lbfgs_rows.h: the kept vectors of L-BFGS, a run at a time.
 //
-// Of 16 bits, a run of 1024 values is kept as whole numbers of -32767 to 32767 times one factor: the
-// largest value of the run / 32767. So a value is off by 1/65534 of the largest one at most.
+// In half precision a run of 1024 values is kept as whole numbers of 16 bits, from -32767 to 32767,
+// times one factor: the largest value of the run / 32767. So a value is off by 1/65534 of the
+// largest one at most.
 
 #pragma once
 

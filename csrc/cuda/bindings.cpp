@@ -118,8 +118,8 @@ PYBIND11_MODULE(_cuda, m) {
     m.attr("gradient_scale_bytes") = sizeof(GradientScale);
     m.attr("most_pair_rows") = kMostPairRows;
     m.def("lbfgs_arrive_sums", lbfgs_arrive_sums, "Scalar products of one step of L-BFGS.");
-    // What arguments.h reads of an array. Local, since the tests load this module twice, each time
-    // with another runtime.
+    // This is what arguments.h reads of an array. It is local to the module, since the tests load the
+    // module twice, each time with another runtime.
     py::class_<DeviceArray>(m, "Described", py::module_local());
     py::register_exception<CudaError>(m, "CudaError", PyExc_RuntimeError);
     bind_device(m);

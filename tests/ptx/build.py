@@ -56,7 +56,7 @@ def load() -> tuple[ModuleType, ctypes.CDLL]:
             module.unlink(missing_ok=True)  # a process may hold the old one open
             run(["g++", "-shared", "-o", str(module), *map(str, objects), str(runtime),
                  f"-Wl,-rpath,{folder}"])  # fmt: skip
-    # Of modules with the same full name pybind11 keeps the first: the stand-in is `_cuda`, too.
+    # The stand-in is called `_cuda`, too, and pybind11 keeps the first module of each full name.
     spec = importlib.util.spec_from_file_location("ptx._cuda", module)
     assert spec is not None
     assert spec.loader is not None
