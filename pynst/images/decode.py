@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pynst.errors import ImageError
 from pynst.files import shown
+from pynst.images import webp
 from pynst.images.arrays import Samples, from_array
 from pynst.images.bands import Stored, reading_size
 from pynst.images.damage import check_png_data, libtiff_reports, reason
@@ -70,7 +71,7 @@ def decode_file(
             _load(low, what)
     with settings(max_pixels):
         rows, orientation = _managed(_Decoded(image, low, is_grey, name), before, notes)
-    if image.format in _MAYBE_SEVERAL:
+    if image.format in _MAYBE_SEVERAL and _may_be_animated(image):
         _note_frames(source, name, max_pixels, notes)
     first_sample = 0.5 if image.format == "JPEG2000" else fraction / 2
     return Stored((height, width), rows, orientation, fraction, first_sample)
@@ -85,7 +86,8 @@ def decode_image(
         _check_header(image, name, max_pixels)
         is_grey = _is_grey(image)
         before = _orientation_of_tiff(image)
-        undecoded = _decoding_bytes(image, False, image.height * image.width, 1)
+        pixels = image.height * image.width
+        undecoded = _decoding_bytes(image, False, pixels, 1, is_own=False)
         decoding = undecoded if getattr(image, "tile", None) else 0
         check_room(decoding, (image.height, image.width), long_side, what)
         _check_undecoded(image, what)
@@ -112,7 +114,7 @@ def _load(image: Image.Image, what: str, *, is_own: bool = True) -> None:
         raise ImageError(f"{what}: its file is closed, or was found damaged before")
     try:
         if is_own and image.format == "WEBP":
-            _release_webp_decoder(image)
+            webp.release_decoder(image)
         with ExitStack() as stack:
             is_tiff = image.format == "TIFF"
             reports = stack.enter_context(libtiff_reports()) if is_tiff else []
@@ -122,17 +124,6 @@ def _load(image: Image.Image, what: str, *, is_own: bool = True) -> None:
     except Exception as error:
         image.tile = tiles  # type: ignore[attr-defined]
         raise ImageError(f"{what}: {shown(reason(error))}") from error
-
-
-def _release_webp_decoder(image: Any) -> None:
-    """Decode the frame of a WebP now and let go of the decoder, which holds two frames more.
-
-    Pillow would keep it while it copies the pixels, and longer: 12 bytes per pixel instead of 4.
-    """
-    if image.tile == [] and getattr(image, "_decoder", None) is not None:
-        frame = image._get_next()
-        image._get_next, image._reset = lambda: frame, lambda: None
-        image._decoder = None
 
 
 def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
@@ -149,9 +140,16 @@ def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
         raise ImageError(f"{name}: TIFF of more than 8 bits in separate planes is not supported")
 
 
-def _decoding_bytes(image: Image.Image, is_deep: bool, pixels: int, fraction: int) -> int:
-    """Bytes that decoding takes at its peak; the file has `pixels` of which a fraction is made."""
+def _decoding_bytes(
+    image: Image.Image, is_deep: bool, pixels: int, fraction: int, *, is_own: bool = True
+) -> int:
+    """Bytes that decoding takes at its peak; the file has `pixels` of which a fraction is made.
+
+    `is_own` is as for `_load`.
+    """
     decoded = pixels // fraction**2
+    if is_own and image.format == "WEBP":
+        return decoded * webp.bytes_per_pixel(image) + _bytes_of_file(image)
     if image.format in _WHOLE_FRAMES:
         return decoded * _WHOLE_FRAMES[image.format] + _bytes_of_file(image)
     core = decoded * _CORE_BYTES.get(image.mode, 4)
@@ -208,6 +206,11 @@ def _other_byte(args: Any) -> Any:
     if mode not in ("RGB", "RGBX", "RGBA") or other is None:
         return None
     return (f"{mode};{other}", *rest) if rest else f"{mode};{other}"
+
+
+def _may_be_animated(image: Any) -> bool:
+    """Whether a loaded image can have more frames; those kept whole are counted at the opening."""
+    return image.format not in _WHOLE_FRAMES or getattr(image, "is_animated", True)
 
 
 def _note_frames(source: BinarySource, name: str, max_pixels: int, notes: list[str]) -> None:
