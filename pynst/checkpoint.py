@@ -39,6 +39,7 @@ _LOG = logging.getLogger("pynst")
 _FORMAT = 2
 _SECONDS = 60.0  # between two checkpoints at most,
 _RARE, _OFTEN = 20, 100  # and so many times as long as the last one took: always, and if it is less
+_PART, _SHORT = 4, 10  # or a fourth of a level, where that is so many times as long
 _LONGEST = 1e9  # seconds that a run may have taken: 30 years
 _FREE_TO_CHANGE = ("memory", "minutes", "threads", "weights")  # they change no bit of the result
 # Masks may be given again, as arrays have to be; by their checksums they are those of the run.
@@ -113,8 +114,9 @@ class Checkpoint:
 class Checkpoints:
     """Writes the checkpoints of a run: at the start of each level, and every minute at least.
 
-    Small ones are written as often as takes a hundredth of the time, so that little is lost of a
-    short run either. Large ones are written so seldom that it takes a twentieth of the time.
+    Small ones are written as often as takes a hundredth of the time, and at each fourth of a level,
+    so that little is lost of a short run either. Large ones are written so seldom that it takes a
+    twentieth of the time.
 
     Parameters
     ----------
@@ -125,13 +127,14 @@ class Checkpoints:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._path = path
         self._last: float | None = None
-        self._pause = _SECONDS
+        self._evaluations = 0  # of the level, when the last one was written
+        self._took = 0.0
 
     def offer(self, run: Descent, here: Callable[[Snapshot], Checkpoint]) -> None:
         """Write one if it is due; only the first may fail: a run begins with a sound path."""
         begun = time.monotonic()
-        due = self._last is None or begun - self._last >= self._pause
-        rest = run.snapshot if self._path is not None and (due or not run.history) else None
+        due = self._path is not None and self._is_due(run, begun)
+        rest = run.snapshot if due else None
         if rest is None:
             return
         try:
@@ -141,8 +144,16 @@ class Checkpoints:
                 raise
             _LOG.warning("%s; the run goes on", error)
         self._last = time.monotonic()
-        took = self._last - begun
-        self._pause = max(_RARE * took, min(_SECONDS, _OFTEN * took))
+        self._took = self._last - begun
+        self._evaluations = len(run.history)
+
+    def _is_due(self, run: Descent, now: float) -> bool:
+        if self._last is None or not run.history:
+            return True
+        since, made = now - self._last, len(run.history) - self._evaluations
+        if made * _PART >= run.budget and since >= _SHORT * self._took:
+            return True
+        return since >= max(_RARE * self._took, min(_SECONDS, _OFTEN * self._took))
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write one now."""

@@ -121,13 +121,35 @@ def test_checkpoints_that_take_longer_are_written_less_often(
     monkeypatch.setattr(pynst.checkpoint.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(pynst.checkpoint, "write_checkpoint", slow)
     checkpoints = pynst.checkpoint.Checkpoints(tmp_path / "run.npz")
-    run = SimpleNamespace(snapshot=object(), history=[1])
+    run = SimpleNamespace(snapshot=object(), history=[1], budget=100_000)
     for _ in range(4000):
         checkpoints.offer(run, lambda rest: rest)
         now[0] += 0.5
+        run.history.append(1)
     pauses = np.diff(written)
     assert len(written) >= 3
     assert ((pauses >= least) & (pauses <= most)).all()
+
+
+@pytest.mark.parametrize(("takes", "evaluations"), [(0.003, [0, 9, 18, 27]), (0.02, [0, 20])])
+def test_a_short_level_has_four_checkpoints_if_they_take_a_tenth_of_the_time_at_most(
+    takes, evaluations, tmp_path, monkeypatch
+):
+    now, written = [100.0], []
+
+    def slow(checkpoint, path):
+        written.append(len(run.history))
+        now[0] += takes
+
+    monkeypatch.setattr(pynst.checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pynst.checkpoint, "write_checkpoint", slow)
+    checkpoints = pynst.checkpoint.Checkpoints(tmp_path / "run.npz")
+    run = SimpleNamespace(snapshot=object(), history=[], budget=36)
+    while len(run.history) < run.budget:
+        checkpoints.offer(run, lambda rest: rest)
+        now[0] += 0.01
+        run.history.append(1)
+    assert written == evaluations
 
 
 def test_it_goes_on_where_it_was_and_not_from_the_start_of_the_level(tmp_path):

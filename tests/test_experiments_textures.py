@@ -176,9 +176,9 @@ def copies(x: np.ndarray, source: np.ndarray) -> float:
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
 
-def judged(real_weights, used, count, **settings):
+def judged(real_weights, used, count, side=64, **settings):
     """A texture from some layers, and its Gram errors by the reference, as shares of the start."""
-    source = picture(7, 64, 64)
+    source = picture(7, side, side)
     weights = load_weights(real_weights)
     judge, read = (
         VGG19(ReferenceBackend(), weights.convolutions, weights.mean),
@@ -190,10 +190,10 @@ def judged(real_weights, used, count, **settings):
         return {layer: features.gram(layer) for layer in read}
 
     x = texture(
-        source, (64, 64), layers=used, levels=1, iterations=count, weights=str(real_weights),
+        source, (side, side), layers=used, levels=1, iterations=count, weights=str(real_weights),
         **settings,
     ).pixels  # fmt: skip
-    A, G, start = grams(source), grams(x), grams(np.random.default_rng(0).random((64, 64, 3)))
+    A, G, start = grams(source), grams(x), grams(np.random.default_rng(0).random(source.shape))
     errors = {
         layer: np.sum((G[layer] - A[layer]) ** 2) / np.sum((start[layer] - A[layer]) ** 2)
         for layer in read
@@ -220,9 +220,9 @@ def test_total_variation_is_what_holds_gram_matrices_off_those_of_the_source(rea
 
 @pytest.mark.weights
 @pytest.mark.slow
-@pytest.mark.xfail(reason="relu3_1 takes 2600 evaluations, and no total variation", strict=True)
-def test_every_used_layers_gram_matrix_is_within_a_thousandth_of_the_start(real_weights):
-    _, _, errors = judged(real_weights, LAYERS, 300)
+def test_without_total_variation_every_used_gram_matrix_is_within_a_thousandth(real_weights):
+    """With 64 pixels a side, relu3_1 has as many positions as channels: it takes ten times more."""
+    _, _, errors = judged(real_weights, LAYERS, 300, side=96, tv_weight=0)
     assert all(errors[layer] <= 1e-3 for layer in LAYERS), errors
 
 
