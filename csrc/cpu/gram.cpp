@@ -12,7 +12,7 @@
 //   bounds  any N, M >= 1.
 //   order   float32 over runs of 64 pixels, then over the runs of a strip; float64 over the strips.
 //   cost    N (N + 16) M / 2 multiply-adds; F is read once per 128 channels. With m, one more
-//           multiplication for each register block of rows.
+//           multiplication per pixel and row of each tile.
 
 #include <algorithm>
 

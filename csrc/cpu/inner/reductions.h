@@ -16,12 +16,11 @@ inline bool none_counts(const float* pixel_weights, int pixels) {
 // ---- gram ---------------------------------------------------------------------------------------
 
 // sums[r][16 b + i] += sum over pixels of row channel r times channel i of column block b, for R
-// rows and B blocks, which lie `apart` floats from one another; with kWeighted times the weight of
-// the pixel. While it runs, R floats per pixel from `ahead` on are fetched to the first-level cache.
-template <int R, int B, bool kWeighted>
+// rows and B blocks, which lie `apart` floats from one another. While it runs, R floats per pixel
+// from `ahead` on are fetched to the first-level cache.
+template <int R, int B>
 inline void gram_block(const float* rows,
                        const float* columns,
-                       const float* pixel_weights,
                        size_t apart,
                        int pixels,
                        const float* ahead,
@@ -41,9 +40,6 @@ inline void gram_block(const float* rows,
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
             c[b] = load(columns + b * apart);
-            if constexpr (kWeighted) {
-                c[b] = broadcast(pixel_weights[p]) * c[b];
-            }
         }
         PYNST_UNROLL
         for (int r = 0; r < R; ++r) {
@@ -65,22 +61,19 @@ inline void gram_block(const float* rows,
 }
 
 // gram_block for a number of column blocks known only at run time, 1 <= blocks <= B.
-template <int R, int B, bool kWeighted>
+template <int R, int B>
 inline void gram_blocks(int blocks,
                         const float* rows,
                         const float* columns,
-                        const float* pixel_weights,
                         size_t apart,
                         int pixels,
                         const float* ahead,
                         float* sums,
                         size_t stride) {
     if (blocks == B) {
-        gram_block<R, B, kWeighted>(
-            rows, columns, pixel_weights, apart, pixels, ahead, sums, stride);
+        gram_block<R, B>(rows, columns, apart, pixels, ahead, sums, stride);
     } else if constexpr (B > 1) {
-        gram_blocks<R, B - 1, kWeighted>(
-            blocks, rows, columns, pixel_weights, apart, pixels, ahead, sums, stride);
+        gram_blocks<R, B - 1>(blocks, rows, columns, apart, pixels, ahead, sums, stride);
     }
 }
 
@@ -89,16 +82,22 @@ struct GramTile {
     int row, row_end, column, column_end;
 };
 
-// Channels [r, r + R) of block `row` times the columns of the tile from the diagonal on, over the
-// run of pixels that begins at p. The columns are cut into register blocks of about equal width,
+// Channels [r, r + R) of block `row`, which lie in `rows`, times the columns of the tile from the
+// diagonal on, over the run of pixels that begins at p. The columns are cut into register blocks of about equal width,
 // since a narrow register block needs as many broadcasts as a wide one, for less work.
-template <int R, bool kWeighted>
-inline void gram_rows(
-    const GramJob& job, const GramTile& t, int row, int r, size_t p, int pixels, float* sums) {
+template <int R>
+inline void gram_rows(const GramJob& job,
+                      const GramTile& t,
+                      const float* rows,
+                      int row,
+                      int r,
+                      size_t p,
+                      int pixels,
+                      float* sums) {
     const size_t apart = job.M * kLanes;
     const size_t stride = static_cast<size_t>(t.column_end - t.column) * kLanes;
     const auto block = [&](int i) { return job.F + i * apart + p * kLanes; };
-    const float* const rows = block(row) + r;
+    rows += r;
     sums += (static_cast<size_t>(row - t.row) * kLanes + r) * stride;
 
     // Fetches the next run of this row block, and off the diagonal that of one column block, evenly
@@ -110,23 +109,28 @@ inline void gram_rows(
     for (int column = row > t.column ? row : t.column; column < t.column_end;) {
         const int left = t.column_end - column;
         const int blocks = ceil_div(left, ceil_div(left, kGramBlocks));
-        gram_blocks<R, kGramBlocks, kWeighted>(blocks,
-                                               rows,
-                                               block(column),
-                                               kWeighted ? job.pixel_weights + p : nullptr,
-                                               apart,
-                                               pixels,
-                                               ahead_left > 0 ? ahead[--ahead_left] : rows,
-                                               sums + (column - t.column) * kLanes,
-                                               stride);
+        gram_blocks<R, kGramBlocks>(blocks,
+                                    rows,
+                                    block(column),
+                                    apart,
+                                    pixels,
+                                    ahead_left > 0 ? ahead[--ahead_left] : rows,
+                                    sums + (column - t.column) * kLanes,
+                                    stride);
         column += blocks;
     }
 }
 
-// sums (rows, columns) of one tile, over the pixels [begin, end); zeros below the diagonal.
-template <bool kWeighted>
-inline void gram_tile(
-    const GramJob& job, int row, int column, size_t begin, size_t end, float* sums) {
+// A run of pixels of one channel block times the weights of the pixels.
+inline void weigh(const float* F, const float* pixel_weights, int pixels, float* to) {
+    for (int p = 0; p < pixels; ++p) {
+        store(to + p * kLanes, broadcast(pixel_weights[p]) * load(F + p * kLanes));
+    }
+}
+
+// sums (rows, columns) of one tile, over the pixels [begin, end); zeros below the diagonal. With
+// weights, the rows are multiplied by them once for all columns.
+void gram(const GramJob& job, int row, int column, size_t begin, size_t end, float* sums) {
     const GramTile tile = {
         row, min(row + job.tile, job.blocks), column, min(column + job.tile, job.blocks)};
     const size_t rows = static_cast<size_t>(tile.row_end - row) * kLanes;
@@ -134,26 +138,28 @@ inline void gram_tile(
     for (size_t i = 0; i < rows * columns; ++i) {
         sums[i] = 0.0f;
     }
+    alignas(64) float weighed[kGramRun * kLanes];
     for (size_t p = begin; p < end; p += kGramRun) {
         const int pixels = p + kGramRun < end ? kGramRun : static_cast<int>(end - p);
-        if (kWeighted && none_counts(job.pixel_weights + p, pixels)) {
+        const float* const weights = job.pixel_weights == nullptr ? nullptr : job.pixel_weights + p;
+        if (weights != nullptr && none_counts(weights, pixels)) {
             continue;
         }
         for (int i = row; i < tile.row_end; ++i) {
+            const float* of_rows = job.F + (i * job.M + p) * kLanes;
+            if (weights != nullptr) {
+                weigh(of_rows, weights, pixels, weighed);
+                of_rows = weighed;
+            }
             int r = 0;
             for (; r + kGramRows <= kLanes; r += kGramRows) {
-                gram_rows<kGramRows, kWeighted>(job, tile, i, r, p, pixels, sums);
+                gram_rows<kGramRows>(job, tile, of_rows, i, r, p, pixels, sums);
             }
             if constexpr (kLanes % kGramRows > 0) {
-                gram_rows<kLanes % kGramRows, kWeighted>(job, tile, i, r, p, pixels, sums);
+                gram_rows<kLanes % kGramRows>(job, tile, of_rows, i, r, p, pixels, sums);
             }
         }
     }
-}
-
-void gram(const GramJob& job, int row, int column, size_t begin, size_t end, float* sums) {
-    const auto tile = job.pixel_weights == nullptr ? gram_tile<false> : gram_tile<true>;
-    tile(job, row, column, begin, end, sums);
 }
 
 // ---- style_loss ---------------------------------------------------------------------------------
