@@ -22,6 +22,13 @@ settings.register_profile(
 )
 settings.load_profile("pynst")
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Processes for ``-n auto``: each of them takes half a gigabyte at times, and many threads."""
+    return min(8, os.cpu_count() or 1)
+
+
 CHANNELS = {1: 4, 2: 8, 3: 16, 4: 32, 5: 32}
 MEAN = (123.68, 116.779, 103.939)
 

@@ -83,7 +83,7 @@ def test_every_file_of_the_map_is_there():
 def test_the_two_commands_stand_where_the_gate_reads_them():
     text = README.read_text(encoding="utf-8")
     assert len(re.findall(r"^    python3 -m venv \.venv && .*pynst demo$", text, re.M)) == 1
-    assert len(re.findall(r"^    \.venv/bin/pip install .*\[test\].*pytest$", text, re.M)) == 1
+    assert len(re.findall(r"^    \.venv/bin/pip install .*\[test\].*pytest.*$", text, re.M)) == 1
 
 
 def test_the_readme_can_be_read_in_two_minutes():
