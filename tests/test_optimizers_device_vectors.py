@@ -54,7 +54,6 @@ class Core:
     def get(self, array):
         values = np.empty(array.shape, array.dtype)
         self.memory.copy_out(array, values)
-        self.memory.synchronize()
         return values
 
     def allocate(self, nbytes):

@@ -82,9 +82,10 @@ class Report:
         self._head["next"] = scale
         self._device.copy_in(self._words.copy(), self.gradient_scale)
 
-    def send(self) -> None:
-        """Copy all of it to the host; it is there after a synchronisation."""
+    def fetch(self) -> None:
+        """Wait for the evaluation, and copy all of it to the host."""
         self._device.copy_out(self._block, self._host)
+        self.arrived = True
 
 
 class GraphEvaluation:
@@ -158,6 +159,4 @@ class GraphEvaluation:
         self._walks += 1
         if after is not None:
             after()
-        self._report.send()
-        self._device.synchronize()
-        self._report.arrived = True
+        self._report.fetch()

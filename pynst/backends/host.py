@@ -36,6 +36,3 @@ class HostMemory:
 
     def zero(self, array: NDArray[Any]) -> None:
         array[...] = 0
-
-    def synchronize(self) -> None:
-        pass

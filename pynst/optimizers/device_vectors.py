@@ -202,7 +202,6 @@ def _fetch(device: Memory, array: Vector) -> NDArray[np.float32]:
         return array
     values = np.empty(array.shape, np.float32)
     device.copy_out(array, values)
-    device.synchronize()
     return values
 
 

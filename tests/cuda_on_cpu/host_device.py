@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import weakref
-from contextlib import nullcontext
 
 import numpy as np
 
 from pynst.backends.device import DeviceArray
+from pynst.errors import BackendError
 
 _ALIGNMENT = 256
 
@@ -55,10 +55,12 @@ class HostDevice:
         self._graph = None
         self.launches = []
         self.core = Core(self, module)
-        self.errors = (module.CudaError,)
 
-    def entered(self):
-        return nullcontext()
+    def launch(self, op, *arguments):
+        try:
+            getattr(self.core, op)(*arguments, self.stream)
+        except self._module.CudaError as error:
+            raise BackendError(f"cuda: {error}") from error
 
     def memory(self):
         return 2**33, 2**34
