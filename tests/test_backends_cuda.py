@@ -397,10 +397,28 @@ def test_a_lost_gradient_is_computed_again_and_only_then(module):
     def walks():
         before = len(device.launches)
         objective(x)
-        return device.launches[before:].count("gradient_scale_begin")
+        return device.launches[before:].count("gradient_scale_end")
 
     assert walks() > 1, "at the scale one, so strong a gradient overflows"
     assert [walks(), walks()] == [1, 1]
+
+
+def test_an_interrupted_walk_leaves_no_gradient_behind(module, monkeypatch):
+    wanted, found = (tiny_objective(CudaBackend(device=HostDevice(module))) for _ in range(2))
+    x = picture(2, *found.shape[:2])
+    value, gradient = wanted(x)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(found._backend, "image_conv3x3_relu_backward", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            found(1e4 * x)  # with far larger gradients
+    again, again_gradient = found(x)
+    assert again == value
+    np.testing.assert_array_equal(again_gradient, gradient)
+    assert found.gradient_scale == wanted.gradient_scale
 
 
 def test_gradients_beyond_any_scale_are_an_error_that_says_so(module, monkeypatch):

@@ -143,6 +143,9 @@ class Arguments {
             return *static_cast<const DeviceArray*>(
                 PyCapsule_GetPointer(described.ptr(), kDescription));
         }
+        if (!described.is_none()) {
+            return read_stranger(name, object);
+        }
         const DeviceArray a = read_own(object);
         const auto destroy = [](PyObject* capsule) {
             delete static_cast<DeviceArray*>(PyCapsule_GetPointer(capsule, kDescription));

@@ -61,10 +61,6 @@ void bind_device(py::module_&) {}
 // ---- gradient scale -----------------------------------------------------------------------------
 
 void bind_gradient_scale(py::module_& m) {
-    m.def("gradient_scale_begin", [](const py::object& scale, uintptr_t stream) {
-        gradient_scale_begin(Arguments("gradient_scale_begin", stream).scale(scale),
-                             as_stream(stream));
-    });
     m.def("gradient_scale_end", [](const py::object& scale, uintptr_t stream) {
         gradient_scale_end(Arguments("gradient_scale_end", stream).scale(scale), as_stream(stream));
     });

@@ -426,7 +426,6 @@ class CudaBackend:
                 walk()
                 return
             self.gradient_scale = report.gradient_scale
-            self.launch("gradient_scale_begin", self.gradient_scale)
             walk()
             self.launch("gradient_scale_end", self.gradient_scale)
         finally:

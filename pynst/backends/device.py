@@ -134,8 +134,11 @@ class Device(Memory, Protocol):
             The device has less memory; says how much was asked for and how much is free.
         """
 
-    def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:
-        """Bytes of the host to which `copy_out` copies directly."""
+    def fetching(self, array: DeviceArray) -> tuple[NDArray[np.uint8], Callable[[], None]]:
+        """Return memory of the host, and a function that does `copy_out` of an array to it.
+
+        It is meant for what is copied again and again.
+        """
 
     def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
         """Copy contiguous values to the device; they may be gone as soon as this returns."""
@@ -300,8 +303,10 @@ class CupyDevice:
             ) from error
 
     @_named("the allocation of pinned memory")
-    def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:
-        return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+    def fetching(self, array: DeviceArray) -> tuple[NDArray[np.uint8], Callable[[], None]]:
+        nbytes = array.nbytes
+        host = np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+        return host, partial(self._copy_out, array.pointer, nbytes, host.ctypes.data)
 
     @_named("a copy to the device")
     def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
@@ -311,11 +316,13 @@ class CupyDevice:
         kind = self._runtime.memcpyHostToDevice
         self._runtime.memcpyAsync(out.pointer, values.ctypes.data, out.nbytes, kind, self.stream)
 
-    @_named("an op, or a copy to the host,", _NAMES_IT)
     def copy_out(self, array: DeviceArray, out: NDArray[Any]) -> None:
+        self._copy_out(array.pointer, array.nbytes, out.ctypes.data)
+
+    @_named("an op, or a copy to the host,", _NAMES_IT)
+    def _copy_out(self, source: int, nbytes: int, target: int) -> None:
         runtime, stream = self._runtime, self.stream
-        address, kind = out.ctypes.data, runtime.memcpyDeviceToHost
-        runtime.memcpyAsync(address, array.pointer, array.nbytes, kind, stream)
+        runtime.memcpyAsync(target, source, nbytes, runtime.memcpyDeviceToHost, stream)
         runtime.streamSynchronize(stream)
         self._in_flight.clear()
 
@@ -391,7 +398,7 @@ class CupyDevice:
         self.zero(scale)
         words = DeviceArray(scale.owner, scale.pointer, np.uint32, 4)
         try:
-            self.core.gradient_scale_begin(words, self.stream)
+            self.core.gradient_scale_end(words, self.stream)
         except self.core.CudaError as error:
             if "kernel image" not in str(error):
                 raise
