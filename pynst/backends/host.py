@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,3 +37,6 @@ class HostMemory:
 
     def zero(self, array: NDArray[Any]) -> None:
         array[...] = 0
+
+    def repeated(self, work: Callable[[], None]) -> Callable[[], None]:
+        return work

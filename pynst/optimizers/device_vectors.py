@@ -167,6 +167,7 @@ class CoreOps:
 
     def __init__(self, images: DeviceImages) -> None:
         self.empty, self._launch = images.device.empty, images.launch
+        self.repeated = images.device.repeated
 
     def destripe(self, x: Vector, y: Vector) -> None:
         """Set y to D x."""

@@ -12,7 +12,7 @@ import weakref
 
 import numpy as np
 
-from pynst.backends.device import DeviceArray
+from pynst.backends.device import DeviceArray, Repeated
 from pynst.errors import BackendError
 
 _ALIGNMENT = 256
@@ -118,6 +118,9 @@ class HostDevice:
             main.extend(branch)
             return lambda: None
         return lambda: main.extend(branch)
+
+    def repeated(self, work):
+        return Repeated(self, work)
 
     def capture(self, work):
         assert self._graph is None
