@@ -81,6 +81,11 @@ class TotalLoss:
             (name, layer) for name, targets in self._targets.items() for layer in targets.layers
         ]
         self._places = _places(self._slots)
+        self._places_of_terms: list[tuple[str, tuple[int, int]]] = []
+        end = 0
+        for name, targets in self._targets.items():
+            begin, end = end, end + len(targets.layers)
+            self._places_of_terms.append((name, (begin, end)))
         self._places_of_layers = [
             (f"{name} {layer}", place)
             for (name, layer), place in self._places.items()
@@ -161,9 +166,9 @@ class TotalLoss:
         def evaluate(
             x: Array, g: Array, after: Callable[[], None]
         ) -> tuple[LossTerms, NDArray[np.float64]]:
-            image, gradient = (each.reshape(self.shape) for each in (x, g))
             with self._lock:
                 if tiles:
+                    image, gradient = (each.reshape(self.shape) for each in (x, g))
                     self._walk_windows(image, gradient, losses, clip=True)
                     after()
                 else:
@@ -216,11 +221,9 @@ class TotalLoss:
 
     def _terms_of(self, losses: NDArray[np.float64]) -> LossTerms:
         """Name what stands in the loss slots."""
-        values, totals, start = losses.tolist(), dict[str, float](), 0
-        for name, targets in self._targets.items():
-            end = start + len(targets.layers)
-            totals[name], start = _sum(values[start:end]), end
-        of_layers = {name: _sum(values[begin:end]) for name, (begin, end) in self._places_of_layers}
+        values = losses.tolist()
+        totals = _sums(values, self._places_of_terms)
+        of_layers = _sums(values, self._places_of_layers)
         return LossTerms(
             total=sum(totals.values()),
             content=totals.pop("content", 0.0),
@@ -237,6 +240,14 @@ def _places(slots: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int
     for slot, key in enumerate(slots):
         places[key] = places.get(key, (slot, slot))[0], slot + 1
     return places
+
+
+def _sums(values: list[float], places: Sequence[tuple[str, tuple[int, int]]]) -> dict[str, float]:
+    """What stands in each place; the losses of one are added up."""
+    return {
+        name: values[begin] if end - begin == 1 else _sum(values[begin:end])
+        for name, (begin, end) in places
+    }
 
 
 def _sum(values: list[float]) -> float:

@@ -6,6 +6,7 @@ and, marked `gpu`, on a CUDA device where there is one.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -396,10 +397,28 @@ def test_a_lost_gradient_is_computed_again_and_only_then(module):
     def walks():
         before = len(device.launches)
         objective(x)
-        return device.launches[before:].count("gradient_scale_begin")
+        return device.launches[before:].count("gradient_scale_end")
 
     assert walks() > 1, "at the scale one, so strong a gradient overflows"
     assert [walks(), walks()] == [1, 1]
+
+
+def test_an_interrupted_walk_leaves_no_gradient_behind(module, monkeypatch):
+    wanted, found = (tiny_objective(CudaBackend(device=HostDevice(module))) for _ in range(2))
+    x = picture(2, *found.shape[:2])
+    value, gradient = wanted(x)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(found._backend, "image_conv3x3_relu_backward", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            found(1e4 * x)  # with far larger gradients
+    again, again_gradient = found(x)
+    assert again == value
+    np.testing.assert_array_equal(again_gradient, gradient)
+    assert found.gradient_scale == wanted.gradient_scale
 
 
 def test_gradients_beyond_any_scale_are_an_error_that_says_so(module, monkeypatch):
@@ -454,7 +473,7 @@ def test_a_replay_launches_nothing_from_python_and_outlives_the_scratch(cuda, mo
     x = picture(2, *objective.shape[:2])
     wanted = [objective(x) for _ in range(2)][-1]
     tiny_objective(cuda, size=90)(picture(2, 90, 85))  # takes a larger scratch instead
-    monkeypatch.setattr(CudaBackend, "launch", lambda *arguments: pytest.fail("launched"))
+    monkeypatch.setattr(cuda, "launch", lambda *arguments: pytest.fail("launched"))
     value, gradient = objective(x)
     assert value == wanted[0]
     np.testing.assert_array_equal(gradient, wanted[1])
@@ -480,8 +499,8 @@ def test_an_array_of_another_device_is_refused(module):
         def __init__(self, array):
             self._array = array
 
-        def __dlpack__(self):
-            return self._array.__dlpack__()
+        def __dlpack__(self, stream):
+            return self._array.__dlpack__(stream=stream)
 
         def __dlpack_device__(self):
             return self._array.__dlpack_device__()[0], 1
@@ -676,23 +695,62 @@ def test_arrays_that_speak_dlpack_are_read_and_written_in_place(module):
             module.binomial_down(wrong, y[1:], False, 0)
 
 
+def last_wait(module):
+    """The stream that waited last, and the one that it waited for."""
+    pair = ctypes.CDLL(module.__file__).cuda_on_cpu_last_wait
+    pair.restype = ctypes.POINTER(ctypes.c_size_t)
+    return tuple(pair()[:2])
+
+
+@pytest.mark.parametrize(
+    ("stream", "producer", "waited"),
+    [(0, 2, (1, 2)), (0, 40, (1, 40)), (40, 1, (40, 1)), (40, 56, (40, 56))],
+)
+def test_an_op_waits_for_the_stream_that_an_array_is_written_on(module, stream, producer, waited):
+    x, y = np.ones((3, 4, 4), np.float32), np.zeros((3, 2, 2), np.float32)
+    interface = {"shape": x.shape, "typestr": "<f4", "data": (x.ctypes.data, False), "version": 3}
+    written = SimpleNamespace(__cuda_array_interface__=interface | {"stream": producer})
+    module.binomial_down(written, y, False, stream)
+    assert last_wait(module) == waited
+    np.testing.assert_array_equal(y, 1)
+    for ready in ({}, {"stream": None}, {"stream": stream or 1}):
+        array = SimpleNamespace(__cuda_array_interface__=interface | ready)
+        module.binomial_down(array, y, False, stream)
+        assert last_wait(module) == waited, "there was nothing to wait for"
+    written.__cuda_array_interface__["stream"] = 0
+    with pytest.raises(ValueError, match="x must name its stream by 1, 2 or a handle, got 0"):
+        module.binomial_down(written, y, False, stream)
+
+
+@pytest.mark.parametrize(("device", "stream", "told"), [(1, 40, None), (2, 40, 40), (2, 0, 1)])
+def test_a_producer_of_dlpack_is_told_the_stream_of_the_op(module, device, stream, told):
+    class Producer:
+        def __init__(self, array):
+            self._array = array
+
+        def __dlpack__(self, stream):
+            self.stream = stream
+            return self._array.__dlpack__()
+
+        def __dlpack_device__(self):
+            return device, 0
+
+    x, y = Producer(np.ones((3, 4, 4), np.float32)), np.zeros((3, 2, 2), np.float32)
+    module.binomial_down(x, y, False, stream)
+    assert x.stream == told
+    np.testing.assert_array_equal(y, 1)
+
+
 def test_an_array_is_described_to_the_core_once(module):
-    class Counted(DeviceArray):
-        __slots__ = ("count",)
-
-        @property
-        def __cuda_array_interface__(self):
-            self.count += 1
-            return super().__cuda_array_interface__
-
     host = [np.zeros((3, 4, 6), np.float32), np.zeros((3, 2, 3), np.float32)]
-    x, y = (Counted(each, each.ctypes.data, np.float32, each.shape) for each in host)
-    x.count = y.count = 0
+    x, y = (DeviceArray(each, each.ctypes.data, np.float32, each.shape) for each in host)
+    described = []
     for value in (1.0, 2.0):
         host[0][...] = value
         module.binomial_down(x, y, False, 0)
         np.testing.assert_array_equal(host[1], value)
-    assert (x.count, y.count) == (1, 1)
+        described.append((x.described, y.described))
+    assert all(first is again for first, again in zip(*described, strict=True))
     with pytest.raises(ValueError, match="binomial_down: y must be"):
         module.binomial_down(x, x, False, 0)
 

@@ -500,7 +500,7 @@ def test_a_module_without_code_for_the_device_says_how_to_build_it(machine, modu
     monkeypatch.setattr(FakeCore, "__getattr__", refuse)
     with pytest.raises(
         BackendError,
-        match=r"compute capability 8\.6, and PyNST was built for 80-real 90 \(gradient_scale_begin:"
+        match=r"compute capability 8\.6, and PyNST was built for 80-real 90 \(gradient_scale_end:"
         r" no kernel image.*PYNST_CUDA_ARCHITECTURES=86",
     ):
         CupyDevice()
@@ -511,9 +511,9 @@ def test_a_kernel_image_apart_other_failures_of_the_first_launch_are_quoted(mach
     core = importlib.import_module("pynst._cuda")
 
     def fail(*arguments):
-        raise core.CudaError("gradient_scale_begin: the launch timed out")
+        raise core.CudaError("gradient_scale_end: the launch timed out")
 
-    monkeypatch.setattr(core, "gradient_scale_begin", fail, raising=False)
+    monkeypatch.setattr(core, "gradient_scale_end", fail, raising=False)
     with pytest.raises(DeviceError, match=r"NVIDIA X cannot be used now: .*the launch timed"):
         CupyDevice()
 

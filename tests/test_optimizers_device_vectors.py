@@ -21,7 +21,9 @@ from pynst.backends.device import CupyDevice, DeviceArray
 from pynst.losses.terms import InPlace, LossTerms
 from pynst.networks.gabor import Gabor
 from pynst.optimizers.descent import Descent, Stop
+from pynst.optimizers.device_vectors import CoreOps
 from pynst.optimizers.pairs import Pairs
+from pynst.optimizers.pyramid import HostOps, Pyramid
 from pynst.optimizers.table import adam, lbfgs, lbfgs_scipy
 
 
@@ -54,7 +56,6 @@ class Core:
     def get(self, array):
         values = np.empty(array.shape, array.dtype)
         self.memory.copy_out(array, values)
-        self.memory.synchronize()
         return values
 
     def allocate(self, nbytes):
@@ -353,6 +354,27 @@ def test_an_interruption_at_any_line_keeps_all_work_but_the_step_under_way(stand
         return function_on(stand_in, function, (4, 5, 3))
 
     assert_no_interruption_loses_work(lbfgs, make, 14, stride=23)
+
+
+# ---- the preconditioner --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 7, 3), (21, 30, 3)])
+def test_the_preconditioner_is_captured_once_and_replayed(device, monkeypatch, shape):
+    captured, capture = [], device.capture
+    monkeypatch.setattr(device, "capture", lambda work: captured.append(1) or capture(work))
+    pyramid = Pyramid(CoreOps(CudaBackend(device=device).device_images(shape)), shape)
+    host = Pyramid(HostOps(), shape)
+    rng = np.random.default_rng(4)
+    for _ in range(4):  # vectors that it has not seen before, each time
+        values, found, wanted = vectors(rng, *shape), np.empty(shape, np.float32), np.empty(shape)
+        g, h = device.empty(shape), device.empty(shape)
+        device.copy_in(values, g)
+        pyramid(g, h)
+        device.copy_out(h, found)
+        host(values.astype(np.float64), wanted)
+        np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
+    assert len(captured) == (1 if min(shape[:2]) > 1 else 0)
 
 
 # ---- with a network ------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 //   gram: F must be float32 or float16 of shape (H, W, 64), got float64 of shape (64, 100)
 //
 // An array is any object with __cuda_array_interface__, or DLPack's __dlpack__ and memory on the
-// device; nothing of it is kept after the call.
+// device; nothing of it is kept after the call. Where it names a stream on which it is still being
+// written, the op's stream waits for that one.
 
 #pragma once
 
@@ -125,31 +126,44 @@ inline DeviceArray from_tensor(const dlpack::Tensor& tensor) {
 // Checks the arguments of one op; the messages name the op and the argument.
 class Arguments {
    public:
-    explicit Arguments(const char* op) : op_(op) {}
+    // `stream` is that on which the op will run; a function that takes no arrays has none.
+    explicit Arguments(const char* op, uintptr_t stream = 0) : op_(op), stream_(stream) {}
 
     // An array of pynst/backends/device.py never changes: what it is is read once, and kept in its
     // attribute `described`.
     DeviceArray array(const char* name, const py::object& object) const {
-        const py::object described = py::getattr(object, "described", py::ellipsis());
-        if (py::isinstance<DeviceArray>(described)) {
-            return described.cast<const DeviceArray&>();
+        static PyObject* const attribute = PyUnicode_InternFromString("described");
+        const auto described =
+            py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), attribute));
+        if (!described) {
+            PyErr_Clear();
+            return read_stranger(name, object);
         }
-        const DeviceArray a = read_array(name, object);
-        if (described.is_none()) {
-            object.attr("described") = a;
+        if (PyCapsule_IsValid(described.ptr(), kDescription)) {
+            return *static_cast<const DeviceArray*>(
+                PyCapsule_GetPointer(described.ptr(), kDescription));
         }
+        if (!described.is_none()) {
+            return read_stranger(name, object);
+        }
+        const DeviceArray a = read_own(object);
+        const auto destroy = [](PyObject* capsule) {
+            delete static_cast<DeviceArray*>(PyCapsule_GetPointer(capsule, kDescription));
+        };
+        py::setattr(object, attribute, py::capsule(new DeviceArray(a), kDescription, destroy));
         return a;
     }
 
-    DeviceArray read_array(const char* name, const py::object& object) const {
+    DeviceArray read_stranger(const char* name, const py::object& object) const {
         const py::object found = py::getattr(object, "__cuda_array_interface__", py::none());
         DeviceArray a;
         if (found.is_none()) {
             const bool is_tensor = dlpack::visit_tensor(
-                object, [&](const dlpack::Tensor& tensor) { a = from_tensor(tensor); });
-            require(is_tensor,
-                    std::string(name) + " must be an array on the device, got " +
-                        std::string(py::str(py::type::of(object).attr("__name__"))));
+                object, stream_, [&](const dlpack::Tensor& tensor) { a = from_tensor(tensor); });
+            if (!is_tensor) {
+                fail(std::string(name) + " must be an array on the device, got " +
+                     std::string(py::str(py::type::of(object).attr("__name__"))));
+            }
             return a;
         }
         const py::dict interface = found;
@@ -161,6 +175,9 @@ class Arguments {
         if (interface.contains("strides") && !interface["strides"].is_none()) {
             const auto strides = interface["strides"].cast<std::vector<py::ssize_t>>();
             a.contiguous = is_dense(a.shape, strides, std::stoi(a.code.substr(2)));
+        }
+        if (interface.contains("stream") && !interface["stream"].is_none()) {
+            wait_for(name, interface["stream"].cast<uintptr_t>());
         }
         return a;
     }
@@ -187,7 +204,9 @@ class Arguments {
            std::initializer_list<Axis> axes,
            uintptr_t alignment = sizeof(T)) const {
         in<T>(name, a, axes, alignment);
-        require(!a.read_only, std::string(name) + " must be writable, got a read-only array");
+        if (a.read_only) {
+            fail(std::string(name) + " must be writable, got a read-only array");
+        }
         return reinterpret_cast<T*>(a.pointer);
     }
     template <class T>
@@ -216,8 +235,9 @@ class Arguments {
     template <class T>
     const T* features(const char* name, const DeviceArray& a, int H, int W, int C) const {
         const T* p = in<T>(name, a, {{"H", H}, {"W", W}, {"padded C", C}}, kVector);
-        require(a.length(2) % kLanes == 0,
-                std::string(name) + " must have channels in eights, got " + describe(a));
+        if (a.length(2) % kLanes != 0) {
+            fail(std::string(name) + " must have channels in eights, got " + describe(a));
+        }
         return p;
     }
     template <class T>
@@ -257,9 +277,10 @@ class Arguments {
     void* scratch(const py::object& object, size_t bytes) const {
         const DeviceArray a = array("scratch", object);
         void* p = out<uint8_t>("scratch", a, {{"bytes"}}, kScratchAlignment);
-        require(static_cast<size_t>(a.shape[0]) >= bytes,
-                "scratch must hold " + std::to_string(bytes) + " bytes, got " +
-                    std::to_string(a.shape[0]));
+        if (static_cast<size_t>(a.shape[0]) < bytes) {
+            fail("scratch must hold " + std::to_string(bytes) + " bytes, got " +
+                 std::to_string(a.shape[0]));
+        }
         return p;
     }
 
@@ -285,11 +306,48 @@ class Arguments {
 
     void require(bool holds, const std::string& message) const {
         if (!holds) {
-            throw std::invalid_argument(std::string(op_) + ": " + message);
+            fail(message);
         }
     }
 
    private:
+    static constexpr const char* kDescription = "pynst.DeviceArray";
+
+    // Its attributes tell the same as its interface does, in less time.
+    static DeviceArray read_own(const py::object& array) {
+        DeviceArray a;
+        a.code = array.attr("dtype").attr("str").cast<std::string>();
+        for (const py::handle length : py::tuple(array.attr("shape"))) {
+            a.shape.push_back(length.cast<py::ssize_t>());
+        }
+        a.pointer = array.attr("pointer").cast<uintptr_t>();
+        return a;
+    }
+
+    [[noreturn]] void fail(const std::string& message) const {
+        throw std::invalid_argument(std::string(op_) + ": " + message);
+    }
+
+    // Lets the op's stream wait for all that the producer's stream has been given so far.
+    void wait_for(const char* name, uintptr_t producer) const {
+        if (producer == 0) {
+            fail(std::string(name) + " must name its stream by 1, 2 or a handle, got 0");
+        }
+        // 1 and 2, the two default streams, are CUDA's handles of them, too.
+        const auto from = reinterpret_cast<cudaStream_t>(producer);
+        const auto to = reinterpret_cast<cudaStream_t>(stream_ == 0 ? 1 : stream_);
+        if (from == to) {
+            return;
+        }
+        cudaEvent_t written = nullptr;
+        pynst::check(cudaEventCreateWithFlags(&written, cudaEventDisableTiming), op_);
+        const cudaError_t recorded = cudaEventRecord(written, from);
+        const cudaError_t waited = cudaStreamWaitEvent(to, written, 0);
+        cudaEventDestroy(written);  // CUDA keeps it until it is not needed any more
+        pynst::check(recorded, op_);
+        pynst::check(waited, op_);
+    }
+
     void check(const char* name,
                const DeviceArray& a,
                bool of_type,
@@ -303,15 +361,20 @@ class Arguments {
                                                 : a.shape[i] == axis.length);
             ++i;
         }
-        require(fits,
-                std::string(name) + " must be " + describe(type, axes) + ", got " + describe(a));
-        require(a.contiguous, std::string(name) + " must be C-contiguous, got a strided view");
-        require(a.pointer != 0 && a.pointer % alignment == 0,
-                std::string(name) + " must lie at a multiple of " + std::to_string(alignment) +
-                    " bytes");
+        if (!fits) {  // the message costs more than the check, and is made only where it is needed
+            fail(std::string(name) + " must be " + describe(type, axes) + ", got " + describe(a));
+        }
+        if (!a.contiguous) {
+            fail(std::string(name) + " must be C-contiguous, got a strided view");
+        }
+        if (a.pointer == 0 || a.pointer % alignment != 0) {
+            fail(std::string(name) + " must lie at a multiple of " + std::to_string(alignment) +
+                 " bytes");
+        }
     }
 
     const char* op_;
+    uintptr_t stream_;
 };
 
 }  // namespace pynst

@@ -61,11 +61,8 @@ void bind_device(py::module_&) {}
 // ---- gradient scale -----------------------------------------------------------------------------
 
 void bind_gradient_scale(py::module_& m) {
-    m.def("gradient_scale_begin", [](const py::object& scale, uintptr_t stream) {
-        gradient_scale_begin(Arguments("gradient_scale_begin").scale(scale), as_stream(stream));
-    });
     m.def("gradient_scale_end", [](const py::object& scale, uintptr_t stream) {
-        gradient_scale_end(Arguments("gradient_scale_end").scale(scale), as_stream(stream));
+        gradient_scale_end(Arguments("gradient_scale_end", stream).scale(scale), as_stream(stream));
     });
 }
 
@@ -88,7 +85,7 @@ void bind_image_input(py::module_& m) {
              const Mean& mean,
              const py::object& x,
              uintptr_t stream) {
-              const Arguments arguments("image_input");
+              const Arguments arguments("image_input", stream);
               const DeviceArray to = arguments.array("x", x);
               const int H = to.length(1), W = to.length(2);
               float* q = arguments.image_out("x", to, kAny, kAny);
@@ -97,7 +94,7 @@ void bind_image_input(py::module_& m) {
           });
     m.def("image_input_backward",
           [](const py::object& dx, const Axes& axes, const py::object& gradient, uintptr_t stream) {
-              const Arguments arguments("image_input_backward");
+              const Arguments arguments("image_input_backward", stream);
               const DeviceArray from = arguments.array("dx", dx);
               const int H = from.length(1), W = from.length(2);
               const float* p = arguments.image("dx", from, kAny, kAny);
@@ -118,9 +115,6 @@ PYBIND11_MODULE(_cuda, m) {
     m.attr("gradient_scale_bytes") = sizeof(GradientScale);
     m.attr("most_pair_rows") = kMostPairRows;
     m.def("lbfgs_arrive_sums", lbfgs_arrive_sums, "Scalar products of one step of L-BFGS.");
-    // This is what arguments.h reads of an array. It is local to the module, since the tests load the
-    // module twice, each time with another runtime.
-    py::class_<DeviceArray>(m, "Described", py::module_local());
     py::register_exception<CudaError>(m, "CudaError", PyExc_RuntimeError);
     bind_device(m);
     bind_gradient_scale(m);

@@ -47,7 +47,7 @@ void bind_filters(py::module_& m) {
              const py::object& y,
              const py::object& bits,
              uintptr_t stream) {
-              const Arguments arguments("filter7x7");
+              const Arguments arguments("filter7x7", stream);
               const DeviceArray from = arguments.array("x", x), to_array = arguments.array("y", y);
               const DeviceArray bank = arguments.array("weights", weights);
               const int K = bank.length(0), H = from.length(1), W = from.length(2);
@@ -72,7 +72,7 @@ void bind_filters(py::module_& m) {
              const py::object& dx,
              const py::object& scratch,
              uintptr_t stream) {
-              const Arguments arguments("filter7x7_backward");
+              const Arguments arguments("filter7x7_backward", stream);
               const DeviceArray from = arguments.array("dy", dy),
                                 to_array = arguments.array("dx", dx);
               const DeviceArray bank = arguments.array("weights", weights);
@@ -91,7 +91,7 @@ void bind_filters(py::module_& m) {
           });
     m.def("binomial_down",
           [](const py::object& x, const py::object& y, bool interleaved, uintptr_t stream) {
-              const Arguments arguments("binomial_down");
+              const Arguments arguments("binomial_down", stream);
               const DeviceArray from = arguments.array("x", x), to = arguments.array("y", y);
               const Pixels all = pixels_of(from, interleaved);
               const float* p = pixels("x", arguments, from, all);
@@ -105,7 +105,7 @@ void bind_filters(py::module_& m) {
              float keep,
              const py::object& x,
              uintptr_t stream) {
-              const Arguments arguments("binomial_down_backward");
+              const Arguments arguments("binomial_down_backward", stream);
               const DeviceArray from = arguments.array("dy", dy), to = arguments.array("dx", dx);
               const Pixels all = pixels_of(to, interleaved);
               const float* p = pixels("dy", arguments, from, half_of(all));

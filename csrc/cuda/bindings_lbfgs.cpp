@@ -44,7 +44,7 @@ void bind_lbfgs(py::module_& m) {
              const py::object& h,
              const py::object& d,
              uintptr_t stream) {
-              const Arguments arguments("lbfgs_direction");
+              const Arguments arguments("lbfgs_direction", stream);
               const DeviceArray kept = arguments.array("pairs", pairs);
               const int vectors = kept.length(0), n = kept.length(1);
               const float* v = arguments.in<float>("pairs", kept, {{"2 rows"}, {"n"}});
@@ -61,7 +61,7 @@ void bind_lbfgs(py::module_& m) {
              const py::object& next,
              const py::object& seen,
              uintptr_t stream) {
-              const Arguments arguments("lbfgs_step");
+              const Arguments arguments("lbfgs_step", stream);
               const DeviceArray from = arguments.array("x", x);
               const int n = from.length(0);
               const float* p = arguments.in<float>("x", from, {{"n"}});
@@ -76,7 +76,7 @@ void bind_lbfgs(py::module_& m) {
         return lbfgs_arrive_scratch(count, sizes.integer("n", n, INT_MAX));
     });
     m.def("destripe", [](const py::object& x, const py::object& y, uintptr_t stream) {
-        const Arguments arguments("destripe");
+        const Arguments arguments("destripe", stream);
         const DeviceArray from = arguments.array("x", x);
         const int H = from.length(0), W = from.length(1);
         const float* p = arguments.in<float>("x", from, {{"H"}, {"W"}, {"3", 3}});
@@ -91,7 +91,7 @@ void bind_lbfgs(py::module_& m) {
              double pull,
              const py::object& next_g,
              uintptr_t stream) {
-              const Arguments arguments("lbfgs_gradient");
+              const Arguments arguments("lbfgs_gradient", stream);
               const DeviceArray at = arguments.array("next", next);
               const int n = at.length(0);
               const float* x = arguments.in<float>("next", at, {{"n"}});
@@ -112,7 +112,7 @@ void bind_lbfgs(py::module_& m) {
              const py::object& sums,
              const py::object& scratch,
              uintptr_t stream) {
-              const Arguments arguments("lbfgs_arrive");
+              const Arguments arguments("lbfgs_arrive", stream);
               const DeviceArray kept = arguments.array("pairs", pairs);
               const int rows = kept.length(0) / 2, n = kept.length(1);
               arguments.require(rows >= 1 && rows <= kMostPairRows && kept.length(0) == 2 * rows,

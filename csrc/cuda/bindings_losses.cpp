@@ -22,7 +22,7 @@ void bind_gram(py::module_& m) {
              const py::object& G,
              const py::object& scratch,
              uintptr_t stream) {
-              const Arguments arguments("gram");
+              const Arguments arguments("gram", stream);
               const DeviceArray from = arguments.array("F", F), square = arguments.array("G", G);
               const int N = square.length(0), M = pixels(arguments, from);
               const Products how = products_of(arguments, products);
@@ -55,7 +55,7 @@ void bind_terms(py::module_& m) {
              const py::object& loss,
              const py::object& scratch,
              uintptr_t stream) {
-              const Arguments arguments("content_loss");
+              const Arguments arguments("content_loss", stream);
               const DeviceArray from = arguments.array("F", F), target = arguments.array("P", P);
               const int H = from.length(0), W = from.length(1), N = from.length(2);
               const int M = pixels(arguments, from);
@@ -90,7 +90,7 @@ void bind_terms(py::module_& m) {
              const py::object& loss,
              const py::object& scratch,
              uintptr_t stream) {
-              const Arguments arguments("style_loss");
+              const Arguments arguments("style_loss", stream);
               const DeviceArray from = arguments.array("F", F), square = arguments.array("G", G);
               const int H = from.length(0), W = from.length(1), N = square.length(0);
               const int M = pixels(arguments, from);
@@ -124,7 +124,7 @@ void bind_terms(py::module_& m) {
              const py::object& loss,
              const py::object& scratch,
              uintptr_t stream) {
-              const Arguments arguments("total_variation");
+              const Arguments arguments("total_variation", stream);
               const DeviceArray from = arguments.array("x", x), to = arguments.array("dx", dx);
               const int H = from.length(1), W = from.length(2);
               const float* p = arguments.image("x", from, kAny, kAny);

@@ -117,7 +117,7 @@ void bind_conv3x3(py::module_& m) {
            const py::object& bits,
            const py::object& scratch,
            uintptr_t stream) {
-            const Arguments arguments("conv3x3_relu");
+            const Arguments arguments("conv3x3_relu", stream);
             const int C = Sizes("conv3x3_relu").channels("C", channels_in);
             const int N = Sizes("conv3x3_relu").channels("N", channels_out);
             const DeviceArray from = arguments.array("x", x);
@@ -148,7 +148,7 @@ void bind_conv3x3(py::module_& m) {
              const py::object& dx,
              const py::object& scratch,
              uintptr_t stream) {
-              const Arguments arguments("conv3x3_relu_backward");
+              const Arguments arguments("conv3x3_relu_backward", stream);
               const int C = Sizes("conv3x3_relu_backward").channels("C", channels_in);
               const int N = Sizes("conv3x3_relu_backward").channels("N", channels_out);
               const DeviceArray from = arguments.array("dy", dy);
@@ -193,7 +193,7 @@ void bind_conv3x3_pool(py::module_& m) {
            const py::object& choices,
            const py::object& scratch,
            uintptr_t stream) {
-            const Arguments arguments("conv3x3_relu_pool");
+            const Arguments arguments("conv3x3_relu_pool", stream);
             const int C = Sizes("conv3x3_relu_pool").channels("C", channels_in);
             const int N = Sizes("conv3x3_relu_pool").channels("N", channels_out);
             const DeviceArray from = arguments.array("x", x);
@@ -240,7 +240,7 @@ void bind_conv3x3_pool(py::module_& m) {
              const py::object& dx,
              const py::object& scratch,
              uintptr_t stream) {
-              const Arguments arguments("conv3x3_relu_pool_backward");
+              const Arguments arguments("conv3x3_relu_pool_backward", stream);
               const int C = Sizes("conv3x3_relu_pool_backward").channels("C", channels_in);
               const int N = Sizes("conv3x3_relu_pool_backward").channels("N", channels_out);
               const DeviceArray from = arguments.array("dy", dy),
@@ -294,7 +294,7 @@ void bind_image_conv3x3(py::module_& m) {
              const py::object& y,
              const py::object& bits,
              uintptr_t stream) {
-              const Arguments arguments("image_conv3x3_relu");
+              const Arguments arguments("image_conv3x3_relu", stream);
               const int N = Sizes("image_conv3x3_relu").channels("N", channels);
               const DeviceArray from = arguments.array("x", x), to_array = arguments.array("y", y);
               const int H = from.length(1), W = from.length(2), n = padded(N);
@@ -318,7 +318,7 @@ void bind_image_conv3x3(py::module_& m) {
              const py::object& gradient_scale,
              const py::object& dx,
              uintptr_t stream) {
-              const Arguments arguments("image_conv3x3_relu_backward");
+              const Arguments arguments("image_conv3x3_relu_backward", stream);
               const int N = Sizes("image_conv3x3_relu_backward").channels("N", channels);
               const DeviceArray from = arguments.array("dy", dy),
                                 to_array = arguments.array("dx", dx);
@@ -346,7 +346,7 @@ void bind_pool2x2(py::module_& m) {
              const py::object& y,
              const py::object& choices,
              uintptr_t stream) {
-              const Arguments arguments("pool2x2");
+              const Arguments arguments("pool2x2", stream);
               const DeviceArray from = arguments.array("x", x);
               const int H = from.length(0), W = from.length(1), C = from.length(2);
               const Pooling pool = pooling(arguments, mode);
@@ -364,7 +364,7 @@ void bind_pool2x2(py::module_& m) {
              const py::object& choices,
              const py::object& dx,
              uintptr_t stream) {
-              const Arguments arguments("pool2x2_backward");
+              const Arguments arguments("pool2x2_backward", stream);
               const DeviceArray from = arguments.array("dy", dy),
                                 to_array = arguments.array("dx", dx);
               const int H = to_array.length(0), W = to_array.length(1), C = to_array.length(2);
@@ -400,7 +400,7 @@ void wrap_checked(const Arguments& arguments,
 
 void bind_wrap(py::module_& m) {
     m.def("wrap", [](const py::object& x, const py::object& y, uintptr_t stream) {
-        const Arguments arguments("wrap");
+        const Arguments arguments("wrap", stream);
         const DeviceArray from = arguments.array("x", x), to = arguments.array("y", y);
         if (from.code == kType<uint8_t>.code) {
             wrap_checked<uint8_t>(arguments, from, to, as_stream(stream));

@@ -1,8 +1,8 @@
 // dlpack.h: an array that speaks DLPack, as arguments.h describes arrays.
 //
 // The structures are those of the DLPack specification, version 0.x ("dltensor" capsules). The
-// capsule is only looked at and dies with the call; whoever made it keeps the memory. Work that the
-// producer still has under way must be on the op's stream, as with __cuda_array_interface__.
+// capsule is only looked at and dies with the call; whoever made it keeps the memory. The producer is
+// told the op's stream, and lets it wait for what it still has under way.
 
 #pragma once
 
@@ -40,10 +40,10 @@ struct Tensor {
 
 constexpr int32_t kHost = 1, kCuda = 2, kCudaManaged = 13;
 
-// Whether an op can read memory of this kind: on the stand-in for CUDA it is the host's.
+// Whether an op can read memory of this kind: on the stand-in for CUDA it is the host's, too.
 inline bool on_device(int32_t type) {
 #ifdef PYNST_CUDA_ON_CPU
-    return type == kHost;
+    return type == kHost || type == kCuda;
 #else
     return type == kCuda || type == kCudaManaged;
 #endif
@@ -60,18 +60,28 @@ inline std::string type_code(const Type& type) {
            std::to_string(type.bits / 8);
 }
 
+// The op's stream as __dlpack__ takes it: memory of the host has none, and the default stream is 1.
+inline py::object stream_for(int32_t type, uintptr_t stream) {
+    if (type == kHost) {
+        return py::none();
+    }
+    return py::int_(stream == 0 ? 1 : stream);
+}
+
 // Calls visit(tensor) if the object has __dlpack__ and its memory is the device's. Returns whether
 // it did.
 template <class Visit>
-bool visit_tensor(const py::object& object, Visit visit) {
+bool visit_tensor(const py::object& object, uintptr_t stream, Visit visit) {
     if (!py::hasattr(object, "__dlpack__") || !py::hasattr(object, "__dlpack_device__")) {
         return false;
     }
     const py::tuple device = object.attr("__dlpack_device__")();
-    if (!on_device(device[0].cast<int32_t>())) {
+    const auto type = device[0].cast<int32_t>();
+    if (!on_device(type)) {
         return false;
     }
-    const py::capsule capsule = object.attr("__dlpack__")();
+    const py::capsule capsule =
+        object.attr("__dlpack__")(py::arg("stream") = stream_for(type, stream));
     if (std::string(capsule.name()) != "dltensor") {
         throw std::invalid_argument("an array's DLPack capsule must hold a dltensor");
     }

@@ -1,16 +1,15 @@
 // gradient_scale.cu: the loss scale, a power of two that keeps feature gradients within the range
 // of halves.
 //
-//   begin   scale = next, or 1 at first;  largest = 0
-//   end     m = largest of |scale * gradient|;  accepted = m is 0 or in [2^0, 2^15);
-//           next = the power of two that puts m into [2^9, 2^10)
+//   m = largest of |scale * gradient|;  accepted = m is 0 or in [2^0, 2^15);
+//   last = scale;  scale = the power of two that puts m into [2^9, 2^10);  largest = 0
 //
 //   in      GradientScale, in device memory; `largest` is gathered by the ops in between.
 //   out     the same, updated.
 //   mapping one thread: a few integers, so that nothing has to be copied to the host.
 //   bounds  scale stays within 2^-60 .. 2^60; an m that is infinite or a NaN counts as too large.
 //   order   one thread.
-//   cost    one launch each.
+//   cost    one launch at the end of an evaluation, which leaves the scale ready for the next one.
 //
 // Why these numbers. A half is at most 65504 and loses bits below 2^-14. `largest` is noted before
 // rounding, so that it is right even where the half overflows. The backward pass notes it at each
@@ -53,26 +52,17 @@ __device__ int next_exponent(int scale_exponent, unsigned largest) {
     return next < -kLimit ? -kLimit : next > kLimit ? kLimit : next;
 }
 
-__global__ void gradient_scale_begin_kernel(GradientScale* scale) {
-    scale->scale = scale->next == 0.0f ? 1.0f : scale->next;
-    scale->largest = 0;
-    scale->accepted = 0;
-}
-
 __global__ void gradient_scale_end_kernel(GradientScale* scale) {
     const unsigned largest = scale->largest;
     const int m = exponent_of(largest), now = exponent_of(__float_as_uint(scale->scale));
     const int next = next_exponent(now, largest);
-    scale->next = power_of_two(next);
+    scale->last = scale->scale;
+    scale->scale = power_of_two(next);
+    scale->largest = 0;
     scale->accepted = largest == 0 || (m >= kLow && m < kHigh) || next == now;
 }
 
 }  // namespace
-
-void gradient_scale_begin(GradientScale* scale, cudaStream_t stream) {
-    LAUNCH(gradient_scale_begin_kernel, (1), (1), 0, stream, scale);
-    CHECK_LAUNCH("gradient_scale_begin");
-}
 
 void gradient_scale_end(GradientScale* scale, cudaStream_t stream) {
     LAUNCH(gradient_scale_end_kernel, (1), (1), 0, stream, scale);

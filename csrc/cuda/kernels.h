@@ -58,12 +58,11 @@ inline void check(cudaError_t status, const char* op) {
 // Feature gradients are stored multiplied by a power of two, the loss scale, so that halves neither
 // overflow nor underflow. The structure lies in device memory; a null pointer means a scale of one.
 struct GradientScale {
-    float scale;        // the loss scale of this evaluation
-    unsigned largest;   // bits, as float32, of the largest scaled magnitude so far
-    float next;         // the loss scale of the next evaluation
-    unsigned accepted;  // 1: this evaluation lost nothing; 0: it must be run again
+    float scale;        // the loss scale of the evaluation that runs, or of the next one
+    unsigned largest;   // bits, as float32, of its largest scaled magnitude so far
+    float last;         // the loss scale of the last evaluation that ended
+    unsigned accepted;  // 1: that one lost nothing; 0: it must be run again
 };
-void gradient_scale_begin(GradientScale* scale, cudaStream_t);
 void gradient_scale_end(GradientScale* scale, cudaStream_t);
 
 // Weights are (9, padded(N), padded(C)): tap, output, input. The backward ops take them as (9,

@@ -27,7 +27,6 @@ from pynst.backends.eights import EIGHT, from_device, in_eights, padded, to_devi
 from pynst.backends.evaluation import GraphEvaluation, Report
 from pynst.backends.planes import from_planes, to_planes
 from pynst.backends.tuning import Tuning
-from pynst.errors import BackendError
 
 __all__ = ["CudaBackend"]
 
@@ -118,6 +117,7 @@ class CudaBackend:
     ) -> None:
         self.device: Device = CupyDevice() if device is None else device
         self._core = self.device.core
+        self.launch = self.device.launch
         self._products = products
         self._split = precision == "accurate" and products == "tensor"
         self._real = np.dtype(np.float16 if precision == "fast" else np.float32)
@@ -210,8 +210,7 @@ class CudaBackend:
     def download_losses(self, losses: Array) -> NDArray[np.float64]:
         report: Report = losses.owner
         if not report.arrived:
-            report.send()
-            self.device.synchronize()
+            report.fetch()
         return report.host_losses.copy()
 
     def zero(self, array: Array) -> None:
@@ -416,14 +415,6 @@ class CudaBackend:
 
     # ---- inside --------------------------------------------------------------------------------
 
-    def launch(self, op: str, *arguments: Any) -> None:
-        """Call an op of the core on the current stream; what fails names the op."""
-        try:
-            with self.device.entered():
-                getattr(self._core, op)(*arguments, self.device.stream)
-        except self.device.errors as error:
-            raise BackendError(f"cuda: {error}") from error
-
     def _scaled(self, report: Report, walk: Walk) -> None:
         """Do the walk, with gradients multiplied by the scale that the device has found if need be.
 
@@ -435,7 +426,6 @@ class CudaBackend:
                 walk()
                 return
             self.gradient_scale = report.gradient_scale
-            self.launch("gradient_scale_begin", self.gradient_scale)
             walk()
             self.launch("gradient_scale_end", self.gradient_scale)
         finally:
@@ -507,7 +497,6 @@ class CudaBackend:
         """An array of the device as it lies there."""
         values = np.empty(array.shape, array.dtype)
         self.device.copy_out(array, values)
-        self.device.synchronize()
         return values
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -20,11 +20,19 @@ from numpy.typing import DTypeLike, NDArray
 from pynst.errors import BackendError
 from pynst.version import __version__
 
-__all__ = ["CupyDevice", "Device", "DeviceArray", "DeviceError", "DeviceImages", "Memory"]
+__all__ = [
+    "CupyDevice",
+    "Device",
+    "DeviceArray",
+    "DeviceError",
+    "DeviceImages",
+    "Memory",
+    "Repeated",
+]
 
 _OLDEST = (7, 5)
-_BYTE = np.dtype(np.uint8)
-_HERE = nullcontext()
+_BYTE, _FLOAT = np.dtype(np.uint8), np.dtype(np.float32)
+_NAMES_IT = "; CUDA_LAUNCH_BLOCKING=1 in the environment makes the message name it"
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
@@ -106,30 +114,27 @@ class Memory(Protocol):
         """Copy contiguous values to it; they may be changed as soon as this returns."""
 
     def copy_out(self, array: Any, out: NDArray[Any]) -> None:
-        """Copy to contiguous `out`; it is there after `synchronize`."""
+        """Copy to contiguous `out`, once all that was asked for before is done."""
 
     def zero(self, array: Any) -> None:
         """Set all bytes to zero."""
 
-    def synchronize(self) -> None:
-        """Wait for what was asked for."""
+    def repeated(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that does `work`: the same on the same memory every time.
+
+        The memory has to be kept for as long as that function.
+        """
 
 
 class Device(Memory, Protocol):
     """What a `CudaBackend` asks of a device; all of it happens in the order of one stream."""
 
     name: str
-    errors: tuple[type[Exception], ...]
-    """What a launch, or asking for the stream, may raise."""
     identity: str
     """Device, driver and versions on which measured times depend; empty where none make sense."""
 
-    @property
-    def stream(self) -> int:
-        """Handle of the stream that is current in this thread."""
-
-    def entered(self) -> AbstractContextManager[Any]:
-        """Make the device the current one of this thread, as launching on it asks."""
+    def launch(self, op: str, *arguments: Any) -> None:
+        """Call an op of the core on the current stream; what fails names the op."""
 
     def memory(self) -> tuple[int, int]:
         """Free bytes, and all."""
@@ -143,14 +148,17 @@ class Device(Memory, Protocol):
             The device has less memory; says how much was asked for and how much is free.
         """
 
-    def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:
-        """Bytes of the host to which `copy_out` copies without waiting."""
+    def fetching(self, array: DeviceArray) -> tuple[NDArray[np.uint8], Callable[[], None]]:
+        """Return memory of the host, and a function that does `copy_out` of an array to it.
+
+        It is meant for what is copied again and again.
+        """
 
     def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
         """Copy contiguous values to the device; they may be gone as soon as this returns."""
 
     def copy_out(self, array: DeviceArray, out: NDArray[Any]) -> None:
-        """Copy to contiguous `out`; it is there after `synchronize`."""
+        """Copy to contiguous `out` and wait; what failed in the stream raises BackendError."""
 
     def zero(self, array: DeviceArray) -> None:
         """Set all bytes to zero."""
@@ -172,6 +180,28 @@ class Device(Memory, Protocol):
 
     def seconds(self, work: Callable[[], None], repeats: int) -> float:
         """Time that the device takes for `work` when it is repeated, in seconds for each time."""
+
+
+class Repeated:
+    """Work that is done, then captured, and then replayed, so that it costs the host one call.
+
+    Nothing is loaded or allocated any more when it is captured.
+    """
+
+    def __init__(self, device: Device, work: Callable[[], None]) -> None:
+        self._device, self._work = device, work
+        self._done = False
+        self._replay: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        if self._replay is not None:
+            self._replay()
+        elif self._done:
+            self._replay = self._device.capture(self._work)
+            self._replay()
+        else:
+            self._work()
+            self._done = True
 
 
 @dataclass(frozen=True)
@@ -207,8 +237,7 @@ def _named(
         @wraps(method)
         def call(device: CupyDevice, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
             try:
-                with device.entered():
-                    return method(device, *given, **named)
+                return device._here(method, device, *given, **named)
             except device.errors as error:
                 raise DeviceError(f"cuda: {what} failed on {device.name}: {error}{help}") from error
 
@@ -235,6 +264,7 @@ class CupyDevice:
         _need_driver(self.core)
         self._cupy = _load_cupy(self.core)
         self._runtime = self._cupy.cuda.runtime
+        self._current_stream = self._cupy.cuda.get_current_stream
         self.errors: tuple[type[Exception], ...] = (
             self._runtime.CUDARuntimeError,
             self.core.CudaError,
@@ -260,13 +290,27 @@ class CupyDevice:
 
     @property
     def stream(self) -> int:
-        return int(self._cupy.cuda.get_current_stream().ptr)
+        """Handle of the stream that is current in this thread."""
+        handle: int = self._current_stream().ptr
+        return handle
 
-    def entered(self) -> AbstractContextManager[Any]:
-        if self._runtime.getDevice() == self._index:
-            return _HERE
-        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._index)
-        return device
+    def launch(self, op: str, *arguments: Any) -> None:
+        try:
+            self._here(self._launch, op, arguments)
+        except self.errors as error:
+            raise BackendError(f"cuda: {error}") from error
+
+    def _launch(self, op: str, arguments: tuple[Any, ...]) -> None:
+        getattr(self.core, op)(*arguments, self._current_stream().ptr)
+
+    def _here(
+        self, work: Callable[_Given, _Result], *given: _Given.args, **named: _Given.kwargs
+    ) -> _Result:
+        """Call a function with this device as the current one of the thread."""
+        if self._runtime.getDevice() == self._index:  # it nearly always is
+            return work(*given, **named)
+        with self._cupy.cuda.Device(self._index):
+            return work(*given, **named)
 
     @_named("asking for free memory")
     def memory(self) -> tuple[int, int]:
@@ -274,10 +318,18 @@ class CupyDevice:
         # what CuPy's pool holds and nobody uses can be had again
         return int(free + self._cupy.get_default_memory_pool().free_bytes()), int(total)
 
-    @_named("the allocation of memory")
     def allocate(self, nbytes: int) -> DeviceArray:
+        memory = self._memory(nbytes)
+        return DeviceArray(memory, memory.ptr, _BYTE, nbytes)
+
+    def empty(self, shape: tuple[int, ...]) -> DeviceArray:
+        memory = self._memory(4 * math.prod(shape))
+        return DeviceArray(memory, memory.ptr, _FLOAT, shape)
+
+    @_named("the allocation of memory")
+    def _memory(self, nbytes: int) -> Any:
         try:
-            memory = self._cupy.cuda.alloc(max(nbytes, 1))
+            return self._cupy.cuda.alloc(max(nbytes, 1))
         except MemoryError as error:  # CuPy's own is one
             free, total = self.memory()
             raise DeviceError(
@@ -285,15 +337,12 @@ class CupyDevice:
                 f" {free / 1e6:.0f} of {total / 1e6:.0f} MB are free; a smaller image_size needs"
                 " less"
             ) from error
-        return DeviceArray(memory, int(memory.ptr), _BYTE, nbytes)
-
-    def empty(self, shape: tuple[int, ...]) -> DeviceArray:
-        block = self.allocate(4 * math.prod(shape))
-        return DeviceArray(block.owner, block.pointer, np.float32, shape)
 
     @_named("the allocation of pinned memory")
-    def allocate_host(self, nbytes: int) -> NDArray[np.uint8]:
-        return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+    def fetching(self, array: DeviceArray) -> tuple[NDArray[np.uint8], Callable[[], None]]:
+        nbytes = array.nbytes
+        host = np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+        return host, partial(self._copy_out, array.pointer, nbytes, host.ctypes.data)
 
     @_named("a copy to the device")
     def copy_in(self, values: NDArray[Any], out: DeviceArray) -> None:
@@ -303,19 +352,27 @@ class CupyDevice:
         kind = self._runtime.memcpyHostToDevice
         self._runtime.memcpyAsync(out.pointer, values.ctypes.data, out.nbytes, kind, self.stream)
 
-    @_named("a copy to the host")
     def copy_out(self, array: DeviceArray, out: NDArray[Any]) -> None:
-        kind = self._runtime.memcpyDeviceToHost
-        self._runtime.memcpyAsync(out.ctypes.data, array.pointer, array.nbytes, kind, self.stream)
+        self._copy_out(array.pointer, array.nbytes, out.ctypes.data)
+
+    @_named("an op, or a copy to the host,", _NAMES_IT)
+    def _copy_out(self, source: int, nbytes: int, target: int) -> None:
+        runtime, stream = self._runtime, self.stream
+        runtime.memcpyAsync(target, source, nbytes, runtime.memcpyDeviceToHost, stream)
+        runtime.streamSynchronize(stream)
+        self._in_flight.clear()
 
     @_named("clearing memory")
     def zero(self, array: DeviceArray) -> None:
         self._runtime.memsetAsync(array.pointer, 0, array.nbytes, self.stream)
 
-    @_named("an op", "; CUDA_LAUNCH_BLOCKING=1 in the environment makes the message name it")
+    @_named("an op", _NAMES_IT)
     def synchronize(self) -> None:
         self._runtime.streamSynchronize(self.stream)
         self._in_flight.clear()
+
+    def repeated(self, work: Callable[[], None]) -> Callable[[], None]:
+        return Repeated(self, work)
 
     @_named("the capture of a graph")
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -380,7 +437,7 @@ class CupyDevice:
         self.zero(scale)
         words = DeviceArray(scale.owner, scale.pointer, np.uint32, 4)
         try:
-            self.core.gradient_scale_begin(words, self.stream)
+            self.core.gradient_scale_end(words, self.stream)
         except self.core.CudaError as error:
             if "kernel image" not in str(error):
                 raise

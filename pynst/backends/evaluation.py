@@ -23,7 +23,7 @@ __all__ = ["GraphEvaluation", "Report"]
 
 _TRIES = 24  # a scale that is wrong by 2^100 is mended in a few
 _GRADIENT_SCALE = np.dtype(
-    [("scale", "<f4"), ("largest", "<u4"), ("next", "<f4"), ("accepted", "<u4")]
+    [("next", "<f4"), ("largest", "<u4"), ("last", "<f4"), ("accepted", "<u4")]
 )
 _HEAD = _GRADIENT_SCALE.itemsize
 _ACCEPTED = 3  # index of its word
@@ -46,7 +46,7 @@ class Report:
     def __init__(self, device: Device, count: int) -> None:
         self._device = device
         self._block = device.allocate(_HEAD + 8 * count)
-        self._host = device.allocate_host(self._block.nbytes)
+        self._host, self._fetch = device.fetching(self._block)
         start = self._block.pointer
         self.gradient_scale = DeviceArray(self._block.owner, start, np.uint32, 4)
         self.arrived = False
@@ -69,8 +69,9 @@ class Report:
         return bool(self._words[_ACCEPTED])
 
     @property
-    def scale(self) -> float:
-        return float(self._head["scale"][0])
+    def last_scale(self) -> float:
+        """Gradient scale of the last evaluation."""
+        return float(self._head["last"][0])
 
     @property
     def next_scale(self) -> float:
@@ -82,9 +83,10 @@ class Report:
         self._head["next"] = scale
         self._device.copy_in(self._words.copy(), self.gradient_scale)
 
-    def send(self) -> None:
-        """Copy all of it to the host; it is there after a synchronisation."""
-        self._device.copy_out(self._block, self._host)
+    def fetch(self) -> None:
+        """Wait for the evaluation, and copy all of it to the host."""
+        self._fetch()
+        self.arrived = True
 
 
 class GraphEvaluation:
@@ -134,8 +136,8 @@ class GraphEvaluation:
                 return
         raise BackendError(
             f"cuda: the gradients leave the range of float16 in {_TRIES} tries, the last with the"
-            f" gradient scale {self._report.scale:g}; precision='accurate' may help, or smaller"
-            " weights of the terms"
+            f" gradient scale {self._report.last_scale:g}; precision='accurate' may help, or"
+            " smaller weights of the terms"
         )
 
     @property
@@ -152,12 +154,11 @@ class GraphEvaluation:
             self._replay = self._device.capture(lambda: self._scaled(walk))
             self._scratch = self._find_scratch()  # the graph has its address: keep it
         if self._replay is None:
+            self._report.next_scale = self.gradient_scale  # forget a walk that was interrupted
             self._scaled(walk)
         else:
             self._replay()
         self._walks += 1
         if after is not None:
             after()
-        self._report.send()
-        self._device.synchronize()
-        self._report.arrived = True
+        self._report.fetch()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,16 +145,14 @@ class Closure(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class _Best:
+class _Best(NamedTuple):
     """The image of the lowest value; it is fetched when it is asked for."""
 
     value: float = math.inf
     image: Callable[[], Image] | None = None
 
 
-@dataclass(frozen=True)
-class _Unfetched:
+class _Unfetched(NamedTuple):
     """A `Snapshot` that has not been fetched yet. Nothing that it refers to may change any more."""
 
     state: Callable[[], State]

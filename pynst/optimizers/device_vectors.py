@@ -167,6 +167,7 @@ class CoreOps:
 
     def __init__(self, images: DeviceImages) -> None:
         self.empty, self._launch = images.device.empty, images.launch
+        self.repeated = images.device.repeated
 
     def destripe(self, x: Vector, y: Vector) -> None:
         """Set y to D x."""
@@ -202,7 +203,6 @@ def _fetch(device: Memory, array: Vector) -> NDArray[np.float32]:
         return array
     values = np.empty(array.shape, np.float32)
     device.copy_out(array, values)
-    device.synchronize()
     return values
 
 

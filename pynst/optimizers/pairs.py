@@ -58,7 +58,10 @@ class Pairs:
     @property
     def spare(self) -> int:
         """The row into which the next pair is to be written."""
-        return next(row for row in range(self.rows) if row not in self.order)
+        order, row = self.order, 0
+        while row in order:
+            row += 1
+        return row
 
     def clear(self) -> None:
         """Forget all pairs."""

@@ -17,6 +17,8 @@ Differs from the paper: it minimises over the pixels, which ``variables="pixels"
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -69,6 +71,9 @@ class PyramidOps(Protocol):
     def up(self, dy: Vector, keep: float, x: Vector, dx: Vector) -> None:
         """Dx = keep x + B^T dy; dx may be x."""
 
+    def repeated(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that does `work`: the same on the same memory every time."""
+
 
 class Pyramid:
     """M, for images of one shape.
@@ -93,15 +98,14 @@ class Pyramid:
         self._levels = [ops.empty(each) for each in self._shapes[1:]]
         self._finest = ops.empty(shape) if scratch is None else scratch
         self._weights = _weights(len(self._levels))
+        levels = [self._finest, *self._levels]
+        self._down_and_up = ops.repeated(partial(_down_and_up, ops, levels, self._weights))
 
     def __call__(self, g: Vector, h: Vector) -> None:
         """Set h to M g."""
-        levels = [self._finest, *self._levels]
         self._ops.destripe(g, self._finest)
-        for finer, coarser in pairwise(levels):
-            self._ops.down(finer, coarser)
-        for k in reversed(range(len(levels) - 1)):
-            self._ops.up(levels[k + 1], self._weights[k], levels[k], levels[k])
+        if self._levels:
+            self._down_and_up()
         self._ops.destripe(self._finest, h)
 
     # ---- the variables themselves, for a driver that has to see them -------------------------
@@ -141,6 +145,18 @@ class Pyramid:
         )
 
 
+def _down_and_up(ops: PyramidOps, levels: Sequence[Vector], weights: Sequence[float]) -> None:
+    """Set the first level to sum_k w_k (B^T)^k B^k of it; the others are overwritten.
+
+    It is no method, since a pyramid that refers to itself would stay until Python's cycle collector
+    runs.
+    """
+    for finer, coarser in pairwise(levels):
+        ops.down(finer, coarser)
+    for k in reversed(range(len(levels) - 1)):
+        ops.up(levels[k + 1], weights[k], levels[k], levels[k])
+
+
 class HostOps:
     """`PyramidOps` in NumPy."""
 
@@ -162,6 +178,10 @@ class HostOps:
         """Dx = keep x + B^T dy; dx may be x."""
         H, W = x.shape[:2]
         dx[...] = keep * x + _halved_transposed(_halved_transposed(dy, 1, W), 0, H)
+
+    def repeated(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return the work itself."""
+        return work
 
 
 def without_stripes(image: NDArray[np.float64]) -> NDArray[np.float64]:

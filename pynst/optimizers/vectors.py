@@ -8,8 +8,7 @@ the same function drives a descent on a GPU, where the vectors never leave the d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +36,7 @@ PULL = 1000.0
 """Penalty of a pixel beyond [0, 1]: a tenth beyond costs ten times its share of the first loss."""
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A point of the descent, reached from another one by a step t along a direction d.
 
     Attributes

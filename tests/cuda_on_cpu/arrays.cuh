@@ -130,11 +130,10 @@ struct Packed<SplitWeights> {
 struct Scale : Array<GradientScale> {
     Scale() : Array<GradientScale>(1) {
         **this = {256.0f, 0, 256.0f, 1};
-        gradient_scale_begin(*this, nullptr);
     }
     void end() {
         gradient_scale_end(*this, nullptr);
-        require(is_number((**this).next), "the next gradient scale");
+        require(is_number((**this).scale), "the next gradient scale");
     }
     GradientScale& operator*() {
         return static_cast<GradientScale*>(*this)[0];

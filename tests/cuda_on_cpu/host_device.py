@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import weakref
-from contextlib import nullcontext
 
 import numpy as np
 
-from pynst.backends.device import DeviceArray
+from pynst.backends.device import DeviceArray, Repeated
+from pynst.errors import BackendError
 
 _ALIGNMENT = 256
 
@@ -55,10 +55,12 @@ class HostDevice:
         self._graph = None
         self.launches = []
         self.core = Core(self, module)
-        self.errors = (module.CudaError,)
 
-    def entered(self):
-        return nullcontext()
+    def launch(self, op, *arguments):
+        try:
+            getattr(self.core, op)(*arguments, self.stream)
+        except self._module.CudaError as error:
+            raise BackendError(f"cuda: {error}") from error
 
     def memory(self):
         return 2**33, 2**34
@@ -72,8 +74,9 @@ class HostDevice:
         block = self.allocate(4 * math.prod(shape))
         return DeviceArray(block.owner, block.pointer, np.float32, shape)
 
-    def allocate_host(self, nbytes):
-        return np.zeros(nbytes, np.uint8)
+    def fetching(self, array):
+        host = np.zeros(array.nbytes, np.uint8)
+        return host, lambda: self.copy_out(array, host)
 
     def copy_in(self, values, out):
         assert self._graph is None, "no host memory but pinned may be in a graph"
@@ -115,6 +118,9 @@ class HostDevice:
             main.extend(branch)
             return lambda: None
         return lambda: main.extend(branch)
+
+    def repeated(self, work):
+        return Repeated(self, work)
 
     def capture(self, work):
         assert self._graph is None

@@ -9,6 +9,7 @@
 namespace {
 
 cudaError_t last_error = cudaSuccess;
+cudaStream_t last_wait[2] = {};
 
 }  // namespace
 
@@ -124,6 +125,29 @@ cudaError_t cudaDeviceSynchronize() {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
     return cudaSuccess;
+}
+
+// Ops run at once and in order, so that an event has nothing to do: it is the stream that it was
+// recorded on. A test asks which stream waited last, and for which one.
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+    *event = reinterpret_cast<cudaEvent_t>(new cudaStream_t());
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    *reinterpret_cast<cudaStream_t*>(event) = stream;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    last_wait[0] = stream;
+    last_wait[1] = *reinterpret_cast<cudaStream_t*>(event);
+    return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete reinterpret_cast<cudaStream_t*>(event);
+    return cudaSuccess;
+}
+extern "C" __attribute__((visibility("default"))) const cudaStream_t* cuda_on_cpu_last_wait() {
+    return last_wait;
 }
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {

@@ -31,6 +31,9 @@ enum cudaDeviceAttr {
     cudaDevAttrComputeCapabilityMinor = 76,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
 };
+struct CUevent_st;
+using cudaEvent_t = CUevent_st*;
+constexpr unsigned cudaEventDisableTiming = 2;
 struct cudaDeviceProp {
     char name[256];
     std::size_t totalGlobalMem;
@@ -60,6 +63,10 @@ CUDA_ON_CPU_LOCAL cudaError_t cudaRuntimeGetVersion(int* version);
 CUDA_ON_CPU_LOCAL cudaError_t cudaDriverGetVersion(int* version);
 CUDA_ON_CPU_LOCAL cudaError_t cudaDeviceSynchronize();
 CUDA_ON_CPU_LOCAL cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+CUDA_ON_CPU_LOCAL cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+CUDA_ON_CPU_LOCAL cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+CUDA_ON_CPU_LOCAL cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned);
+CUDA_ON_CPU_LOCAL cudaError_t cudaEventDestroy(cudaEvent_t event);
 CUDA_ON_CPU_LOCAL cudaError_t cudaMalloc(void** memory, std::size_t bytes);
 CUDA_ON_CPU_LOCAL cudaError_t cudaFree(void* memory);
 CUDA_ON_CPU_LOCAL cudaError_t cudaMemset(void* to, int value, std::size_t bytes);
