@@ -255,7 +255,7 @@ def _advice(fits: Callable[[int], bool], image_size: int) -> str:
 def _ways(options: TransferOptions, network: Network, size: Size) -> list[TransferOptions]:
     """The run as given, and with less and less memory, in the order in which they slow it."""
     large, small = list[Any]([options.tile]), list[Any]()
-    if options.tile == "auto" and can_be_tiled(network) and not options.needs_whole_layers():
+    if options.tile == "auto" and can_be_tiled(network):
         large, small = ([n for n in tiles if n < max(size)] for tiles in (_TILES, _SMALL_TILES))
     kept = _ways_to_keep(options, network)
     tried = [(tile, each) for each in kept for tile in large or small[:1] or [options.tile]]

@@ -31,7 +31,7 @@ seen = {}
 def spy(network, options, inputs):
     size = lambda pixels: pixels.shape[:2]
     sizes = size(inputs.content.pixels), [size(style.pixels) for style in inputs.styles]
-    seen["forecast"] = f.forecast_memory(network, options, *sizes).total
+    seen["forecast"] = f.forecast_memory(network, options, *sizes, len(inputs.regions)).total
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak begins anew
     seen["before"] = m.resident_memory()
@@ -42,7 +42,7 @@ rng = np.random.default_rng(0)
 content, style = (rng.integers(0, 256, (480, 640, 3), dtype=np.uint8) for _ in range(2))
 peaks = []
 for _ in range(CALLS):
-    pynst.stylize(content, style, image_size=SIZE, iterations=12, threads=1, **SETTINGS)
+    pynst.stylize(content, STYLES, image_size=SIZE, iterations=12, threads=1, **SETTINGS)
     peaks.append(m.peak_memory() - seen["before"])
 print(json.dumps({**seen, "peaks": peaks, "resident": m.resident_memory()}))
 """
@@ -50,10 +50,10 @@ print(json.dumps({**seen, "peaks": peaks, "resident": m.resident_memory()}))
 written all its pairs after 11 evaluations: until then the system gives no memory for them."""
 
 
-def measured(size, calls=1, **settings):
+def measured(size, calls=1, styles=1, **settings):
     """What a fresh process forecasts, and by how much it grows."""
     script = MEASURE.replace("SIZE", str(size)).replace("CALLS", str(calls))
-    script = script.replace("SETTINGS", repr(settings))
+    script = script.replace("STYLES", f"[style] * {styles}").replace("SETTINGS", repr(settings))
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return json.loads(run.stdout)
 
@@ -276,6 +276,27 @@ WAYS = [
 def test_the_forecast_of_a_run_in_tiles_is_what_it_takes(way):
     settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
     found = measured(480, **settings, levels=1, tile=128, **way)
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
+
+
+MASKED = {"style_masks": ["mask.png", "rest"], "content_mask": "mask.png", "content_mask_weight": 3}
+
+
+@on_linux
+@pytest.mark.parametrize("tile", [None, 128])
+def test_the_forecast_of_a_run_with_masks_is_what_it_takes(tile, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pynst.save_image(np.repeat(np.linspace(0, 1, 480)[:, None, None], 640, 1), "mask.png")
+    settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
+    found = measured(480, styles=2, **settings, **MASKED, levels=1, tile=tile)
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
+
+
+@on_linux
+@pytest.mark.parametrize("tile", [None, 128])
+def test_the_forecast_of_the_wasserstein_loss_is_what_it_takes_in_tiles(tile):
+    settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
+    found = measured(480, **settings, levels=1, tile=tile, style_loss="wasserstein")
     assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pynst.backends.base import Array, Backend, Kind, Shape
 from pynst.errors import BackendError
 
-__all__ = ["Area", "Part", "Whole", "WindowsBackend"]
+__all__ = ["Area", "Part", "PixelWeights", "Whole", "WindowsBackend"]
 
 _STRIP = 8_000_000
 """Bytes of features that are copied at a time: they stay in the processor's last cache."""
@@ -69,11 +69,37 @@ class Whole(Protocol):
     def hold(self, image: Array) -> None:
         """Take an image (H, W, 3) as what is walked; it is not copied."""
 
-    def gram(self, G: Array) -> None:
-        """Set G to the Gram matrix of the features."""
-
     def assembled(self) -> Array:
         """The features as one array."""
+
+
+class PixelWeights:
+    """Factors of the pixels of a layer, of which each window takes its own.
+
+    Parameters
+    ----------
+    inner : Backend
+        Whose op will read them.
+    m : ndarray (H, W)
+        As for `Backend.upload_pixel_weights`.
+    """
+
+    def __init__(self, inner: Backend, m: NDArray[np.float64]) -> None:
+        self._inner = inner
+        # As precise as the image of the other backend, since print sizes have many pixels.
+        self._values = m.astype(f"f{inner.nbytes('image', (1, 1, 1))}")
+        self._sum = float(self._values.sum(dtype=np.float64))
+
+    @cached_property
+    def whole(self) -> Array:
+        """All of them as the other backend takes them."""
+        return self._inner.upload_pixel_weights(self._values)
+
+    def cut(self, area: Area) -> tuple[Array, float]:
+        """Those of an area as the other backend takes them, and their share of the sum of all."""
+        values = self._values[area]
+        share = float(values.sum(dtype=np.float64)) / self._sum
+        return self._inner.upload_pixel_weights(values), share
 
 
 class WindowsBackend:
@@ -119,21 +145,24 @@ class WindowsBackend:
             array = cast("Whole", array).assembled()
         return self._inner.download(array, kind, shape)
 
-    def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
+    def upload_pixel_weights(self, m: NDArray[np.float64]) -> PixelWeights:
+        """As `Backend.upload_pixel_weights`; the windows take their own of them."""
+        return PixelWeights(self._inner, m)
+
+    def gram(self, F: Array, G: Array, pixel_weights: PixelWeights | None = None) -> None:
         """As `Backend.gram`; of a part, its core's share is added to G."""
-        self._refuse_weights(F, pixel_weights)
-        if isinstance(F, self._whole):
-            cast("Whole", F).gram(G)
-        elif not isinstance(F, Part):
-            self._inner.gram(F, G, pixel_weights)
+        if not isinstance(F, Part):
+            self._inner.gram(F, G, _whole(pixel_weights))
         elif F.values:
             if F.first:
                 self._inner.zero(G)
-            share = self._inner.empty_gram(len(G))
-            for strip in self._core(F):
-                self._inner.gram(strip, share)
-                share *= _share(strip, F)
-                G += share
+            of_strip = self._inner.empty_gram(len(G))
+            for strip, area in self._core(F):
+                m, share = _cut(pixel_weights, F, area)
+                if share:
+                    self._inner.gram(strip, of_strip, m)
+                    of_strip *= share
+                    G += of_strip
 
     def content_loss(
         self,
@@ -143,26 +172,27 @@ class WindowsBackend:
         scale: Array | None,
         dF: Array,
         loss: Array,
-        pixel_weights: Array | None = None,
+        pixel_weights: PixelWeights | None = None,
     ) -> None:
         """As `Backend.content_loss`; of a part, the value over its core or the gradient."""
-        self._refuse_weights(F, pixel_weights)
         if not isinstance(F, Part):
-            self._inner.content_loss(F, P, k, scale, dF, loss, pixel_weights)
+            self._inner.content_loss(F, P, k, scale, dF, loss, _whole(pixel_weights))
         elif not F.values:
             target = self._copied(P[(slice(None), *F.place)], F.array.dtype)
-            self._inner.content_loss(F.array, target, k, scale, dF, self._inner.empty_losses(1))
+            m, _ = _cut(pixel_weights, F, F.place)
+            ignored = self._inner.empty_losses(1)
+            self._inner.content_loss(F.array, target, k, scale, dF, ignored, m)
         else:
             if F.first:
                 self._inner.zero(loss)
-            target = P[(slice(None), *F.place)][(slice(None), *F.core)]
-            share = self._inner.empty_losses(1)
-            for strip, rows in zip(self._core(F), self._rows(F), strict=True):
-                ignored = self._empty(strip.shape, strip.dtype)
-                self._inner.zero(ignored)
-                against = self._copied(target[:, rows], strip.dtype)
-                self._inner.content_loss(strip, against, k, scale, ignored, share)
-                loss += share
+            of_strip = self._inner.empty_losses(1)
+            for strip, area in self._core(F):
+                unread = self._empty(strip.shape, strip.dtype)
+                self._inner.zero(unread)
+                target = self._copied(P[(slice(None), *area)], strip.dtype)
+                m, _ = _cut(pixel_weights, F, area)
+                self._inner.content_loss(strip, target, k, scale, unread, of_strip, m)
+                loss += of_strip
 
     def style_loss(
         self,
@@ -173,17 +203,17 @@ class WindowsBackend:
         scale: Array | None,
         dF: Array,
         loss: Array,
-        pixel_weights: Array | None = None,
+        pixel_weights: PixelWeights | None = None,
     ) -> None:
         """As `Backend.style_loss`; of a part, the gradient of the whole image's loss."""
-        self._refuse_weights(F, pixel_weights)
         if not isinstance(F, Part):
-            self._inner.style_loss(F, G, A, k, scale, dF, loss, pixel_weights)
+            self._inner.style_loss(F, G, A, k, scale, dF, loss, _whole(pixel_weights))
         elif not F.values:
-            # The op divides by the pixels that it sees, and the loss by those of the whole image.
-            share = _share(F.array, F)
-            self._inner.style_loss(F.array, G, A, k * share, scale, dF, loss)
-            loss /= share
+            # The op divides by the weights that it sees, and the loss by those of the whole image.
+            m, share = _cut(pixel_weights, F, F.place)
+            if share:
+                self._inner.style_loss(F.array, G, A, k * share, scale, dF, loss, m)
+                loss /= share
 
     def total_variation(
         self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
@@ -205,21 +235,16 @@ class WindowsBackend:
                 self._inner.total_variation(planes, k * _share(piece, x), ignored, share)
                 loss += sign * share
 
-    def _refuse_weights(self, F: Array, pixel_weights: Array | None) -> None:
-        """Say that the pixels of a part cannot have weights."""
-        if pixel_weights is not None and isinstance(F, Part | self._whole):
-            raise BackendError("tile: masks cannot be computed over windows; ask for no tile")
+    def _core(self, F: Part) -> Iterator[tuple[Array, Area]]:
+        """The features of a part's core in strips, with their places in the whole image.
 
-    def _rows(self, F: Part) -> Iterator[slice]:
-        """The rows of a part's core, in strips; none where no cell of the layer is in the core."""
-        core = F.array[(slice(None), *F.core)]
-        return _strips(core.shape[1], core.nbytes // core.shape[1]) if core.size else iter(())
-
-    def _core(self, F: Part) -> Iterator[Array]:
-        """The features of a part's core, in strips."""
-        core = F.array[(slice(None), *F.core)]
-        for rows in self._rows(F):
-            yield self._copied(core[:, rows])
+        There are none where no cell of the layer is in the core.
+        """
+        core, (rows, columns) = F.array[(slice(None), *F.core)], _core_place(F)
+        height = core.shape[1]
+        for strip in _strips(height, core.nbytes // height) if core.size else ():
+            place = slice(rows.start + strip.start, rows.start + strip.stop), columns
+            yield self._copied(core[:, strip]), place
 
     def _copied(self, array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> Array:
         """The same numbers in memory, and of the type, as the backend wants it."""
@@ -231,6 +256,28 @@ class WindowsBackend:
         """Memory as the backend wants it aligned."""
         nbytes = int(np.prod(shape)) * dtype.itemsize
         return self._inner.allocate(nbytes).view(dtype).reshape(shape)
+
+
+def _whole(pixel_weights: PixelWeights | None) -> Array | None:
+    """The weights of all pixels, as the other backend takes them."""
+    return None if pixel_weights is None else pixel_weights.whole
+
+
+def _cut(pixel_weights: PixelWeights | None, F: Part, area: Area) -> tuple[Array | None, float]:
+    """The weights of an area of a layer, and their share of the sum of all."""
+    if pixel_weights is not None:
+        return pixel_weights.cut(area)
+    rows, columns = area
+    return None, float((rows.stop - rows.start) * (columns.stop - columns.start) / F.pixels)
+
+
+def _core_place(F: Part) -> Area:
+    """The place of a part's core in the whole image."""
+    rows, columns = (
+        slice(place.start + core.start, place.start + core.stop)
+        for core, place in zip(F.core, F.place, strict=True)
+    )
+    return rows, columns
 
 
 def _strips(rows: int, row_nbytes: int) -> Iterator[slice]:

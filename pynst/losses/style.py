@@ -122,12 +122,11 @@ class GramTerm:
         """Gram matrices (N, N) of one painting at its size for this level."""
         long_side = scaled_side(image_side, style.scale)
         features = style_features(network, style, long_side, layers)
-        grams = {}
+        weights = dict[str, Array | None]()
         for layer in layers:
             m = self._pixel_weights(network, style.mask, layer, *style.at(image_side))
-            uploaded = None if m is None else network.backend.upload_pixel_weights(m)
-            grams[layer] = features.gram(layer, uploaded)
-        return grams
+            weights[layer] = None if m is None else network.backend.upload_pixel_weights(m)
+        return features.grams(weights)
 
     def _pixel_weights(
         self, network: Network, mask: Mask | None, layer: str, H: int, W: int

@@ -134,9 +134,13 @@ class Features:
         self._backend = network.backend
         self._workspace = workspace
 
-    def __getitem__(self, layer: str) -> Array:
-        """Features of one layer where they lie."""
-        return self._workspace[layer]
+    def visit(self, layers: Collection[str], read: ReadFeatures) -> None:
+        """Call ``read(layer, F)`` with the features of each of the layers, where they lie.
+
+        Of a picture that is walked in windows they come as parts, one after another; an op that
+        knows parts (`pynst.backends.windows`) then gives what it would of the whole.
+        """
+        self._workspace.visit(layers, read)
 
     def download(self, layer: str) -> NDArray[np.floating[Any]]:
         """Features (N, h, w) of one layer to NumPy."""
@@ -146,11 +150,15 @@ class Features:
         """Features of one layer in memory of their own, which outlives these features."""
         return self._workspace.copied(layer)
 
-    def gram(self, layer: str, pixel_weights: Array | None = None) -> NDArray[np.float64]:
-        """Gram matrix (N, N) of one layer to NumPy; see `pynst.backends.base.Backend.gram`."""
-        G = self._backend.empty_gram(self._shape(layer)[0])
-        self._backend.gram(self._workspace[layer], G, pixel_weights)
-        return self._backend.download_gram(G)
+    def grams(self, pixel_weights: Mapping[str, Array | None]) -> dict[str, NDArray[np.float64]]:
+        """Gram matrices (N, N) to NumPy, of layers whose pixels have these weights.
+
+        See `pynst.backends.base.Backend.gram`.
+        """
+        backend = self._backend
+        grams = {layer: backend.empty_gram(self._shape(layer)[0]) for layer in pixel_weights}
+        self.visit(grams, lambda layer, F: backend.gram(F, grams[layer], pixel_weights[layer]))
+        return {layer: backend.download_gram(G) for layer, G in grams.items()}
 
     def _shape(self, layer: str) -> Shape:
         return self._workspace.plan.buffers[layer].shape

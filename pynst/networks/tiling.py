@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -355,15 +354,11 @@ class TiledWorkspace(Workspace):
             self._windows[key] = Workspace(plan, inner.backend, self._block)
         return self._windows[key]
 
-    @cached_property
-    def grams(self) -> dict[str, Array]:
-        """The Gram matrices of all layers, from one walk."""
-        backend, shapes = self._network.backend, self.plan.buffers
-        grams = {layer: backend.empty_gram(shapes[layer].shape[0]) for layer in self.layers}
+    def visit(self, layers: Collection[str], read: ReadFeatures) -> None:
+        """Call ``read(layer, part)`` for each window in order, and for each of the layers in it."""
         for visit in self._network.walk(self, self.layers, gradient=False):
-            for layer, G in grams.items():
-                backend.gram(visit.part(layer), G)
-        return grams
+            for layer in layers:
+                read(layer, visit.part(layer))
 
     def copied(self, name: str) -> Array:
         """The features of a layer of the whole image, in memory of their own.
@@ -401,9 +396,6 @@ class _Features:
 
     def hold(self, image: Array) -> None:
         self._workspace.hold(image)
-
-    def gram(self, G: Array) -> None:
-        G[...] = self._workspace.grams[self._layer]
 
     def assembled(self) -> Array:
         return self._workspace.assembled(self._layer)
