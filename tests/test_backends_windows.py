@@ -31,7 +31,7 @@ def inner(request):
 @pytest.fixture(autouse=True)
 def narrow_strips(monkeypatch):
     """Strips of a few rows, so that a core has several."""
-    monkeypatch.setattr("pynst.backends.windows._STRIP", 1500)
+    monkeypatch.setattr("pynst.backends.pieces._STRIP", 1500)
 
 
 def features(inner, seed):

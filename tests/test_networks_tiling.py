@@ -306,10 +306,3 @@ def test_an_op_that_knows_no_windows_says_so():
 def test_joined_borders_have_no_windows():
     with pytest.raises(OptionError, match="tile=64 and padding='circular' exclude each other"):
         tiled(tiny_vgg19(padding="circular"), 64)
-
-
-def test_a_device_has_no_windows(monkeypatch):
-    network = tiny_vgg19()
-    monkeypatch.setattr(network.backend, "free_memory", lambda: 10**9)
-    with pytest.raises(BackendError, match="tile=64 needs memory of the host"):
-        tiled(network, 64)

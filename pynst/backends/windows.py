@@ -8,59 +8,32 @@ the whole image:
     second pass, gradients:  over the whole windows, whose halos hold what the cores depend on
 
 The losses call the same ops in both passes; this backend does in each of them what belongs there,
-with the ops of the backend behind it, in the order of the windows. It needs arrays that are
-NumPy's, with height and width as axes 1 and 2.
+with the ops of the backend behind it, in the order of the windows. What has a window is cut and
+added up by `pynst.backends.pieces`; the losses of windows are NumPy arrays in any case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Backend, Kind, Shape
+from pynst.backends.base import Array, Backend, Evaluation, Kind, Shape
+from pynst.backends.pieces import (
+    Area,
+    DevicePieces,
+    HostPieces,
+    Part,
+    Pieces,
+    PixelWeights,
+    cut,
+)
 from pynst.errors import BackendError
 
 __all__ = ["Area", "Part", "PixelWeights", "Whole", "WindowsBackend"]
-
-_STRIP = 8_000_000
-"""Bytes of features that are copied at a time: they stay in the processor's last cache."""
-
-Area = tuple[slice, slice]
-"""Rows and columns."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Features of one layer in one window.
-
-    Attributes
-    ----------
-    array : Array
-        The features, halo included.
-    core : Area
-        Rows and columns of `array` that count: each pixel of the image is in one window's core.
-    place : Area
-        Rows and columns of the whole image's features that `array` covers.
-    pixels : int
-        M, pixels of the whole image at this layer.
-    first : bool
-        Whether this is the first window of its pass.
-    values : bool
-        Whether this is the first pass, in which values are added up; else the second one, in which
-        gradients are computed.
-    """
-
-    array: Array
-    core: Area
-    place: Area
-    pixels: int
-    first: bool
-    values: bool
 
 
 class Whole(Protocol):
@@ -73,49 +46,26 @@ class Whole(Protocol):
         """The features as one array."""
 
 
-class PixelWeights:
-    """Factors of the pixels of a layer, of which each window takes its own.
-
-    Parameters
-    ----------
-    inner : Backend
-        Whose op will read them.
-    m : ndarray (H, W)
-        As for `Backend.upload_pixel_weights`.
-    """
-
-    def __init__(self, inner: Backend, m: NDArray[np.float64]) -> None:
-        self._inner = inner
-        # As precise as the image of the other backend, since print sizes have many pixels.
-        self._values = m.astype(f"f{inner.nbytes('image', (1, 1, 1))}")
-        self._sum = float(self._values.sum(dtype=np.float64))
-
-    @cached_property
-    def whole(self) -> Array:
-        """All of them as the other backend takes them."""
-        return self._inner.upload_pixel_weights(self._values)
-
-    def cut(self, area: Area) -> tuple[Array, float]:
-        """Those of an area as the other backend takes them, and their share of the sum of all."""
-        values = self._values[area]
-        share = float(values.sum(dtype=np.float64)) / self._sum
-        return self._inner.upload_pixel_weights(values), share
-
-
 class WindowsBackend:
     """A backend in front of another one; the ops that see no window are the other one's.
 
     Parameters
     ----------
     inner : Backend
-        The reference or the CPU.
     whole : type
         The class of what `Whole` describes.
+
+    Attributes
+    ----------
+    pieces : Pieces
+        What is cut out of windows, and added up.
     """
 
     def __init__(self, inner: Backend, whole: type) -> None:
         self._inner = inner
         self._whole = whole
+        on_host = inner.free_memory() is None
+        self.pieces: Pieces = HostPieces(inner) if on_host else DevicePieces(inner)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -145,6 +95,10 @@ class WindowsBackend:
             array = cast("Whole", array).assembled()
         return self._inner.download(array, kind, shape)
 
+    def walks(self) -> Evaluation:
+        """What does evaluations over windows, whose ops are on other memory every time."""
+        return self._inner.repeated(self.pieces.slot(), captured=False)
+
     def upload_pixel_weights(self, m: NDArray[np.float64]) -> PixelWeights:
         """As `Backend.upload_pixel_weights`; the windows take their own of them."""
         return PixelWeights(self._inner, m)
@@ -156,13 +110,11 @@ class WindowsBackend:
         elif F.values:
             if F.first:
                 self._inner.zero(G)
-            of_strip = self._inner.empty_gram(len(G))
-            for strip, area in self._core(F):
-                m, share = _cut(pixel_weights, F, area)
+            of_piece = self._inner.empty_gram(len(G))
+            for piece, _, m, share in self.pieces.counted(F, pixel_weights):
                 if share:
-                    self._inner.gram(strip, of_strip, m)
-                    of_strip *= share
-                    G += of_strip
+                    self._inner.gram(piece, of_piece, m)
+                    self.pieces.add(share, of_piece, G)
 
     def content_loss(
         self,
@@ -178,21 +130,18 @@ class WindowsBackend:
         if not isinstance(F, Part):
             self._inner.content_loss(F, P, k, scale, dF, loss, _whole(pixel_weights))
         elif not F.values:
-            target = self._copied(P[(slice(None), *F.place)], F.array.dtype)
-            m, _ = _cut(pixel_weights, F, F.place)
-            ignored = self._inner.empty_losses(1)
-            self._inner.content_loss(F.array, target, k, scale, dF, ignored, m)
+            target = self._cut(P, F.place, F.array.dtype)
+            m, _ = cut(pixel_weights, F, F.place)
+            slot = self.pieces.slot()
+            self._inner.content_loss(F.array, target, k, scale, dF, slot, m)
         else:
             if F.first:
-                self._inner.zero(loss)
-            of_strip = self._inner.empty_losses(1)
-            for strip, area in self._core(F):
-                unread = self._empty(strip.shape, strip.dtype)
-                self._inner.zero(unread)
-                target = self._copied(P[(slice(None), *area)], strip.dtype)
-                m, _ = _cut(pixel_weights, F, area)
-                self._inner.content_loss(strip, target, k, scale, unread, of_strip, m)
-                loss += of_strip
+                loss[:] = 0
+            for piece, area, m, _ in self.pieces.counted(F, pixel_weights):
+                target, unread = self._cut(P, area, piece.dtype), self.pieces.zeros_like(piece)
+                slot = self.pieces.slot()
+                self._inner.content_loss(piece, target, k, scale, unread, slot, m)
+                loss += self._inner.download_losses(slot)
 
     def style_loss(
         self,
@@ -210,10 +159,11 @@ class WindowsBackend:
             self._inner.style_loss(F, G, A, k, scale, dF, loss, _whole(pixel_weights))
         elif not F.values:
             # The op divides by the weights that it sees, and the loss by those of the whole image.
-            m, share = _cut(pixel_weights, F, F.place)
+            m, share = cut(pixel_weights, F, F.place)
             if share:
-                self._inner.style_loss(F.array, G, A, k * share, scale, dF, loss, m)
-                loss /= share
+                slot = self.pieces.slot()
+                self._inner.style_loss(F.array, G, A, k * share, scale, dF, slot, m)
+                loss[:] = self._inner.download_losses(slot) / share
 
     def total_variation(
         self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
@@ -222,40 +172,19 @@ class WindowsBackend:
         if not isinstance(x, Part):
             self._inner.total_variation(x, k, dx, loss, circular)
         elif not x.values:
-            self._inner.total_variation(
-                x.array, k * _share(x.array, x), dx, self._inner.empty_losses(1)
-            )
+            self._inner.total_variation(x.array, k * _share(x.array, x), dx, self.pieces.slot())
         else:
             if x.first:
-                self._inner.zero(loss)
-            for sign, piece in _squares(x):
-                planes, share = self._copied(piece), self._inner.empty_losses(1)
-                ignored = self._empty(piece.shape, piece.dtype)
-                self._inner.zero(ignored)
-                self._inner.total_variation(planes, k * _share(piece, x), ignored, share)
-                loss += sign * share
+                loss[:] = 0
+            for sign, piece in _squares(x, self.pieces.numbers(x.array)):
+                planes, slot = self.pieces.placed(piece), self.pieces.slot()
+                unread = self.pieces.zeros_like(planes)
+                self._inner.total_variation(planes, k * _share(piece, x), unread, slot)
+                loss += sign * self._inner.download_losses(slot)
 
-    def _core(self, F: Part) -> Iterator[tuple[Array, Area]]:
-        """The features of a part's core in strips, with their places in the whole image.
-
-        There are none where no cell of the layer is in the core.
-        """
-        core, (rows, columns) = F.array[(slice(None), *F.core)], _core_place(F)
-        height = core.shape[1]
-        for strip in _strips(height, core.nbytes // height) if core.size else ():
-            place = slice(rows.start + strip.start, rows.start + strip.stop), columns
-            yield self._copied(core[:, strip]), place
-
-    def _copied(self, array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> Array:
-        """The same numbers in memory, and of the type, as the backend wants it."""
-        copied = self._empty(array.shape, dtype or array.dtype)
-        copied[...] = array
-        return copied
-
-    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Memory as the backend wants it aligned."""
-        nbytes = int(np.prod(shape)) * dtype.itemsize
-        return self._inner.allocate(nbytes).view(dtype).reshape(shape)
+    def _cut(self, P: Array, area: Area, dtype: np.dtype[Any]) -> Array:
+        """The features of an area, out of those of the whole image."""
+        return self.pieces.placed(self.pieces.all_of(P)[(*self.pieces.before, *area)], dtype)
 
 
 def _whole(pixel_weights: PixelWeights | None) -> Array | None:
@@ -263,46 +192,23 @@ def _whole(pixel_weights: PixelWeights | None) -> Array | None:
     return None if pixel_weights is None else pixel_weights.whole
 
 
-def _cut(pixel_weights: PixelWeights | None, F: Part, area: Area) -> tuple[Array | None, float]:
-    """The weights of an area of a layer, and their share of the sum of all."""
-    if pixel_weights is not None:
-        return pixel_weights.cut(area)
-    rows, columns = area
-    return None, float((rows.stop - rows.start) * (columns.stop - columns.start) / F.pixels)
-
-
-def _core_place(F: Part) -> Area:
-    """The place of a part's core in the whole image."""
-    rows, columns = (
-        slice(place.start + core.start, place.start + core.stop)
-        for core, place in zip(F.core, F.place, strict=True)
-    )
-    return rows, columns
-
-
-def _strips(rows: int, row_nbytes: int) -> Iterator[slice]:
-    """Cut rows into strips of about 8 MB."""
-    step = max(1, _STRIP // max(1, row_nbytes))
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
-
-
 def _share(piece: Array, of: Part) -> float:
     """Share of the whole image's pixels; the ops divide by the pixels that they see."""
     return float(piece.shape[1] * piece.shape[2] / of.pixels)
 
 
-def _squares(x: Part) -> Iterator[tuple[int, Array]]:
-    """Pieces whose total variations add up, with these signs, to that of the squares of a core.
+def _squares(x: Part, planes: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Pieces of a part's planes whose total variations add up, with these signs, to its core's.
 
     The squares of 2 x 2 pixels whose upper left pixel lies in the core reach one row and one column
     beyond it, where the image goes on. The op counts the differences along this row and this column
     too, as if the image ended there; as pieces of their own they have the same total variation.
     """
     rows, columns = x.core
-    _, H, W = x.array.shape
+    _, H, W = planes.shape
     bottom, right = min(rows.stop + 1, H), min(columns.stop + 1, W)
-    yield 1, x.array[:, rows.start : bottom, columns.start : right]
+    yield 1, planes[:, rows.start : bottom, columns.start : right]
     if bottom > rows.stop:
-        yield -1, x.array[:, rows.stop : bottom, columns.start : right]
+        yield -1, planes[:, rows.stop : bottom, columns.start : right]
     if right > columns.stop:
-        yield -1, x.array[:, rows.start : bottom, columns.stop : right]
+        yield -1, planes[:, rows.start : bottom, columns.stop : right]

@@ -105,12 +105,13 @@ class Network(Protocol):
         """
 
 
-def upload_image(network: Network, image: NDArray[np.floating[Any]], x: Array) -> None:
+def upload_image(network: Network, image: Array, x: Array) -> None:
     """Write an image (H, W, 3), sRGB in [0, 1], as the network's input x (3, H, W)."""
-    # The op reads numbers of these two types where they lie; any other image is copied.
-    dtype = np.float32 if image.dtype == np.float32 else np.float64
-    pixels = np.require(image, dtype, ["C", "A"])
-    network.backend.image_input(pixels, network.input_axes, network.mean, x)
+    if isinstance(image, np.ndarray):
+        # The op reads numbers of these two types where they lie; any other image is copied.
+        dtype = np.float32 if image.dtype == np.float32 else np.float64
+        image = np.require(image, dtype, ["C", "A"])
+    network.backend.image_input(image, network.input_axes, network.mean, x)
 
 
 def upload_scale(network: Network, layer: str) -> Array | None:
