@@ -255,7 +255,8 @@ def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> Tr
 
     def fits(image_size: int) -> bool:
         at_size = replace(options, image_size=image_size)
-        return room.holds(needed(_ways(at_size, network, inputs.size(image_size))[-1]))
+        whole, *_, leanest = _ways(at_size, network, inputs.size(image_size))
+        return any(room.holds(needed(way)) for way in (leanest, whole))
 
     wanted, free, where, limit = room.lacking(needs, network, options)
     raise BackendError(

@@ -675,7 +675,7 @@ class Measured(HostDevice):
 
 RUN = {
     "network": "builtin", "style_layers": ["level1", "level2"], "content_layers": "level2",
-    "image_size": 100, "iterations": 3, "levels": 1, "backend": "cuda", "precision": "accurate",
+    "image_size": 80, "iterations": 3, "levels": 1, "backend": "cuda", "precision": "accurate",
 }  # fmt: skip
 
 
@@ -688,21 +688,29 @@ def measured_device(module, monkeypatch):
     return device
 
 
-def test_a_run_takes_tiles_where_the_device_has_no_room_for_the_whole(measured_device, caplog):
+def test_a_run_takes_tiles_where_the_device_has_no_room_for_the_whole(
+    measured_device, monkeypatch, caplog
+):
     content, style = picture(0, 90, 100), picture(1, 52, 50)
-    whole = stylize(content, style, **RUN)
+    run = {**RUN, "image_size": 100}
+    whole = stylize(content, style, **run)
     assert whole.options.tile == "auto"
     measured_device.room, measured_device.most = measured_device.most * 3 // 4, 0
-    tiles = stylize(content, style, **RUN)
+    tiles = stylize(content, style, **run)
     assert tiles.options.tile == 64
     assert "on the device, and" in caplog.text
     assert measured_device.most < measured_device.room
     assert tiles.pixels.shape == whole.pixels.shape
     for here, there in zip(tiles.history[0], whole.history[0], strict=True):
         assert here.total == pytest.approx(there.total, rel=1e-3)
+    monkeypatch.setattr("pynst.forecast.available_memory", lambda _: 10**6)
+    with pytest.raises(
+        BackendError, match=r"needs about \d+ MB more memory, and 1 MB are available"
+    ):
+        stylize(content, style, **run)
     measured_device.room = 1000
     with pytest.raises(BackendError, match=r"image_size=100 needs about .* free on cuda"):
-        stylize(content, style, **RUN)
+        stylize(content, style, **run)
 
 
 @pytest.mark.parametrize("tile", [None, 64])
@@ -710,28 +718,29 @@ def test_the_forecast_is_what_a_run_takes_of_the_device(tile, measured_device, m
     forecasts = []
 
     def spy(network, options, inputs):
-        sizes = (90, 100), [(52, 50)]
+        sizes = (72, 80), [(52, 50)]
         forecasts.append(forecast_memory(network, options, *sizes, len(inputs.regions)))
         return options
 
     monkeypatch.setattr("pynst.transfer.fit_memory", spy)
-    stylize(picture(0, 90, 100), picture(1, 52, 50), tile=tile, **RUN)
+    stylize(picture(0, 72, 80), picture(1, 52, 50), tile=tile, **RUN)
     assert 0.85 < forecasts[0].total / measured_device.most < 1.15
     assert (forecasts[0].host > 0) == (tile is not None)
 
 
 def test_a_run_in_tiles_goes_on_to_the_same_bits(opened, tmp_path):
-    content, style, path = picture(0, 90, 100), picture(1, 52, 50), tmp_path / "run.npz"
-    options = {**RUN, "tile": 64, "levels": 2, "iterations": 4, "style_masks": [RAMP]}
+    content, style, path = picture(0, 72, 80), picture(1, 52, 50), tmp_path / "run.npz"
+    mask = np.linspace(0, 1, 80) * np.ones((72, 1))
+    options = {**RUN, "tile": 64, "style_masks": [mask]}
     whole = stylize(content, style, **options)
 
     def stop(progress):
-        if (progress.level, progress.iteration) == (2, 3):
+        if (progress.level, progress.iteration) == (1, 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stylize(content, style, checkpoint=path, callback=stop, **options)
-    resumed = stylize(content, style, resume=path, style_masks=[RAMP])
+    resumed = stylize(content, style, resume=path, style_masks=[mask])
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
 
 
