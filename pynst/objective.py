@@ -152,9 +152,8 @@ class TotalLoss:
         evaluation = self._evaluation_of(losses)
         evaluation.gradient_scale, self._in_use = self.gradient_scale, evaluation
         axes, mean = self.network.input_axes, self.network.mean
-        if (
-            self._tiles
-        ):  # the windows are copied from the optimiser's vectors, and the gradient to them
+        if self._tiles:
+            # The windows are copied from the optimiser's vectors, and the gradient to them.
             images = replace(images, image=None, gradient=None)
 
         def walk() -> None:
