@@ -73,10 +73,10 @@ class WindowsBackend:
             return found
 
         @wraps(found)
-        def op(*arguments: Any) -> Any:
+        def op(*arguments: Any, **named: Any) -> Any:
             if any(isinstance(each, Part | self._whole) for each in arguments):
                 raise BackendError(f"tile: {name} cannot be computed over windows; ask for no tile")
-            return found(*arguments)
+            return found(*arguments, **named)
 
         return op
 
