@@ -18,6 +18,7 @@ from cuda_on_cpu.build import load
 from cuda_on_cpu.host_device import HostDevice
 from op_cases import OP_CASES, Bench, OpCase, loss_ops, noise
 from test_backends import relative_error
+from test_forecast import vgg19_of_zeros
 from test_objective import Recorder, errors_with_equal_masks
 
 import pynst
@@ -726,6 +727,15 @@ def test_the_forecast_is_what_a_run_takes_of_the_device(tile, measured_device, m
     stylize(picture(0, 72, 80), picture(1, 52, 50), tile=tile, **RUN)
     assert 0.85 < forecasts[0].total / measured_device.most < 1.15
     assert (forecasts[0].host > 0) == (tile is not None)
+
+
+@pytest.mark.parametrize(("tile", "room"), [(2048, 4e9), (1024, 1.5e9), (512, 6e8)])
+def test_a_picture_of_4096_pixels_fits_into_a_small_card(tile, room, module):
+    network = vgg19_of_zeros(CudaBackend(device=HostDevice(module)))
+    options = pynst.TransferOptions(image_size=4096, network="vgg19", tile=tile)
+    found = forecast_memory(network, options, (4096, 4096), [(1200, 1600)])
+    assert found.total < room
+    assert found.host < 7e9
 
 
 def test_a_run_in_tiles_goes_on_to_the_same_bits(opened, tmp_path):

@@ -310,7 +310,7 @@ def test_checkpoints_do_not_raise_the_peak_of_a_run_in_tiles(tmp_path):
     assert 27 * n < path.stat().st_size < 29 * n, "x, g, best: 12 bytes; four pairs: 16"
 
 
-def vgg19_of_zeros():
+def vgg19_of_zeros(backend):
     """VGG-19 with all its channels, whose weights take no memory."""
     channels, convolutions = 3, {}
     for block, (N, count) in enumerate([(64, 2), (128, 2), (256, 4), (512, 4), (512, 1)], 1):
@@ -320,12 +320,12 @@ def vgg19_of_zeros():
                 np.broadcast_to(np.float32(0), shape) for shape in shapes
             )
             channels = N
-    return VGG19(CpuBackend(2), convolutions, (0.0, 0.0, 0.0))
+    return VGG19(backend, convolutions, (0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize(("long_side", "gigabytes"), [(4096, 4), (6000, 8), (8192, 8)])
 def test_prints_fit_into_the_memory_of_a_small_machine(long_side, gigabytes):
-    network, size = vgg19_of_zeros(), (long_side * 3 // 4, long_side)
+    network, size = vgg19_of_zeros(CpuBackend(2)), (long_side * 3 // 4, long_side)
     options = TransferOptions(image_size=long_side, network="vgg19")
     leanest = _ways(options, network, size)[-1]
     needs = forecast_memory(network, leanest, size, [(1200, 1600)]).total
