@@ -164,9 +164,9 @@ class TotalLoss:
         def evaluate(
             x: Array, g: Array, after: Callable[[], None]
         ) -> tuple[LossTerms, NDArray[np.float64]]:
-            image, gradient = (each.reshape(self.shape) for each in (x, g))
             with self._lock:
                 if self._tiles:
+                    image, gradient = (each.reshape(self.shape) for each in (x, g))
                     evaluation(
                         lambda: self._walk_windows(image, gradient, losses, clip=True), after
                     )
