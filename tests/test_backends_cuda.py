@@ -650,13 +650,13 @@ def test_in_tiles_a_lost_gradient_is_computed_again_and_no_other(module):
     def walks():
         before = len(device.launches)
         tiles(x)
-        return device.launches[before:].count("gradient_scale_begin")
+        return device.launches[before:].count("gradient_scale_end")
 
     assert walks() > 1
     assert walks() == 1
     before = len(device.launches)
     assert np.isnan(tiles(np.full((40, 44, 3), np.nan))[0])
-    assert device.launches[before:].count("gradient_scale_begin") == 1
+    assert device.launches[before:].count("gradient_scale_end") == 1
 
 
 class Measured(HostDevice):
