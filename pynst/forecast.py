@@ -86,6 +86,9 @@ class Forecast:
         What the losses compare with; what packing the weights adds; what the ops need inside.
     optimizer : int
         Its vectors and copies of the image, and the modules that it loads.
+    host : int
+        What lies on the host while a device walks the windows of an image; `total` is then what
+        the device has to hold.
     """
 
     workspace: int
@@ -93,10 +96,11 @@ class Forecast:
     weights: int
     scratch: int
     optimizer: int
+    host: int = 0
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """All of it where the loss is computed."""
         return self.workspace + self.targets + self.weights + self.scratch + self.optimizer
 
 
@@ -107,7 +111,7 @@ def forecast_memory(
     styles: Sequence[Size],
     regions: int = 1,
 ) -> Forecast:
-    """Say what the finest level of a run will take.
+    """Say what a run will take: its finest level, which takes the most.
 
     Parameters
     ----------
@@ -122,11 +126,28 @@ def forecast_memory(
     regions : int
         How many parts of the image have a style of their own.
     """
+    if not isinstance(options.tile, int):
+        return _forecast_level(network, options, content, styles, regions)
+    found = _forecast_level(tiled(network, options.tile), options, content, styles, regions)
+    if found.host and options.levels != 1:
+        # A level that is no larger than a tile has its image and its vectors on the device.
+        below = replace(options, image_size=options.tile, tile=None)
+        plain = _forecast_level(network, below, content, styles, regions)
+        found = max(found, replace(plain, host=found.host), key=lambda each: each.total)
+    return found
+
+
+def _forecast_level(
+    network: Network,
+    options: TransferOptions,
+    content: Size | None,
+    styles: Sequence[Size],
+    regions: int,
+) -> Forecast:
+    """What the level takes whose long side is ``image_size``."""
     masked = any(getattr(options, name) is not None for name in MASK_SETTINGS)
     aspect = None if options.aspect is None else (options.aspect[1], options.aspect[0])
     H, W = size_to_long_side(*(content or aspect or styles[0]), options.image_size)
-    if isinstance(options.tile, int):
-        network = tiled(network, options.tile)
     backend = network.backend
     content_layers = _fitting(content_choice(options, network), network, H, W) if content else []
     style_layers = _fitting(style_choice(options, network), network, H, W) if styles else []
@@ -142,12 +163,14 @@ def forecast_memory(
     shapes = {layer: network.shape(layer, H, W) for layer in layers}
     window = largest_window(network, H, W, layers)
     narrow = window != (H, W)
+    apart = narrow and backend.free_memory() is not None
     features = sum(backend.nbytes("features", shapes[layer]) for layer in content_layers)
-    targets = features // 2 if narrow else features
+    in_32_bits = backend.nbytes("features", (16, 1, 1)) == 4 * 16
+    kept = features // 2 if narrow and in_32_bits else features
     channels = [shapes[layer][0] for layer in style_layers]
-    targets += matched + regions * _matrices_nbytes(options, channels)
+    targets = matched + regions * _matrices_nbytes(options, channels)
     if masked:  # the masks, float64, and the weights of the pixels, float32
-        targets += regions * (8 * H * W + sum(4 * h * w for _, h, w in shapes.values()))
+        kept += regions * (8 * H * W + sum(4 * h * w for _, h, w in shapes.values()))
     # Before there are any vectors, pictures are resized, and the content's features are weighed.
     # Features of 32 bits, and the start; or of 16 bits, the start, and the photograph.
     number, images = (2, 2) if narrow else (4, 1)
@@ -155,20 +178,26 @@ def forecast_memory(
         number * math.prod(shapes[layer]) + images * _PICTURE * H * W for layer in content_layers
     ]
     before = max([*pictures, *weighed])
-    program = _PROGRAM[options.optimizer] if backend.free_memory() is None else 0
+    on_host = apart or backend.free_memory() is None
+    program = _PROGRAM[options.optimizer] if on_host else 0
     ops = network.ops(H, W, layers)
     for layer in layers:
         N, h, w = network.shape(layer, *window)
         ops += [OpSize(op, N, N, h, w) for op in ("gram", "style_loss", "content_loss")]
-        ops += [OpSize("gram_weighted", N, N, h, w)] if masked else []
-        if narrow and layer in content_layers:
-            targets += backend.nbytes("features", (N, h, w))  # the part of a window
+        # A device has no strips of a core: the weights of the pixels say what is in it.
+        ops += [OpSize("gram_weighted", N, N, h, w)] if masked or apart else []
+        if narrow and layer in content_layers:  # the part of a window, and a gradient for nobody
+            targets += (2 if apart else 1) * backend.nbytes("features", (N, h, w))
+    if apart:  # the image of a window, and its gradient
+        targets += 2 * 4 * 3 * math.prod(window)
+    optimizer = max(before, 3 * H * W * _bytes_per_value(options, narrow)) + program
     return Forecast(
         workspace=max(plans),
-        targets=targets,
+        targets=targets + (0 if apart else kept),
         weights=network.weights_nbytes(layers),
         scratch=max(backend.scratch_nbytes(*op) for op in ops),
-        optimizer=max(before, 3 * H * W * _bytes_per_value(options, narrow)) + program,
+        optimizer=0 if apart else optimizer,
+        host=kept + optimizer if apart else 0,
     )
 
 
@@ -187,9 +216,10 @@ def _bytes_per_value(options: TransferOptions, narrow: bool) -> int:
 def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> TransferOptions:
     """Make a run over these pictures fit into memory, or refuse it.
 
-    Where the run as it is would not fit, ``tile="auto"`` takes tiles, the largest that fit; where
-    they do not suffice, L-BFGS keeps its pairs in half precision, then fewer of them; then tiles
-    become as small as is sensible. What was chosen is logged as one warning.
+    Where the run as it is would not fit, ``tile="auto"`` takes tiles, the largest that fit; where a
+    device walks them, the image and the vectors lie on the host. Where they do not suffice, L-BFGS
+    keeps its pairs in half precision, then fewer of them; then tiles become as small as is
+    sensible. What was chosen is logged as one warning.
 
     Returns
     -------
@@ -204,43 +234,66 @@ def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> Tr
     OptionError
         PYNST_MEMORY is not a number of bytes, or the tile cannot be had.
     """
-    on_device = network.backend.free_memory()
-    room = available_memory(options.memory) if on_device is None else on_device
+    room = _Room.of(network, options)
     if isinstance(options.tile, int):
         tiled(network, options.tile)  # whether it can be had at all
-    if room is None:
+    if room.own is None:
         return options
     content = None if inputs.content is None else inputs.content.size
     styles = [style.size for style in inputs.styles]
 
-    def needed(options: TransferOptions) -> int:
-        return forecast_memory(network, options, content, styles, len(inputs.regions)).total
+    def needed(options: TransferOptions) -> Forecast:
+        return forecast_memory(network, options, content, styles, len(inputs.regions))
 
     size = inputs.size(options.image_size)
     for way in _ways(options, network, size):
         needs = needed(way)
-        if needs <= room:
+        if room.holds(needs):
             if way != options:
-                _LOG.warning("%s", _told(way, network, size, needs, room))
+                _LOG.warning("%s", _told(way, network, size, needs, room.own))
             return way
 
     def fits(image_size: int) -> bool:
         at_size = replace(options, image_size=image_size)
-        return needed(_ways(at_size, network, inputs.size(image_size))[-1]) <= room
+        whole, *_, leanest = _ways(at_size, network, inputs.size(image_size))
+        return any(room.holds(needed(way)) for way in (leanest, whole))
 
+    wanted, free, where, limit = room.lacking(needs, network, options)
     raise BackendError(
-        f"image_size={options.image_size} needs about {in_bytes(needs)} more memory, and"
-        f" {in_bytes(max(0, room))} are {_where(network, options)[0]};"
-        f" {_advice(fits, options.image_size)}{_where(network, options)[1]}"
+        f"image_size={options.image_size} needs about {in_bytes(wanted)} more memory, and"
+        f" {in_bytes(max(0, free))} are {where};"
+        f" {_advice(fits, options.image_size)}{limit}"
     )
 
 
-def _where(network: Network, options: TransferOptions) -> tuple[str, str]:
-    """How the room is called, and what else sets it."""
-    if network.backend.free_memory() is not None:
-        return f"free on {network.backend.name}", ""
-    limit = "memory" if options.memory is not None else "the variable PYNST_MEMORY"
-    return "available", f" ({limit} sets the limit of the whole process)"
+@dataclass(frozen=True)
+class _Room:
+    """Bytes that are free where the loss is computed, and on the host; None if nobody knows."""
+
+    own: int | None
+    host: int | None
+
+    @classmethod
+    def of(cls, network: Network, options: TransferOptions) -> _Room:
+        """The room that a run has."""
+        host, device = available_memory(options.memory), network.backend.free_memory()
+        return cls(host if device is None else device, host)
+
+    def holds(self, needs: Forecast) -> bool:
+        """Whether a run fits."""
+        own = self.own is None or needs.total <= self.own
+        return own and (not needs.host or self.host is None or needs.host <= self.host)
+
+    def lacking(
+        self, needs: Forecast, network: Network, options: TransferOptions
+    ) -> tuple[int, int, str, str]:
+        """Bytes that are needed, and that there are, where they do not suffice; and who says so."""
+        on_device = network.backend.free_memory() is not None
+        if on_device and needs.total > (self.own or 0):
+            return needs.total, self.own or 0, f"free on {network.backend.name}", ""
+        limit = "memory" if options.memory is not None else "the variable PYNST_MEMORY"
+        said = f" ({limit} sets the limit of the whole process)"
+        return (needs.host if on_device else needs.total), self.host or 0, "available", said
 
 
 def _advice(fits: Callable[[int], bool], image_size: int) -> str:
@@ -255,8 +308,10 @@ def _advice(fits: Callable[[int], bool], image_size: int) -> str:
 def _ways(options: TransferOptions, network: Network, size: Size) -> list[TransferOptions]:
     """The run as given, and with less and less memory, in the order in which they slow it."""
     large, small = list[Any]([options.tile]), list[Any]()
-    if options.tile == "auto" and can_be_tiled(network) and not options.needs_whole_layers():
+    if options.tile == "auto" and can_be_tiled(network):
         large, small = ([n for n in tiles if n < max(size)] for tiles in (_TILES, _SMALL_TILES))
+        if network.backend.free_memory() is not None:  # where fewer pairs would make no room
+            large, small = large + small, []
     kept = _ways_to_keep(options, network)
     tried = [(tile, each) for each in kept for tile in large or small[:1] or [options.tile]]
     tried += [(tile, kept[-1]) for tile in small]
@@ -280,7 +335,9 @@ def _ways_to_keep(options: TransferOptions, network: Network) -> list[dict[str, 
     return [{"pairs": counts[0]}, *half]
 
 
-def _told(options: TransferOptions, network: Network, size: Size, needs: int, room: int) -> str:
+def _told(
+    options: TransferOptions, network: Network, size: Size, needs: Forecast, room: int
+) -> str:
     """What was chosen, in one line."""
     text = f"image_size={options.image_size} as a whole would not fit into {in_bytes(room)}:"
     if isinstance(options.tile, int):
@@ -296,7 +353,8 @@ def _told(options: TransferOptions, network: Network, size: Size, needs: int, ro
         text += f" L-BFGS keeps {options.pairs or PAIRS} pairs{half};"
     if options.variables is not None:
         text += f" it minimises over the {options.variables};"
-    return f"{text} about {in_bytes(needs)}"
+    text += f" about {in_bytes(needs.total)}"
+    return text + (f" on the device, and {in_bytes(needs.host)} on the host" if needs.host else "")
 
 
 def _matched_nbytes(network: Network, options: TransferOptions, H: int, W: int) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import AddLoss, Array
+from pynst.backends.base import AddLoss, Array, Evaluation
 from pynst.errors import ImageError
 from pynst.images import ImageLike
 from pynst.inputs import Inputs, read_inputs
@@ -92,10 +92,13 @@ class TotalLoss:
             if layer != IMAGE
         ]
         self._layers = dict.fromkeys(layer for _, layer in self._slots if layer != IMAGE)
-        self._losses = self._backend.empty_losses(len(self._slots))
         self._workspace = network.workspace(H, W, self._layers, gradient=True)
-        self.dtype = np.float32 if isinstance(self._workspace, TiledWorkspace) else np.float64
-        self._evaluation = self._in_use = self._backend.repeated(self._losses)
+        self._tiles = isinstance(self._workspace, TiledWorkspace)
+        self.dtype = np.float32 if self._tiles else np.float64
+        # Where the losses are, and, as long as an optimiser runs, the image and its gradient.
+        self._home = cast("TiledNetwork", network).host if self._tiles else self._backend
+        self._losses = self._home.empty_losses(len(self._slots))
+        self._evaluation = self._in_use = self._evaluation_of(self._losses)
         self._lock = Lock()
 
     def __call__(self, x: NDArray[np.floating[Any]]) -> tuple[float, NDArray[np.float64]]:
@@ -126,15 +129,15 @@ class TotalLoss:
         narrow = self.dtype == x.dtype == np.float32
         gradient: NDArray[Any] = np.empty(self.shape, np.float32 if narrow else np.float64)
         with self._lock:
-            if isinstance(self._workspace, TiledWorkspace):
-                self._walk_windows(x, gradient, self._losses)
+            if self._tiles:
+                self._evaluation(lambda: self._walk_windows(x, gradient, self._losses))
             else:
                 upload_image(self.network, x, self._workspace["x"])
                 self._evaluation(lambda: self._walk(self._losses))
                 self._backend.image_input_backward(
                     self._workspace["d x"], self.network.input_axes, gradient
                 )
-            self.terms = terms = self._terms_of(self._backend.download_losses(self._losses))
+            self.terms = terms = self._terms_of(self._home.download_losses(self._losses))
         return terms.total, gradient
 
     def in_place(self, sums: int) -> InPlace | None:
@@ -145,17 +148,17 @@ class TotalLoss:
         sums : int
             Numbers that it wants to be told together with the losses.
         """
-        backend, count = self._backend, len(self._slots)
+        backend, count = self._home, len(self._slots)
         images = backend.device_images(self.shape)
         if images is None:
             return None
         report = backend.empty_losses(count + sums)
         losses = report[:count]
-        evaluation = backend.repeated(losses)
+        evaluation = self._evaluation_of(losses)
         evaluation.gradient_scale, self._in_use = self.gradient_scale, evaluation
         axes, mean = self.network.input_axes, self.network.mean
-        tiles = isinstance(self._workspace, TiledWorkspace)
-        if tiles:  # the windows are copied from the optimiser's vectors, and the gradient to them
+        if self._tiles:
+            # The windows are copied from the optimiser's vectors, and the gradient to them.
             images = replace(images, image=None, gradient=None)
 
         def walk() -> None:
@@ -167,10 +170,11 @@ class TotalLoss:
             x: Array, g: Array, after: Callable[[], None]
         ) -> tuple[LossTerms, NDArray[np.float64]]:
             with self._lock:
-                if tiles:
+                if self._tiles:
                     image, gradient = (each.reshape(self.shape) for each in (x, g))
-                    self._walk_windows(image, gradient, losses, clip=True)
-                    after()
+                    evaluation(
+                        lambda: self._walk_windows(image, gradient, losses, clip=True), after
+                    )
                 else:
                     evaluation(walk, after)
                 values = backend.download_losses(report)
@@ -178,6 +182,12 @@ class TotalLoss:
             return terms, values[count:]
 
         return InPlace(images, self.shape, report[count:], evaluate)
+
+    def _evaluation_of(self, losses: Array) -> Evaluation:
+        """What does the evaluations that set these losses."""
+        if self._tiles:
+            return cast("TiledNetwork", self.network).windows_backend.walks()
+        return self._backend.repeated(losses)
 
     @property
     def gradient_scale(self) -> float:

@@ -19,6 +19,7 @@ from cuda_on_cpu.build import load
 from cuda_on_cpu.host_device import HostDevice
 from op_cases import OP_CASES, Bench, OpCase, loss_ops, noise
 from test_backends import relative_error
+from test_forecast import vgg19_of_zeros
 from test_objective import Recorder, errors_with_equal_masks
 
 import pynst
@@ -31,9 +32,11 @@ from pynst.backends.device import CupyDevice, DeviceArray
 from pynst.backends.divisions import Division, Product
 from pynst.backends.eights import EIGHT
 from pynst.backends.reference import ReferenceBackend
+from pynst.forecast import forecast_memory
 from pynst.networks import plan
 from pynst.networks.calibration import powers_of_two, rescaled
 from pynst.networks.gabor import Gabor
+from pynst.networks.tiling import tiled
 from pynst.networks.vgg19 import VGG19
 from pynst.optimizers.device_vectors import sums_of
 from pynst.optimizers.lbfgs import PAIRS
@@ -608,6 +611,166 @@ def test_auto_takes_cuda_where_it_is_and_else_the_cpu(opened, monkeypatch, caplo
         assert open_backend().name.startswith("cpu (")
     assert "no such device" in caplog.text
     assert available_backends()["cuda"] == "not available: no such device"
+
+
+# ---- tiles ---------------------------------------------------------------------------------------
+
+NEAR = {"style_layers": ["relu1_1", "relu2_1"], "content_layers": ["relu2_2"], "image_size": 44}
+RAMP = np.linspace(0, 1, 44) * np.ones((40, 1))
+IN_TILES = {
+    "plain": {},
+    "masks": {"style_masks": [np.round(RAMP)], "content_mask": RAMP, "content_mask_weight": 3},
+    "neighbours": {"style_loss": "neighbours"},
+}
+
+
+def in_tiles(backend, tile=16, **options):
+    """The same objective without and with tiles."""
+    network = tiny_vgg19(backend)
+    return [
+        Objective(picture(0, 40, 44), picture(1, 52, 50), network=each, **{**NEAR, **options})
+        for each in (network, tiled(network, tile))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("precision", "products", "name"),
+    [
+        *((*mode, "plain") for mode in MODES),
+        ("accurate", "simt", "masks"),
+        ("accurate", "simt", "neighbours"),
+    ],
+)
+def test_in_tiles_loss_and_gradient_are_those_of_the_whole_image(precision, products, name, device):
+    cuda = CudaBackend(precision, products, device)
+    plain, tiles = in_tiles(cuda, **IN_TILES[name])
+    x = picture(2, 40, 44)
+    (value, gradient), (other, in_windows) = plain(x), tiles(x)
+    assert other == pytest.approx(value, rel=2e-4), "the photograph's features are halves"
+    assert relative_error(in_windows, gradient) < 2e-3
+    for layer, term in plain.terms.layers.items():
+        if not layer.startswith("content"):
+            assert tiles.terms.layers[layer] == pytest.approx(term, rel=1e-5), layer
+    assert tiles.terms.tv == pytest.approx(plain.terms.tv, rel=1e-6)
+    again, same = tiles(x)
+    assert again == other
+    if not cuda.narrow:  # else the gradient scale may have changed
+        np.testing.assert_array_equal(same, in_windows)
+    narrow, of_32_bits = tiles(x.astype(np.float32))
+    assert narrow == pytest.approx(other, rel=1e-5)
+    assert of_32_bits.dtype == np.float32
+    assert relative_error(of_32_bits, in_windows) < 2e-3
+
+
+def test_in_tiles_a_lost_gradient_is_computed_again_and_no_other(module):
+    device, x = HostDevice(module), picture(2, 40, 44)
+    _, tiles = in_tiles(CudaBackend(device=device), content_weight=1e9, style_weight=1e9)
+
+    def walks():
+        before = len(device.launches)
+        tiles(x)
+        return device.launches[before:].count("gradient_scale_end")
+
+    assert walks() > 1
+    assert walks() == 1
+    before = len(device.launches)
+    assert np.isnan(tiles(np.full((40, 44, 3), np.nan))[0])
+    assert device.launches[before:].count("gradient_scale_end") == 1
+
+
+class Measured(HostDevice):
+    """A device that knows the most bytes that were ever alive, and has as many as it is given."""
+
+    most, room = 0, 2**33
+
+    def allocate(self, nbytes):
+        array = super().allocate(nbytes)
+        alive = sum(block.values.nbytes for block in self._blocks.values())
+        self.most = max(self.most, alive)
+        return array
+
+    def memory(self):
+        return self.room, 2**34
+
+
+RUN = {
+    "network": "builtin", "style_layers": ["level1", "level2"], "content_layers": "level2",
+    "image_size": 80, "iterations": 3, "levels": 1, "backend": "cuda", "precision": "accurate",
+}  # fmt: skip
+
+
+@pytest.fixture
+def measured_device(module, monkeypatch):
+    device = Measured(module)
+    opened.__wrapped__(device, monkeypatch)
+    monkeypatch.setattr("pynst.forecast._TILES", (64,))
+    monkeypatch.setattr("pynst.forecast._SMALL_TILES", ())
+    return device
+
+
+def test_a_run_takes_tiles_where_the_device_has_no_room_for_the_whole(
+    measured_device, monkeypatch, caplog
+):
+    content, style = picture(0, 90, 100), picture(1, 52, 50)
+    run = {**RUN, "image_size": 100}
+    whole = stylize(content, style, **run)
+    assert whole.options.tile == "auto"
+    measured_device.room, measured_device.most = measured_device.most * 3 // 4, 0
+    tiles = stylize(content, style, **run)
+    assert tiles.options.tile == 64
+    assert "on the device, and" in caplog.text
+    assert measured_device.most < measured_device.room
+    assert tiles.pixels.shape == whole.pixels.shape
+    for here, there in zip(tiles.history[0], whole.history[0], strict=True):
+        assert here.total == pytest.approx(there.total, rel=1e-3)
+    monkeypatch.setattr("pynst.forecast.available_memory", lambda _: 10**6)
+    with pytest.raises(
+        BackendError, match=r"needs about \d+ MB more memory, and 1 MB are available"
+    ):
+        stylize(content, style, **run)
+    measured_device.room = 1000
+    with pytest.raises(BackendError, match=r"image_size=100 needs about .* free on cuda"):
+        stylize(content, style, **run)
+
+
+@pytest.mark.parametrize("tile", [None, 64])
+def test_the_forecast_is_what_a_run_takes_of_the_device(tile, measured_device, monkeypatch):
+    forecasts = []
+
+    def spy(network, options, inputs):
+        sizes = (72, 80), [(52, 50)]
+        forecasts.append(forecast_memory(network, options, *sizes, len(inputs.regions)))
+        return options
+
+    monkeypatch.setattr("pynst.transfer.fit_memory", spy)
+    stylize(picture(0, 72, 80), picture(1, 52, 50), tile=tile, **RUN)
+    assert 0.85 < forecasts[0].total / measured_device.most < 1.15
+    assert (forecasts[0].host > 0) == (tile is not None)
+
+
+@pytest.mark.parametrize(("tile", "room"), [(2048, 4e9), (1024, 1.5e9), (512, 6e8)])
+def test_a_picture_of_4096_pixels_fits_into_a_small_card(tile, room, module):
+    network = vgg19_of_zeros(CudaBackend(device=HostDevice(module)))
+    options = pynst.TransferOptions(image_size=4096, network="vgg19", tile=tile)
+    found = forecast_memory(network, options, (4096, 4096), [(1200, 1600)])
+    assert found.total < room
+    assert found.host < 7e9
+
+
+def test_a_run_in_tiles_goes_on_to_the_same_bits(opened, tmp_path):
+    content, style, path = picture(0, 72, 80), picture(1, 52, 50), tmp_path / "run.npz"
+    mask = np.linspace(0, 1, 80) * np.ones((72, 1))
+    options = {**RUN, "tile": 64, "style_masks": [mask]}
+    whole = stylize(content, style, **options)
+
+    def stop(progress):
+        if (progress.level, progress.iteration) == (1, 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stylize(content, style, checkpoint=path, callback=stop, **options)
+    resumed = stylize(content, style, resume=path, style_masks=[mask])
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
 
 
 # ---- masks ---------------------------------------------------------------------------------------

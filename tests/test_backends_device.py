@@ -22,6 +22,7 @@ from pynst import BackendError, Objective, stylize
 from pynst.backends import open_backend
 from pynst.backends.cuda import CudaBackend
 from pynst.backends.device import CupyDevice, DeviceArray, DeviceError
+from pynst.networks.tiling import tiled
 
 NULL_STREAM, OTHER_STREAM = 0, 7
 
@@ -333,6 +334,28 @@ def test_the_calls_that_may_fail_are_all_that_are_made(machine):
     cupy = machine()
     np.testing.assert_array_equal(evaluate_thrice(), 0)
     assert set(cupy.calls) == set(CALLS)
+
+
+def test_windows_need_no_other_calls_and_keep_little_of_the_host_in_flight(machine):
+    class Watched(CupyDevice):
+        most = 0
+
+        def copy_in(self, values, out):
+            super().copy_in(values, out)
+            self.most = max(self.most, sum(each.nbytes for each in self._in_flight))
+
+    cupy = machine()
+    device = Watched()
+    objective = Objective(
+        picture(0, 40, 44), picture(1, 52, 50), image_size=44, style_layers=["relu1_1", "relu2_1"],
+        content_layers=["relu2_2"], network=tiled(tiny_vgg19(CudaBackend(device=device)), 16),
+    )  # fmt: skip
+    device.most, x = 0, picture(2, 40, 44)
+    assert objective(x)[0] == pytest.approx(objective(x)[0], rel=1e-3)
+    assert set(cupy.calls) < set(CALLS)
+    assert "streamBeginCapture" not in cupy.calls
+    assert 0 < device.most < objective._workspace.plan.nbytes
+    assert not device._in_flight
 
 
 @pytest.mark.parametrize("call", CALLS)

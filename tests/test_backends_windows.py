@@ -16,6 +16,10 @@ N, H, W = 19, 12, 15
 CUTS = (0, 5, 9, W)  # columns at which the cores begin and end
 HALO = 2
 
+WEIGHTS = np.random.default_rng(6).random((H, W))
+WEIGHTS[:, :6] = 0  # the first core, and more than a strip of the second one
+WEIGHTS[:4] = 0
+
 BACKENDS = {"reference": ReferenceBackend, "cpu": lambda: CpuBackend(2)}
 
 
@@ -27,7 +31,7 @@ def inner(request):
 @pytest.fixture(autouse=True)
 def narrow_strips(monkeypatch):
     """Strips of a few rows, so that a core has several."""
-    monkeypatch.setattr("pynst.backends.windows._STRIP", 1500)
+    monkeypatch.setattr("pynst.backends.pieces._STRIP", 1500)
 
 
 def features(inner, seed):
@@ -57,49 +61,77 @@ def close(found, wanted):
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6 * np.abs(wanted).max())
 
 
-def test_the_gram_matrix_is_the_whole_ones(inner):
+@pytest.fixture(params=[None, WEIGHTS], ids=["no weights", "weights"])
+def weights(request):
+    return request.param
+
+
+def uploaded_weights(backend, weights):
+    return None if weights is None else backend.upload_pixel_weights(weights)
+
+
+def test_the_gram_matrix_is_the_whole_ones(inner, weights):
     (values, F), backend = features(inner, 0), WindowsBackend(inner, type(None))
     whole, G = inner.empty_gram(N), inner.empty_gram(N)
     G[...] = np.nan  # what was there before does not count
-    inner.gram(F, whole)
+    inner.gram(F, whole, uploaded_weights(inner, weights))
+    m = uploaded_weights(backend, weights)
     for part, _ in parts(inner, values, gradients=False):
-        backend.gram(part, G)
+        backend.gram(part, G, m)
     close(inner.download_gram(G), inner.download_gram(whole))
     np.testing.assert_array_equal(G, G.T)
     before = G.copy()
     for part, _ in parts(inner, values, gradients=True):
-        backend.gram(part, G)
+        backend.gram(part, G, m)
     np.testing.assert_array_equal(G, before), "the second pass leaves it as it is"
 
 
-def op(name, backend, F, values_of, dF, loss):
+def test_weights_of_one_are_no_weights_to_the_bit(inner):
+    (values, _), backend = features(inner, 0), WindowsBackend(inner, type(None))
+    found = []
+    for m in (None, backend.upload_pixel_weights(np.ones((H, W)))):
+        G, loss, gradients = inner.empty_gram(N), inner.empty_losses(1), []
+        for part, _ in parts(inner, values, gradients=False):
+            backend.gram(part, G, m)
+        for part, columns in parts(inner, values, gradients=True):
+            dF = uploaded(inner, 0 * values[:, :, columns])
+            backend.style_loss(part, G, np.eye(N), 0.3, None, dF, loss, m)
+            gradients.append(dF)
+        found.append([G, loss, *gradients])
+    for here, there in zip(*found, strict=True):
+        np.testing.assert_array_equal(here, there)
+
+
+def op(name, backend, F, values_of, dF, loss, weights=None):
     """One loss op on features; `values_of` makes an array in the backend's memory."""
     scale = backend.upload_scale(np.random.default_rng(3).uniform(0.5, 2, N))
     if name == "content_loss":
         target = np.random.default_rng(1).random((N, H, W)).astype(np.float32)
-        backend.content_loss(F, values_of(target), 0.3, scale, dF, loss)
+        m = uploaded_weights(backend, weights)
+        backend.content_loss(F, values_of(target), 0.3, scale, dF, loss, m)
         return
     G, A = (np.random.default_rng(seed).random((N, N)) for seed in (4, 5))
     symmetric = [backend.upload_gram(each + each.T) for each in (G, A)]
-    backend.style_loss(F, *symmetric, 0.3, scale, dF, loss)
+    m = uploaded_weights(backend, weights)
+    backend.style_loss(F, *symmetric, 0.3, scale, dF, loss, m)
 
 
 @pytest.mark.parametrize("name", ["content_loss", "style_loss"])
-def test_a_loss_and_its_gradient_are_the_whole_ones(inner, name):
+def test_a_loss_and_its_gradient_are_the_whole_ones(inner, name, weights):
     (values, F), backend = features(inner, 0), WindowsBackend(inner, type(None))
 
     def values_of(array):
         return uploaded(inner, array)
 
     dF, whole, loss = uploaded(inner, 0 * values), inner.empty_losses(1), inner.empty_losses(1)
-    op(name, inner, F, values_of, dF, whole)
+    op(name, inner, F, values_of, dF, whole, weights)
     wanted = inner.download(dF, "features", values.shape)
     for part, _ in parts(inner, values, gradients=False):
-        op(name, backend, part, values_of, None, loss)
+        op(name, backend, part, values_of, None, loss, weights)
     for part, columns in parts(inner, values, gradients=True):
         shape = N, H, columns.stop - columns.start
         own = uploaded(inner, np.ones(shape, np.float32))
-        op(name, backend, part, values_of, own, loss)
+        op(name, backend, part, values_of, own, loss, weights)
         close(inner.download(own, "features", shape), 1 + wanted[:, :, columns])
     close(inner.download_losses(loss), inner.download_losses(whole))
 
@@ -141,14 +173,14 @@ def test_total_variation_over_windows_is_the_whole_ones(inner):
     close(loss, whole)
 
 
-def test_what_is_no_part_is_the_other_backends(inner):
+def test_what_is_no_part_is_the_other_backends(inner, weights):
     (values, F), backend = features(inner, 0), WindowsBackend(inner, type(None))
     found = []
     for each in (inner, backend):
         G, dF, loss = each.empty_gram(N), uploaded(inner, 0 * values), each.empty_losses(2)
-        each.gram(F, G)
-        op("content_loss", each, F, lambda array: uploaded(inner, array), dF, loss[:1])
-        op("style_loss", each, F, None, dF, loss[1:])
+        each.gram(F, G, uploaded_weights(each, weights))
+        op("content_loss", each, F, lambda array: uploaded(inner, array), dF, loss[:1], weights)
+        op("style_loss", each, F, None, dF, loss[1:], weights)
         found.append((G.copy(), each.download(dF, "features", values.shape), loss.copy()))
     for here, there in zip(*found, strict=True):
         np.testing.assert_array_equal(here, there)

@@ -435,6 +435,20 @@ def test_a_run_with_masks_goes_on_to_the_same_bits(tmp_path):
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
 
 
+def test_a_run_in_tiles_with_masks_goes_on_to_the_same_bits(tmp_path):
+    path = tmp_path / "soft.png"
+    pynst.save_image(np.dstack([SOFT] * 3), path)
+    layers = {"style_layers": ["level1", "level2"], "content_layers": ["level2"]}
+    masks = {"style_masks": path, "content_mask": path, "content_mask_weight": 3}
+    options = {**FAST, **layers, **masks}
+    whole, tiles = stylize(CONTENT, STYLE, **options), stylize(CONTENT, STYLE, tile=64, **options)
+    for here, there in zip(tiles.history[0], whole.history[0], strict=True):
+        assert here.total == pytest.approx(there.total, rel=1e-4)
+    broken_off(tmp_path / "run.npz", 2, 3, tile=64, **options)
+    resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.pixels, tiles.pixels)
+
+
 def test_masks_that_were_arrays_are_given_again_and_compared(tmp_path):
     run = tmp_path / "run.npz"
     whole = stylize(CONTENT, STYLE, keep_mask=SOFT, **FAST)

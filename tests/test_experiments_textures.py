@@ -186,8 +186,7 @@ def judged(real_weights, used, count, side=64, **settings):
     )
 
     def grams(image):
-        features = read_features(judge, image, read)
-        return {layer: features.gram(layer) for layer in read}
+        return read_features(judge, image, read).grams(dict.fromkeys(read))
 
     x = texture(
         source, (side, side), layers=used, levels=1, iterations=count, weights=str(real_weights),

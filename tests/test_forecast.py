@@ -31,7 +31,7 @@ seen = {}
 def spy(network, options, inputs):
     size = lambda pixels: pixels.shape[:2]
     sizes = size(inputs.content.pixels), [size(style.pixels) for style in inputs.styles]
-    seen["forecast"] = f.forecast_memory(network, options, *sizes).total
+    seen["forecast"] = f.forecast_memory(network, options, *sizes, len(inputs.regions)).total
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak begins anew
     seen["before"] = m.resident_memory()
@@ -42,7 +42,7 @@ rng = np.random.default_rng(0)
 content, style = (rng.integers(0, 256, (480, 640, 3), dtype=np.uint8) for _ in range(2))
 peaks = []
 for _ in range(CALLS):
-    pynst.stylize(content, style, image_size=SIZE, iterations=12, threads=1, **SETTINGS)
+    pynst.stylize(content, STYLES, image_size=SIZE, iterations=12, threads=1, **SETTINGS)
     peaks.append(m.peak_memory() - seen["before"])
 print(json.dumps({**seen, "peaks": peaks, "resident": m.resident_memory()}))
 """
@@ -50,10 +50,10 @@ print(json.dumps({**seen, "peaks": peaks, "resident": m.resident_memory()}))
 written all its pairs after 11 evaluations: until then the system gives no memory for them."""
 
 
-def measured(size, calls=1, **settings):
+def measured(size, calls=1, styles=1, **settings):
     """What a fresh process forecasts, and by how much it grows."""
     script = MEASURE.replace("SIZE", str(size)).replace("CALLS", str(calls))
-    script = script.replace("SETTINGS", repr(settings))
+    script = script.replace("STYLES", f"[style] * {styles}").replace("SETTINGS", repr(settings))
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return json.loads(run.stdout)
 
@@ -279,6 +279,27 @@ def test_the_forecast_of_a_run_in_tiles_is_what_it_takes(way):
     assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
 
 
+MASKED = {"style_masks": ["mask.png", "rest"], "content_mask": "mask.png", "content_mask_weight": 3}
+
+
+@on_linux
+@pytest.mark.parametrize("tile", [None, 128])
+def test_the_forecast_of_a_run_with_masks_is_what_it_takes(tile, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pynst.save_image(np.repeat(np.linspace(0, 1, 480)[:, None, None], 640, 1), "mask.png")
+    settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
+    found = measured(480, styles=2, **settings, **MASKED, levels=1, tile=tile)
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
+
+
+@on_linux
+@pytest.mark.parametrize("tile", [None, 128])
+def test_the_forecast_of_the_wasserstein_loss_is_what_it_takes_in_tiles(tile):
+    settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
+    found = measured(480, **settings, levels=1, tile=tile, style_loss="wasserstein")
+    assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
+
+
 @on_linux
 def test_checkpoints_do_not_raise_the_peak_of_a_run_in_tiles(tmp_path):
     settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
@@ -289,7 +310,7 @@ def test_checkpoints_do_not_raise_the_peak_of_a_run_in_tiles(tmp_path):
     assert 27 * n < path.stat().st_size < 29 * n, "x, g, best: 12 bytes; four pairs: 16"
 
 
-def vgg19_of_zeros():
+def vgg19_of_zeros(backend):
     """VGG-19 with all its channels, whose weights take no memory."""
     channels, convolutions = 3, {}
     for block, (N, count) in enumerate([(64, 2), (128, 2), (256, 4), (512, 4), (512, 1)], 1):
@@ -299,12 +320,12 @@ def vgg19_of_zeros():
                 np.broadcast_to(np.float32(0), shape) for shape in shapes
             )
             channels = N
-    return VGG19(CpuBackend(2), convolutions, (0.0, 0.0, 0.0))
+    return VGG19(backend, convolutions, (0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize(("long_side", "gigabytes"), [(4096, 4), (6000, 8), (8192, 8)])
 def test_prints_fit_into_the_memory_of_a_small_machine(long_side, gigabytes):
-    network, size = vgg19_of_zeros(), (long_side * 3 // 4, long_side)
+    network, size = vgg19_of_zeros(CpuBackend(2)), (long_side * 3 // 4, long_side)
     options = TransferOptions(image_size=long_side, network="vgg19")
     leanest = _ways(options, network, size)[-1]
     needs = forecast_memory(network, leanest, size, [(1200, 1600)]).total

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from batches import SMALL, make_pictures
-from conftest import picture
+from conftest import picture, tiny_vgg19
 
 import pynst
 from pynst.jobs import targets
@@ -15,6 +15,7 @@ from pynst.jobs.plan import Plan
 from pynst.jobs.work import Workplace
 from pynst.losses.content import ContentTerm
 from pynst.losses.style import GramTerm
+from pynst.networks.tiling import tiled
 
 
 @pytest.fixture
@@ -89,3 +90,20 @@ def test_targets_of_large_images_are_not_kept(tmp_path, made, monkeypatch):
     run(jobs)
     assert made == ["content", "style"] * 2
     check(jobs)
+
+
+def test_a_run_in_tiles_has_targets_of_its_own():
+    class Term:
+        name = "content"
+
+        def at(self, network, inputs, H, W):
+            return object()
+
+    memory, network = targets.TargetMemory(), tiny_vgg19()
+    keeping = targets._Keeping(Term(), "key", memory)
+    found = [keeping.at(each, None, 96, 96) for each in (network, tiled(network, 64))]
+    memory._before, memory._now = memory._now, {}
+    again = [keeping.at(each, None, 96, 96) for each in (network, tiled(network, 64))]
+    assert again == found
+    assert found[0] is not found[1]
+    assert keeping.at(tiled(network, 32), None, 96, 96) not in found

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pynst.backends.cpu import CpuBackend
 from pynst.backends.reference import ReferenceBackend
-from pynst.losses.moments import add_through_moments, moments
+from pynst.backends.windows import Part, WindowsBackend
+from pynst.losses.moments import Averages, add_through_moments
 from pynst.networks.network import upload_features
 
 BACKENDS = {"reference": ReferenceBackend(), "cpu": CpuBackend(2)}
@@ -25,7 +26,9 @@ def made(N, H, W, seed=0):
 @given(N=st.integers(1, 40), H=st.integers(1, 70), W=st.integers(1, 9))
 def test_they_are_numpys(name, N, H, W):
     backend, F = BACKENDS[name], made(N, H, W)
-    found = moments(backend, upload_features(backend, F), backend.empty_gram(N))
+    averages = Averages(backend, N)
+    averages.read(upload_features(backend, F))
+    found = averages.moments()
     pixels = F.reshape(N, -1).astype(np.float64)
     np.testing.assert_allclose(found.mean, pixels.mean(1), rtol=1e-5, atol=1e-6)
     wanted = np.cov(pixels, bias=True).reshape(N, N)
@@ -47,3 +50,27 @@ def test_the_way_back_adds_a_product_and_a_vector(name, N, H, W):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
     if name == "cpu":
         assert not dF.transpose(0, 3, 1, 2).reshape(-1, H, W)[N:].any()  # lanes beyond N stay zero
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_of_windows_they_are_those_of_the_whole_image(name):
+    inner, N, H, W = BACKENDS[name], 19, 40, 23
+    backend, F = WindowsBackend(inner, type(None)), made(N, H, W)
+    whole, windows = Averages(inner, N), Averages(backend, N)
+    whole.read(upload_features(inner, F))
+    rng = np.random.default_rng(2)
+    D, d = rng.standard_normal((N, N)), rng.standard_normal(N)
+    D += D.T
+    for values in (True, False):
+        for core, first, last in ((slice(0, 11), 0, 14), (slice(2, 14), 9, W), (slice(3, 3), 8, W)):
+            array, place = upload_features(inner, F[:, :, first:last]), slice(first, last)
+            part = Part(array, (slice(0, H), core), (slice(0, H), place), H * W, not first, values)
+            windows.read(part)
+            if not values:
+                dF = upload_features(inner, np.ones(F[:, :, first:last].shape, np.float32))
+                add_through_moments(backend, part, D, d, dF)
+                wanted = 1 + np.tensordot(D, F[:, :, first:last], 1) + d[:, None, None]
+                found = inner.download(dF, "features", wanted.shape)
+                np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    for found, wanted in zip(windows.moments(), whole.moments(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)

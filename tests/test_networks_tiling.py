@@ -33,12 +33,40 @@ CASES = {
 }
 
 
-def both(network, H, W, tile, style=(52, 90), **options):
-    """The same objective without and with tiles."""
+def share(seed, H, W):
+    """A soft mask (H, W) that is 0 in some corners and 1 in others."""
+    return np.clip(3 * picture(seed, H, W)[:, :, 0] - 1, 0, 1)
+
+
+def left(H, W):
+    """A mask that is white on the left third, and black on the other two."""
+    return np.repeat(np.arange(W)[None] < W // 3, H, 0).astype(float)
+
+
+SIZE = 96, 112
+STYLE = 52, 90
+MASKS = {
+    "a part without style": {"style_masks": [left(*SIZE)]},
+    "two regions": {"style_masks": [share(5, *SIZE), "rest"]},
+    "of a painting": {"style_source_masks": [left(*STYLE)]},
+    "of the content": {"content_mask": share(6, *SIZE), "content_mask_weight": 5},
+    "nothing of the content": {"content_mask": left(*SIZE), "content_mask_weight": 0},
+    "all of them": {
+        "style_masks": [share(5, *SIZE), "rest"], "style_source_masks": [share(7, *STYLE), "all"],
+        "content_mask": left(*SIZE), "content_mask_weight": 2, "guidance": "gatys",
+    },
+    "a region of a few pixels": {
+        "style_masks": [np.pad(np.ones((6, 6)), [(40, SIZE[0] - 46), (61, SIZE[1] - 67)]), "rest"],
+    },
+}  # fmt: skip
+
+
+def both(network, H, W, tile, style=STYLE, **options):
+    """The same objective without and with tiles, with as many paintings as there are masks."""
+    masks = options.get("style_masks") or options.get("style_source_masks") or [None]
+    styles = [picture(1 + 10 * i, *style) for i in range(len(masks))]
     return [
-        Objective(
-            picture(0, H, W), picture(1, *style), image_size=max(H, W), network=each, **options
-        )
+        Objective(picture(0, H, W), styles, image_size=max(H, W), network=each, **options)
         for each in (network, tiled(network, tile))
     ]
 
@@ -75,6 +103,53 @@ def test_loss_and_gradient_are_those_of_the_whole_image(name, H, W, tile):
 def test_the_deepest_style_layer_of_the_paper_is_exact_too():
     plain, tiles = both(tiny_vgg19(), 187, 211, 64)
     assert max(differences(plain, tiles, picture(2, 187, 211))) < 1e-12
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_with_masks_tiles_are_exact_too(name):
+    plain, tiles = both(tiny_vgg19(), *SIZE, 32, **SHALLOW, **MASKS[name])
+    assert max(differences(plain, tiles, picture(2, *SIZE))) < 1e-12
+    for layer, term in plain.terms.layers.items():
+        assert tiles.terms.layers[layer] == pytest.approx(term, rel=1e-12, abs=1e-300)
+
+
+def test_regions_from_maps_of_flat_colours_are_exact_too():
+    image, painting = (np.zeros((*size, 3)) for size in (SIZE, STYLE))
+    image[30:, 50:], painting[:, 40:] = 1, 1
+    maps = {"regions": image, "style_regions": [painting]}
+    plain, tiles = both(tiny_vgg19(), *SIZE, 32, **SHALLOW, **maps)
+    assert max(differences(plain, tiles, picture(2, *SIZE))) < 1e-12
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "neighbours", {"gram": 1, "wasserstein": 2}])
+def test_with_other_style_losses_tiles_are_exact_too(loss):
+    plain, tiles = both(tiny_vgg19(), *SIZE, 32, **SHALLOW, style_loss=loss)
+    x = picture(2, *SIZE)
+    assert max(differences(plain, tiles, x)) < 1e-9, "neighbours are found in 32 bits"
+    if loss != "neighbours":
+        assert max(differences(plain, tiles, x)) < 1e-12
+    assert tiles.terms.style == pytest.approx(plain.terms.style, rel=1e-9)
+
+
+def test_a_white_mask_is_none_to_the_bit():
+    network, x = tiny_vgg19(CpuBackend(1)), picture(2, *SIZE)
+    white = {"style_masks": [np.ones(SIZE)], "style_source_masks": [np.ones(STYLE)]}
+    _, none = both(network, *SIZE, 32, **SHALLOW)
+    _, masked = both(network, *SIZE, 32, **SHALLOW, **white)
+    assert none(x)[0] == masked(x)[0]
+    np.testing.assert_array_equal(none(x)[1], masked(x)[1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [MASKS["all of them"], {"style_loss": "wasserstein"}, {"style_loss": ["gram", "wasserstein"]}],
+    ids=["masks", "wasserstein", "wasserstein and gram"],
+)
+def test_masks_and_other_losses_differ_by_rounding_in_32_bits(options):
+    plain, tiles = both(tiny_vgg19(CpuBackend(2)), *SIZE, 32, **SHALLOW, **options)
+    value, gradient = differences(plain, tiles, picture(2, *SIZE))
+    assert value < 2e-5
+    assert gradient < 2e-2
 
 
 @settings(max_examples=12)
@@ -150,13 +225,24 @@ def test_features_read_in_windows_are_those_of_the_whole_picture(backend):
         np.testing.assert_allclose(
             parts.download(layer), whole.download(layer), rtol=1e-5, atol=1e-5 * scale
         )
-        G = whole.gram(layer)
-        np.testing.assert_allclose(parts.gram(layer), G, rtol=1e-5, atol=1e-6 * np.abs(G).max())
-        np.testing.assert_array_equal(parts.gram(layer), parts.gram(layer).T)
         copied = backend.download(parts.copy(layer), "features", network.shape(layer, 70, 93))
         half = isinstance(backend, CpuBackend)
         assert copied.dtype == (np.float16 if half else np.float64)
         np.testing.assert_allclose(copied, parts.download(layer), rtol=1 / 2048 if half else 0)
+
+
+@pytest.mark.parametrize("backend", [ReferenceBackend(), CpuBackend(1)], ids=["reference", "cpu"])
+def test_gram_matrices_read_in_windows_are_those_of_the_whole_picture(backend):
+    network, layers = tiny_vgg19(backend), ["relu1_1", "relu2_2", "relu3_2"]
+    image, found = picture(3, 70, 93), []
+    for each in (network, tiled(network, 32)):
+        m = {layer: share(4, *network.shape(layer, 70, 93)[1:]) for layer in layers[1:]}
+        weights = {layer: each.backend.upload_pixel_weights(m[layer]) for layer in m}
+        found.append(read_features(each, image, layers).grams({"relu1_1": None, **weights}))
+    for layer, G in found[0].items():
+        in_windows = found[1][layer]
+        np.testing.assert_allclose(in_windows, G, rtol=1e-5, atol=1e-6 * np.abs(G).max())
+        np.testing.assert_array_equal(in_windows, in_windows.T)
 
 
 def test_features_that_are_too_large_for_half_precision_are_kept_as_they_are():
@@ -220,10 +306,3 @@ def test_an_op_that_knows_no_windows_says_so():
 def test_joined_borders_have_no_windows():
     with pytest.raises(OptionError, match="tile=64 and padding='circular' exclude each other"):
         tiled(tiny_vgg19(padding="circular"), 64)
-
-
-def test_a_device_has_no_windows(monkeypatch):
-    network = tiny_vgg19()
-    monkeypatch.setattr(network.backend, "free_memory", lambda: 10**9)
-    with pytest.raises(BackendError, match="tile=64 needs memory of the host"):
-        tiled(network, 64)

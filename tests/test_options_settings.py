@@ -204,11 +204,6 @@ def test_options_with_the_same_settings_are_equal():
     assert len({TransferOptions(), TransferOptions(), TransferOptions(seed=1)}) == 2
 
 
-def test_tiles_and_a_loss_that_reads_whole_layers_exclude_each_other():
-    with pytest.raises(OptionError, match="tile=512 and style_loss='wasserstein' exclude"):
-        TransferOptions(tile=512, style_loss="wasserstein")
-
-
 @pytest.mark.parametrize("name", [each.name for each in fields(TransferOptions)])
 def test_a_difference_in_any_setting_makes_options_differ(name):
     other = {

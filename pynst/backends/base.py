@@ -182,12 +182,12 @@ class Backend(Protocol):
     def zero(self, array: Array) -> None:
         """Set an array to zero."""
 
-    def repeated(self, losses: Array) -> Evaluation:
+    def repeated(self, losses: Array, *, captured: bool = True) -> Evaluation:
         """Return what does the evaluations that set `losses`: the same walk again and again.
 
-        A backend may do the walk itself once and then replay what it saw, on the same arrays; and
-        do it again where a gradient was lost to the range of its numbers. The losses are there for
-        `download_losses` when it returns.
+        If it is `captured`, a backend may do the walk itself once and then replay what it saw, on
+        the same arrays. It may do the walk again where a gradient was lost to the range of its
+        numbers. The losses are there for `download_losses` when it returns.
         """
 
     def beside(self, work: Walk) -> Walk:

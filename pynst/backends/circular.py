@@ -60,8 +60,9 @@ class _Circular:
         nbytes += self._offsets([*arrays, ("bits", (N, H, W))])[-1]
         return nbytes + self._inner.nbytes(*arrays[-1])  # before a pooling, in its own size
 
-    def repeated(self, losses: Array) -> Evaluation:
-        return _Keeping(self._inner.repeated(losses), lambda: list(self._blocks.values()))
+    def repeated(self, losses: Array, *, captured: bool = True) -> Evaluation:
+        evaluation = self._inner.repeated(losses, captured=captured)
+        return _Keeping(evaluation, lambda: list(self._blocks.values()))
 
     def image_conv3x3_relu(
         self,

@@ -203,7 +203,7 @@ class CpuBackend:
     def zero(self, array: Array) -> None:
         array[...] = 0
 
-    def repeated(self, losses: Array) -> Evaluation:  # noqa: ARG002
+    def repeated(self, losses: Array, *, captured: bool = True) -> Evaluation:  # noqa: ARG002
         return EagerEvaluation()
 
     def beside(self, work: Walk) -> Walk:

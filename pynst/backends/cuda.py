@@ -186,7 +186,9 @@ class CudaBackend:
         self.device.copy_in(to_device(values, kind, self._real), out)
 
     def download(self, array: Array, kind: Kind, shape: Shape) -> NDArray[Any]:
-        return from_device(self._fetch(array), kind, shape)
+        # What was read in windows lies on the host already, as it would on the device.
+        values = array if isinstance(array, np.ndarray) else self._fetch(array)
+        return from_device(values, kind, shape)
 
     def empty_gram(self, N: int) -> Array:
         return self.empty(np.float64, (N, N))
@@ -216,11 +218,13 @@ class CudaBackend:
     def zero(self, array: Array) -> None:
         self.device.zero(array)
 
-    def repeated(self, losses: Array) -> Evaluation:
+    def repeated(self, losses: Array, *, captured: bool = True) -> Evaluation:
         report: Report = losses.owner
         scaled = partial(self._scaled, report)
         count, scratch = len(losses), lambda: (self.scratch, self._scratch_beside)
-        return GraphEvaluation(self.device, report, count, scaled, scratch, self._lock)
+        return GraphEvaluation(
+            self.device, report, count, scaled, scratch, self._lock, captured=captured
+        )
 
     def beside(self, work: Walk) -> Walk:
         def with_its_own_scratch() -> None:

@@ -106,6 +106,8 @@ class GraphEvaluation:
     lock : context manager
         Held during an evaluation: all evaluations of a backend share its scratch memory, and may be
         asked for by several threads.
+    captured : bool
+        Whether the walk is captured; one that is not the same every time must not be.
     """
 
     def __init__(
@@ -116,10 +118,12 @@ class GraphEvaluation:
         scaled: Callable[[Walk], None],
         scratch: Callable[[], Any],
         lock: AbstractContextManager[Any],
+        *,
+        captured: bool = True,
     ) -> None:
         self._device, self._report, self._count = device, report, count
         self._scaled, self._find_scratch = scaled, scratch
-        self._lock = lock
+        self._lock, self._captured = lock, captured
         self._walks = 0
         self._replay: Callable[[], None] | None = None
         self._scratch: Any = None
@@ -150,7 +154,7 @@ class GraphEvaluation:
         self._report.next_scale = scale
 
     def _run_once(self, walk: Walk, after: Walk | None) -> None:
-        if self._walks == 1:
+        if self._walks == 1 and self._captured:
             self._replay = self._device.capture(lambda: self._scaled(walk))
             self._scratch = self._find_scratch()  # the graph has its address: keep it
         if self._replay is None:

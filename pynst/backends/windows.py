@@ -8,59 +8,32 @@ the whole image:
     second pass, gradients:  over the whole windows, whose halos hold what the cores depend on
 
 The losses call the same ops in both passes; this backend does in each of them what belongs there,
-with the ops of the backend behind it, in the order of the windows. It needs arrays that are
-NumPy's, with height and width as axes 1 and 2.
+with the ops of the backend behind it, in the order of the windows. What has a window is cut and
+added up by `pynst.backends.pieces`; the losses of windows are NumPy arrays in any case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Backend, Kind, Shape
+from pynst.backends.base import Array, Backend, Evaluation, Kind, Shape
+from pynst.backends.pieces import (
+    Area,
+    DevicePieces,
+    HostPieces,
+    Part,
+    Pieces,
+    PixelWeights,
+    cut,
+)
 from pynst.errors import BackendError
 
-__all__ = ["Area", "Part", "Whole", "WindowsBackend"]
-
-_STRIP = 8_000_000
-"""Bytes of features that are copied at a time: they stay in the processor's last cache."""
-
-Area = tuple[slice, slice]
-"""Rows and columns."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Features of one layer in one window.
-
-    Attributes
-    ----------
-    array : Array
-        The features, halo included.
-    core : Area
-        Rows and columns of `array` that count: each pixel of the image is in one window's core.
-    place : Area
-        Rows and columns of the whole image's features that `array` covers.
-    pixels : int
-        M, pixels of the whole image at this layer.
-    first : bool
-        Whether this is the first window of its pass.
-    values : bool
-        Whether this is the first pass, in which values are added up; else the second one, in which
-        gradients are computed.
-    """
-
-    array: Array
-    core: Area
-    place: Area
-    pixels: int
-    first: bool
-    values: bool
+__all__ = ["Area", "Part", "PixelWeights", "Whole", "WindowsBackend"]
 
 
 class Whole(Protocol):
@@ -68,9 +41,6 @@ class Whole(Protocol):
 
     def hold(self, image: Array) -> None:
         """Take an image (H, W, 3) as what is walked; it is not copied."""
-
-    def gram(self, G: Array) -> None:
-        """Set G to the Gram matrix of the features."""
 
     def assembled(self) -> Array:
         """The features as one array."""
@@ -82,14 +52,20 @@ class WindowsBackend:
     Parameters
     ----------
     inner : Backend
-        The reference or the CPU.
     whole : type
         The class of what `Whole` describes.
+
+    Attributes
+    ----------
+    pieces : Pieces
+        What is cut out of windows, and added up.
     """
 
     def __init__(self, inner: Backend, whole: type) -> None:
         self._inner = inner
         self._whole = whole
+        on_host = inner.free_memory() is None
+        self.pieces: Pieces = HostPieces(inner) if on_host else DevicePieces(inner)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -97,10 +73,10 @@ class WindowsBackend:
             return found
 
         @wraps(found)
-        def op(*arguments: Any) -> Any:
+        def op(*arguments: Any, **named: Any) -> Any:
             if any(isinstance(each, Part | self._whole) for each in arguments):
                 raise BackendError(f"tile: {name} cannot be computed over windows; ask for no tile")
-            return found(*arguments)
+            return found(*arguments, **named)
 
         return op
 
@@ -119,21 +95,26 @@ class WindowsBackend:
             array = cast("Whole", array).assembled()
         return self._inner.download(array, kind, shape)
 
-    def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
+    def walks(self) -> Evaluation:
+        """What does evaluations over windows, whose ops are on other memory every time."""
+        return self._inner.repeated(self.pieces.slot(), captured=False)
+
+    def upload_pixel_weights(self, m: NDArray[np.float64]) -> PixelWeights:
+        """As `Backend.upload_pixel_weights`; the windows take their own of them."""
+        return PixelWeights(self._inner, m)
+
+    def gram(self, F: Array, G: Array, pixel_weights: PixelWeights | None = None) -> None:
         """As `Backend.gram`; of a part, its core's share is added to G."""
-        self._refuse_weights(F, pixel_weights)
-        if isinstance(F, self._whole):
-            cast("Whole", F).gram(G)
-        elif not isinstance(F, Part):
-            self._inner.gram(F, G, pixel_weights)
+        if not isinstance(F, Part):
+            self._inner.gram(F, G, _whole(pixel_weights))
         elif F.values:
             if F.first:
                 self._inner.zero(G)
-            share = self._inner.empty_gram(len(G))
-            for strip in self._core(F):
-                self._inner.gram(strip, share)
-                share *= _share(strip, F)
-                G += share
+            of_piece = self._inner.empty_gram(len(G))
+            for piece, _, m, share in self.pieces.counted(F, pixel_weights):
+                if share:
+                    self._inner.gram(piece, of_piece, m)
+                    self.pieces.add(share, of_piece, G)
 
     def content_loss(
         self,
@@ -143,26 +124,24 @@ class WindowsBackend:
         scale: Array | None,
         dF: Array,
         loss: Array,
-        pixel_weights: Array | None = None,
+        pixel_weights: PixelWeights | None = None,
     ) -> None:
         """As `Backend.content_loss`; of a part, the value over its core or the gradient."""
-        self._refuse_weights(F, pixel_weights)
         if not isinstance(F, Part):
-            self._inner.content_loss(F, P, k, scale, dF, loss, pixel_weights)
+            self._inner.content_loss(F, P, k, scale, dF, loss, _whole(pixel_weights))
         elif not F.values:
-            target = self._copied(P[(slice(None), *F.place)], F.array.dtype)
-            self._inner.content_loss(F.array, target, k, scale, dF, self._inner.empty_losses(1))
+            target = self._cut(P, F.place, F.array.dtype)
+            m, _ = cut(pixel_weights, F, F.place)
+            slot = self.pieces.slot()
+            self._inner.content_loss(F.array, target, k, scale, dF, slot, m)
         else:
             if F.first:
-                self._inner.zero(loss)
-            target = P[(slice(None), *F.place)][(slice(None), *F.core)]
-            share = self._inner.empty_losses(1)
-            for strip, rows in zip(self._core(F), self._rows(F), strict=True):
-                ignored = self._empty(strip.shape, strip.dtype)
-                self._inner.zero(ignored)
-                against = self._copied(target[:, rows], strip.dtype)
-                self._inner.content_loss(strip, against, k, scale, ignored, share)
-                loss += share
+                loss[:] = 0
+            for piece, area, m, _ in self.pieces.counted(F, pixel_weights):
+                target, unread = self._cut(P, area, piece.dtype), self.pieces.zeros_like(piece)
+                slot = self.pieces.slot()
+                self._inner.content_loss(piece, target, k, scale, unread, slot, m)
+                loss += self._inner.download_losses(slot)
 
     def style_loss(
         self,
@@ -173,17 +152,18 @@ class WindowsBackend:
         scale: Array | None,
         dF: Array,
         loss: Array,
-        pixel_weights: Array | None = None,
+        pixel_weights: PixelWeights | None = None,
     ) -> None:
         """As `Backend.style_loss`; of a part, the gradient of the whole image's loss."""
-        self._refuse_weights(F, pixel_weights)
         if not isinstance(F, Part):
-            self._inner.style_loss(F, G, A, k, scale, dF, loss, pixel_weights)
+            self._inner.style_loss(F, G, A, k, scale, dF, loss, _whole(pixel_weights))
         elif not F.values:
-            # The op divides by the pixels that it sees, and the loss by those of the whole image.
-            share = _share(F.array, F)
-            self._inner.style_loss(F.array, G, A, k * share, scale, dF, loss)
-            loss /= share
+            # The op divides by the weights that it sees, and the loss by those of the whole image.
+            m, share = cut(pixel_weights, F, F.place)
+            if share:
+                slot = self.pieces.slot()
+                self._inner.style_loss(F.array, G, A, k * share, scale, dF, slot, m)
+                loss[:] = self._inner.download_losses(slot) / share
 
     def total_variation(
         self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
@@ -192,51 +172,24 @@ class WindowsBackend:
         if not isinstance(x, Part):
             self._inner.total_variation(x, k, dx, loss, circular)
         elif not x.values:
-            self._inner.total_variation(
-                x.array, k * _share(x.array, x), dx, self._inner.empty_losses(1)
-            )
+            self._inner.total_variation(x.array, k * _share(x.array, x), dx, self.pieces.slot())
         else:
             if x.first:
-                self._inner.zero(loss)
-            for sign, piece in _squares(x):
-                planes, share = self._copied(piece), self._inner.empty_losses(1)
-                ignored = self._empty(piece.shape, piece.dtype)
-                self._inner.zero(ignored)
-                self._inner.total_variation(planes, k * _share(piece, x), ignored, share)
-                loss += sign * share
+                loss[:] = 0
+            for sign, piece in _squares(x, self.pieces.numbers(x.array)):
+                planes, slot = self.pieces.placed(piece), self.pieces.slot()
+                unread = self.pieces.zeros_like(planes)
+                self._inner.total_variation(planes, k * _share(piece, x), unread, slot)
+                loss += sign * self._inner.download_losses(slot)
 
-    def _refuse_weights(self, F: Array, pixel_weights: Array | None) -> None:
-        """Say that the pixels of a part cannot have weights."""
-        if pixel_weights is not None and isinstance(F, Part | self._whole):
-            raise BackendError("tile: masks cannot be computed over windows; ask for no tile")
-
-    def _rows(self, F: Part) -> Iterator[slice]:
-        """The rows of a part's core, in strips; none where no cell of the layer is in the core."""
-        core = F.array[(slice(None), *F.core)]
-        return _strips(core.shape[1], core.nbytes // core.shape[1]) if core.size else iter(())
-
-    def _core(self, F: Part) -> Iterator[Array]:
-        """The features of a part's core, in strips."""
-        core = F.array[(slice(None), *F.core)]
-        for rows in self._rows(F):
-            yield self._copied(core[:, rows])
-
-    def _copied(self, array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> Array:
-        """The same numbers in memory, and of the type, as the backend wants it."""
-        copied = self._empty(array.shape, dtype or array.dtype)
-        copied[...] = array
-        return copied
-
-    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Memory as the backend wants it aligned."""
-        nbytes = int(np.prod(shape)) * dtype.itemsize
-        return self._inner.allocate(nbytes).view(dtype).reshape(shape)
+    def _cut(self, P: Array, area: Area, dtype: np.dtype[Any]) -> Array:
+        """The features of an area, out of those of the whole image."""
+        return self.pieces.placed(self.pieces.all_of(P)[(*self.pieces.before, *area)], dtype)
 
 
-def _strips(rows: int, row_nbytes: int) -> Iterator[slice]:
-    """Cut rows into strips of about 8 MB."""
-    step = max(1, _STRIP // max(1, row_nbytes))
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+def _whole(pixel_weights: PixelWeights | None) -> Array | None:
+    """The weights of all pixels, as the other backend takes them."""
+    return None if pixel_weights is None else pixel_weights.whole
 
 
 def _share(piece: Array, of: Part) -> float:
@@ -244,18 +197,18 @@ def _share(piece: Array, of: Part) -> float:
     return float(piece.shape[1] * piece.shape[2] / of.pixels)
 
 
-def _squares(x: Part) -> Iterator[tuple[int, Array]]:
-    """Pieces whose total variations add up, with these signs, to that of the squares of a core.
+def _squares(x: Part, planes: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Pieces of a part's planes whose total variations add up, with these signs, to its core's.
 
     The squares of 2 x 2 pixels whose upper left pixel lies in the core reach one row and one column
     beyond it, where the image goes on. The op counts the differences along this row and this column
     too, as if the image ended there; as pieces of their own they have the same total variation.
     """
     rows, columns = x.core
-    _, H, W = x.array.shape
+    _, H, W = planes.shape
     bottom, right = min(rows.stop + 1, H), min(columns.stop + 1, W)
-    yield 1, x.array[:, rows.start : bottom, columns.start : right]
+    yield 1, planes[:, rows.start : bottom, columns.start : right]
     if bottom > rows.stop:
-        yield -1, x.array[:, rows.stop : bottom, columns.start : right]
+        yield -1, planes[:, rows.stop : bottom, columns.start : right]
     if right > columns.stop:
-        yield -1, x.array[:, rows.start : bottom, columns.stop : right]
+        yield -1, planes[:, rows.start : bottom, columns.stop : right]

@@ -64,4 +64,6 @@ class _Keeping:
 
     def at(self, network: Network, inputs: Inputs, H: int, W: int) -> Targets:
         """Make the targets for an image of H x W pixels, or take those of the job before."""
-        return self._memory.at((self._key, H, W), self._term, network, inputs, H, W)
+        # Targets for windows are no targets for a whole image: memory may have run short since.
+        key = self._key, H, W, getattr(network, "tile", None)
+        return self._memory.at(key, self._term, network, inputs, H, W)

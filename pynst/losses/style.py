@@ -22,6 +22,7 @@ import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,12 +123,11 @@ class GramTerm:
         """Gram matrices (N, N) of one painting at its size for this level."""
         long_side = scaled_side(image_side, style.scale)
         features = style_features(network, style, long_side, layers)
-        grams = {}
+        weights = dict[str, Array | None]()
         for layer in layers:
             m = self._pixel_weights(network, style.mask, layer, *style.at(image_side))
-            uploaded = None if m is None else network.backend.upload_pixel_weights(m)
-            grams[layer] = features.gram(layer, uploaded)
-        return grams
+            weights[layer] = None if m is None else network.backend.upload_pixel_weights(m)
+        return features.grams(weights)
 
     def _pixel_weights(
         self, network: Network, mask: Mask | None, layer: str, H: int, W: int
@@ -255,18 +255,18 @@ class GramTargets:
 
     def prepare(self, layer: str, F: Array) -> None:
         """Compute the Gram matrices of a layer, at the latest when `add` is called (Eq. 3)."""
+        self._ahead[layer] = self._backend.beside(partial(self._read, layer, F))
 
-        def grams() -> None:
-            for target in self._targets[layer]:
-                self._backend.gram(F, target.G, target.pixel_weights)
-
-        self._ahead[layer] = self._backend.beside(grams)
+    def _read(self, layer: str, F: Array) -> None:
+        for target in self._targets[layer]:
+            self._backend.gram(F, target.G, target.pixel_weights)
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
         """Set the loss of each region at a layer, add its gradient to dF (Eq. 3, 4 and 6)."""
-        if layer not in self._ahead:
-            self.prepare(layer, F)
-        self._ahead.pop(layer)()
+        if layer in self._ahead:
+            self._ahead.pop(layer)()
+        else:
+            self._read(layer, F)
         for i, t in enumerate(self._targets[layer]):
             self._backend.style_loss(
                 F, t.G, t.A, t.k, t.scale, dF, loss[i : i + 1], t.pixel_weights

@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Backend
+from pynst.backends.windows import Part
 from pynst.inputs import Inputs
-from pynst.losses.moments import Moments, add_through_moments, moments
+from pynst.losses.moments import Averages, Moments, add_through_moments, pixels
 from pynst.losses.style import style_features
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import Network
 from pynst.options.formulas import Formula
-from pynst.regions import scaled_side
+from pynst.regions import StylePicture, scaled_side
 
 __all__ = ["Distance", "WassersteinTargets", "WassersteinTerm"]
 
@@ -69,7 +70,7 @@ class WassersteinTerm:
             energy = float(np.sum(s**2 * (np.diag(painting.covariance) + painting.mean**2)))
             k = self.formula.style_factor(self.beta, weights[layer] * n, n, N, energy)
             distance = Distance(painting, s)
-            targets[layer] = _Target(k, distance, network.backend.empty_gram(N))
+            targets[layer] = _Target(k, distance, Averages(network.backend, N))
         return WassersteinTargets(network.backend, targets)
 
     def _joined(
@@ -79,10 +80,8 @@ class WassersteinTerm:
         means, seconds = dict[str, Matrix](), dict[str, Matrix]()
         for style in inputs.styles:
             long_side = scaled_side(max(H, W), style.scale)
-            features = style_features(network, style, long_side, layers)
-            for layer in layers:
-                G = network.backend.empty_gram(network.shape(layer, H, W)[0])
-                mean, C = moments(network.backend, features[layer], G)
+            for layer, found in _moments_of(network, style, long_side, layers).items():
+                mean, C = found
                 means[layer] = means.get(layer, 0.0) + style.share * mean
                 second = C + np.outer(mean, mean)
                 seconds[layer] = seconds.get(layer, 0.0) + style.share * second
@@ -90,6 +89,17 @@ class WassersteinTerm:
             layer: Moments(mean, seconds[layer] - np.outer(mean, mean))
             for layer, mean in means.items()
         }
+
+
+def _moments_of(
+    network: Network, style: StylePicture, long_side: int, layers: Collection[str]
+) -> dict[str, Moments]:
+    """The moments of one painting at its size for this level."""
+    features = style_features(network, style, long_side, layers)
+    channels = {layer: network.shape(layer, long_side, long_side)[0] for layer in layers}
+    averages = {layer: Averages(network.backend, N) for layer, N in channels.items()}
+    features.visit(layers, lambda layer, F: averages[layer].read(F))
+    return {layer: each.moments() for layer, each in averages.items()}
 
 
 class Distance:
@@ -140,11 +150,11 @@ class Distance:
 
 @dataclass(frozen=True)
 class _Target:
-    """Distance from the painting at one layer, its factor k, and memory for a Gram matrix."""
+    """Distance from the painting at one layer, its factor k, and what is read of the image."""
 
     k: float
     distance: Distance
-    G: Array
+    averages: Averages
 
 
 class WassersteinTargets:
@@ -153,12 +163,25 @@ class WassersteinTargets:
     def __init__(self, backend: Backend, targets: Mapping[str, _Target]) -> None:
         self._backend = backend
         self._targets = targets
+        self._of_windows = dict[str, tuple[float, Matrix, Matrix]]()
         self.layers = tuple(targets)
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
-        """Set the loss of one layer, and add its gradient to dF."""
+        """Set the loss of one layer, and add its gradient to dF; of parts, in the second pass."""
         target = self._targets[layer]
-        value, D, d = target.distance(moments(self._backend, F, target.G))
+        target.averages.read(F)
+        if isinstance(F, Part) and F.values:
+            return  # the other windows are still to come
+        value, D, d = self._compared(layer, F)
         loss[0] = target.k * value
-        factor = 2 * target.k / (F.shape[1] * F.shape[2])
+        factor = 2 * target.k / pixels(F)
         add_through_moments(self._backend, F, factor * D, factor * d, dF)
+
+    def _compared(self, layer: str, F: Array) -> tuple[float, Matrix, Matrix]:
+        """The distance and its gradient, which all windows of an image have in common."""
+        target = self._targets[layer]
+        if not isinstance(F, Part):
+            return target.distance(target.averages.moments())
+        if F.first:
+            self._of_windows[layer] = target.distance(target.averages.moments())
+        return self._of_windows[layer]

@@ -105,12 +105,13 @@ class Network(Protocol):
         """
 
 
-def upload_image(network: Network, image: NDArray[np.floating[Any]], x: Array) -> None:
+def upload_image(network: Network, image: Array, x: Array) -> None:
     """Write an image (H, W, 3), sRGB in [0, 1], as the network's input x (3, H, W)."""
-    # The op reads numbers of these two types where they lie; any other image is copied.
-    dtype = np.float32 if image.dtype == np.float32 else np.float64
-    pixels = np.require(image, dtype, ["C", "A"])
-    network.backend.image_input(pixels, network.input_axes, network.mean, x)
+    if isinstance(image, np.ndarray):
+        # The op reads numbers of these two types where they lie; any other image is copied.
+        dtype = np.float32 if image.dtype == np.float32 else np.float64
+        image = np.require(image, dtype, ["C", "A"])
+    network.backend.image_input(image, network.input_axes, network.mean, x)
 
 
 def upload_scale(network: Network, layer: str) -> Array | None:
@@ -134,9 +135,13 @@ class Features:
         self._backend = network.backend
         self._workspace = workspace
 
-    def __getitem__(self, layer: str) -> Array:
-        """Features of one layer where they lie."""
-        return self._workspace[layer]
+    def visit(self, layers: Collection[str], read: ReadFeatures) -> None:
+        """Call ``read(layer, F)`` with the features of each of the layers, where they lie.
+
+        Of a picture that is walked in windows they come as parts, one after another; an op that
+        knows parts (`pynst.backends.windows`) then gives what it would of the whole.
+        """
+        self._workspace.visit(layers, read)
 
     def download(self, layer: str) -> NDArray[np.floating[Any]]:
         """Features (N, h, w) of one layer to NumPy."""
@@ -146,11 +151,15 @@ class Features:
         """Features of one layer in memory of their own, which outlives these features."""
         return self._workspace.copied(layer)
 
-    def gram(self, layer: str, pixel_weights: Array | None = None) -> NDArray[np.float64]:
-        """Gram matrix (N, N) of one layer to NumPy; see `pynst.backends.base.Backend.gram`."""
-        G = self._backend.empty_gram(self._shape(layer)[0])
-        self._backend.gram(self._workspace[layer], G, pixel_weights)
-        return self._backend.download_gram(G)
+    def grams(self, pixel_weights: Mapping[str, Array | None]) -> dict[str, NDArray[np.float64]]:
+        """Gram matrices (N, N) to NumPy, of layers whose pixels have these weights.
+
+        See `pynst.backends.base.Backend.gram`.
+        """
+        backend = self._backend
+        grams = {layer: backend.empty_gram(self._shape(layer)[0]) for layer in pixel_weights}
+        self.visit(grams, lambda layer, F: backend.gram(F, grams[layer], pixel_weights[layer]))
+        return {layer: backend.download_gram(G) for layer, G in grams.items()}
 
     def _shape(self, layer: str) -> Shape:
         return self._workspace.plan.buffers[layer].shape

@@ -7,10 +7,10 @@ for twice, and the size of the whole is a number that can be printed before anyt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from pynst.backends.base import Array, Backend, Kind, Shape
+from pynst.backends.base import Array, Backend, Kind, ReadFeatures, Shape
 
 __all__ = ["Buffer", "Plan", "Workspace"]
 
@@ -82,6 +82,11 @@ class Workspace:
 
     def __getitem__(self, name: str) -> Array:
         return self._arrays[name]
+
+    def visit(self, layers: Collection[str], read: ReadFeatures) -> None:
+        """Call ``read(layer, F)`` for each of the layers."""
+        for layer in layers:
+            read(layer, self[layer])
 
     def copied(self, name: str) -> Array:
         """An array's numbers in memory of their own, which outlives the workspace."""

@@ -20,11 +20,11 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynst.backends import open_backend
 from pynst.backends.base import AddLoss, Array, Backend, OpSize, ReadFeatures
 from pynst.backends.windows import Area, Part, WindowsBackend
-from pynst.errors import BackendError, OptionError
+from pynst.errors import OptionError
 from pynst.networks.network import Network, upload_image
 from pynst.networks.plan import Buffer, Plan, Workspace
 
@@ -72,32 +72,24 @@ def tiled(network: Network, tile: int) -> Network:
     Parameters
     ----------
     network : Network
-        On a backend whose arrays are NumPy's: the reference or the CPU.
     tile : int
         Longest side of a core, pixels; it is rounded up to the cells of the deepest layer.
 
     Raises
     ------
-    BackendError
-        The arrays are a device's.
     OptionError
         The network joins the borders of the image, which a window does not have.
     """
     if isinstance(network, TiledNetwork):
         network = network.plain
-    if network.backend.free_memory() is not None:
-        raise BackendError(
-            f"tile={tile} needs memory of the host: ask for backend='cpu', or for no tile"
-        )
     if not can_be_tiled(network):
         raise OptionError(f"tile={tile} and padding='circular' exclude each other")
     return cast("Network", TiledNetwork(network, tile))
 
 
 def can_be_tiled(network: Network) -> bool:
-    """Whether a network can walk windows: on the host, and over an image that has borders."""
-    circular = getattr(network, "padding", "") == "circular"
-    return network.backend.free_memory() is None and not circular
+    """Whether a network can walk windows: over an image that has borders."""
+    return getattr(network, "padding", "") != "circular"
 
 
 def largest_window(network: Network, H: int, W: int, layers: Collection[str]) -> tuple[int, int]:
@@ -162,14 +154,21 @@ class TiledNetwork:
     plain : Network
         The network that is given.
     tile : int
-    backend : Backend
+    windows_backend, backend : WindowsBackend
         Knows the parts and the whole of what is walked in windows.
     """
 
     def __init__(self, network: Network, tile: int) -> None:
         self.plain = network
         self.tile = tile
-        self.backend = cast("Backend", WindowsBackend(network.backend, _Features))
+        self.windows_backend = WindowsBackend(network.backend, _Features)
+        self.backend = cast("Backend", self.windows_backend)
+
+    @cached_property
+    def host(self) -> Backend:
+        """Where the image, its gradient and the losses lie, also if a device walks the windows."""
+        on_host = self.plain.backend.free_memory() is None
+        return self.plain.backend if on_host else open_backend("cpu")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.plain, name)
@@ -238,7 +237,7 @@ class TiledNetwork:
         clip : bool
             Whether the losses are those of the image clipped to [0, 1].
         """
-        axes = self.plain.input_axes
+        axes, pieces = self.plain.input_axes, self.windows_backend.pieces
         workspace.hold(image, clip=clip)
         for visit in self.walk(workspace, layers, gradient=False):
             for layer in (*layers, _INPUT):
@@ -247,9 +246,9 @@ class TiledNetwork:
             core, area = visit.window.core, visit.window.area
             dx = self.plain.backward(visit.memory, layers, visit.adding(add_loss))
             add_loss(_INPUT, visit.part(_INPUT), dx)
-            part = np.empty((*visit.window.size, 3), gradient.dtype)
+            part = pieces.gradient((*visit.window.size, 3), gradient.dtype)
             self.plain.backend.image_input_backward(dx, axes, part)
-            gradient[core] = part[_inside(core, area)]
+            gradient[core] = pieces.numbers(part)[_inside(core, area)]
         workspace.hold(None)
 
     def walk(
@@ -259,7 +258,8 @@ class TiledNetwork:
         _, H, W = workspace.plan.buffers[_INPUT].shape
         for index, window in enumerate(self.windows(H, W, layers, gradient=gradient)):
             memory = workspace.of(window.size, gradient=gradient)
-            upload_image(self.plain, workspace.pixels(window.area), memory[_INPUT])
+            pixels = self.windows_backend.pieces.image(workspace.pixels(window.area))
+            upload_image(self.plain, pixels, memory[_INPUT])
             self.plain.forward(memory, layers)
             yield _Visit(self.plain, (H, W), window, memory, index == 0, not gradient)
 
@@ -324,7 +324,7 @@ class TiledWorkspace(Workspace):
     """
 
     def __init__(self, plan: Plan, network: TiledNetwork, layers: Collection[str]) -> None:
-        super().__init__(Plan({}, {}, plan.nbytes), network.backend)
+        super().__init__(Plan({}, {}, plan.nbytes), network.plain.backend)
         self.plan = plan
         self.layers = tuple(layers)
         self._network = network
@@ -355,15 +355,11 @@ class TiledWorkspace(Workspace):
             self._windows[key] = Workspace(plan, inner.backend, self._block)
         return self._windows[key]
 
-    @cached_property
-    def grams(self) -> dict[str, Array]:
-        """The Gram matrices of all layers, from one walk."""
-        backend, shapes = self._network.backend, self.plan.buffers
-        grams = {layer: backend.empty_gram(shapes[layer].shape[0]) for layer in self.layers}
+    def visit(self, layers: Collection[str], read: ReadFeatures) -> None:
+        """Call ``read(layer, part)`` for each window in order, and for each of the layers in it."""
         for visit in self._network.walk(self, self.layers, gradient=False):
-            for layer, G in grams.items():
-                backend.gram(visit.part(layer), G)
-        return grams
+            for layer in layers:
+                read(layer, visit.part(layer))
 
     def copied(self, name: str) -> Array:
         """The features of a layer of the whole image, in memory of their own.
@@ -376,18 +372,19 @@ class TiledWorkspace(Workspace):
 
     def assembled(self, name: str, *, narrow: bool = False) -> Array:
         """The features of a layer of the whole image, from one walk."""
-        whole: NDArray[Any] | None = None
+        pieces, whole = self._network.windows_backend.pieces, None
         for visit in self._network.walk(self, self.layers, gradient=False):
             part = visit.part(name)
-            core = part.array[(slice(None), *part.core)]
+            core = pieces.numbers(part.array)[(*pieces.before, *part.core)]
             if whole is None:
-                blocks, _, _, *lanes = part.array.shape
-                _, h, w = self.plan.buffers[name].shape
+                shape = list(part.array.shape)
+                height = len(pieces.before)
+                shape[height : height + 2] = self.plan.buffers[name].shape[1:]
                 half = narrow and core.dtype == np.float32
-                whole = np.empty((blocks, h, w, *lanes), np.float16 if half else core.dtype)
+                whole = np.empty(shape, np.float16 if half else core.dtype)
             if whole.dtype == np.float16 and core.max(initial=0) > np.finfo(np.float16).max:
                 whole = whole.astype(core.dtype)
-            whole[(slice(None), *part.place)][(slice(None), *part.core)] = core
+            whole[(*pieces.before, *part.place)][(*pieces.before, *part.core)] = core
         assert whole is not None
         return whole
 
@@ -401,9 +398,6 @@ class _Features:
 
     def hold(self, image: Array) -> None:
         self._workspace.hold(image)
-
-    def gram(self, G: Array) -> None:
-        G[...] = self._workspace.grams[self._layer]
 
     def assembled(self) -> Array:
         return self._workspace.assembled(self._layer)

@@ -439,12 +439,6 @@ class TransferOptions:
                 f" pictures ({', '.join(relative)}), got formula={self.formula!r}"
             )
 
-        whole = self.needs_whole_layers()
-        if isinstance(self.tile, int) and whole:
-            raise OptionError(
-                f"tile={self.tile} and {whole} exclude each other: it reads whole layers"
-            )
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TransferOptions):
             return NotImplemented
@@ -486,16 +480,6 @@ class TransferOptions:
     def over_pyramid(self) -> bool:
         """Whether L-BFGS minimises over the variables of a pyramid, not over the pixels."""
         return (self.variables or FORMULAS[self.formula].variables) == "pyramid"
-
-    def needs_whole_layers(self) -> str:
-        """The setting for which the losses must read whole layers, and no tiles; ``""`` for none.
-
-        A mask of the losses is one; `keep_mask` counts for the finished image alone.
-        """
-        if "wasserstein" in self.style_shares():
-            return "style_loss='wasserstein'"
-        masks = (name for name in MASK_SETTINGS if name != "keep_mask")
-        return next((name for name in masks if getattr(self, name) is not None), "")
 
     def schedule(self, levels: int, finest_share: float = 0.0) -> tuple[int, ...]:
         """Evaluations for each of so many levels, coarse to fine.
