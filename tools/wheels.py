@@ -101,7 +101,7 @@ def nvcc_from_wheels(folder: Path) -> dict[str, str]:
     """Install nvcc into a folder, unless it is there; returns how a build finds it.
 
     Otherwise the isolated build of each Python would have an nvcc of its own, in a folder with a
-    new name, and CMake would compile every kernel again.
+    new name, and every kernel would be compiled again.
     """
     import tomllib  # Python 3.11: only who builds for CUDA with nvcc from wheels needs it
 
@@ -120,7 +120,7 @@ def nvcc_from_wheels(folder: Path) -> dict[str, str]:
 
 
 def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
-    """Return the settings: one folder for all Pythons, so that the CPU ops are compiled once."""
+    """Return the settings: one folder for all Pythons, so that the ops are compiled once."""
     found = [
         f"build-dir={work / 'build'}",
         "install.strip=false",  # the linker has done it
