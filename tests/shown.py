@@ -11,6 +11,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pynst
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "weights" / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -36,7 +38,7 @@ SETTINGS = {"image_size": 48, "levels": 1, "iterations": 1}
 """What is added to each call in Python."""
 
 _WORDS = {
-    "pynst/data": os.fspath(ROOT / "pynst" / "data"),
+    "pynst/data": os.fspath(Path(pynst.__file__).parent / "data"),
     "docs/gallery": os.fspath(DOCS / "gallery"),
     "FILE": "caffe.npz",
     "/shared": "shared",

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+import pynst
 from pynst.options import describe
 from pynst.options.environment import BUILD_VARIABLES, VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 SETTINGS, MAP = ROOT / "docs" / "settings.md", ROOT / "docs" / "how-it-works.md"
+PACKAGE = Path(pynst.__file__).parent  # not beside this folder where a wheel is tested
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -68,14 +70,15 @@ def test_every_file_of_the_map_is_there():
     assert len(rows) > 10
     for row in rows:
         names = re.findall(r"`([^`]+)`", row)
-        folder = ROOT / names[0].rsplit("/", 1)[0] if "." in names[0] else ROOT / names[0]
-        assert (ROOT / names[0]).exists(), names[0]
+        root = PACKAGE.parent if names[0].startswith("pynst/") else ROOT
+        folder = root / names[0].rsplit("/", 1)[0] if "." in names[0] else root / names[0]
+        assert (root / names[0]).exists(), names[0]
         for name in names[1:]:
             options = [
                 folder / name,
                 folder / f"{name}.py",
-                ROOT / "pynst" / name,
-                ROOT / "pynst" / f"{name}.py",
+                PACKAGE / name,
+                PACKAGE / f"{name}.py",
             ]
             assert any(path.exists() for path in options), name
 

@@ -103,6 +103,36 @@ def test_the_kernels_of_the_cuda_core_have_the_system_compiler_as_host(
     assert "CUDAHOSTCXX" not in tool["environment"](given("x86_64", "off"), tmp_path)
 
 
+def test_nvcc_comes_from_wheels_once_for_all_pythons(tool, zig, tmp_path, monkeypatch):
+    pytest.importorskip("tomllib", reason="Python 3.11")
+    installed = []
+
+    def install(command, *, check):
+        assert check
+        installed.append(command)
+        nvcc = Path(command[command.index("--target") + 1]) / "nvidia" / "cu13" / "bin" / "nvcc"
+        nvcc.parent.mkdir(parents=True)
+        nvcc.touch()
+
+    monkeypatch.setattr("subprocess.run", install)
+    monkeypatch.setenv("PYNST_NVCC", "wheel")
+    monkeypatch.setenv("CUDAFLAGS", "-a-flag")
+    first = tool["environment"](given("x86_64", "on"), tmp_path)
+    assert Path(first["CUDACXX"]).is_file()
+    assert first["CUDAFLAGS"] == f"-a-flag -L{Path(first['CUDACXX']).parent.parent / 'lib'}"
+    assert first["PYNST_NVCC"] != "wheel"  # or the build of each Python installs its own
+    assert tool["environment"](given("x86_64", "on"), tmp_path) == first
+    assert [word for word in installed[0] if word.startswith("nvidia-cuda-nvcc")]
+    assert len(installed) == 1
+
+
+def test_an_nvcc_of_the_machine_is_left_to_cmake(tool, zig, tmp_path, monkeypatch):
+    for variable in ("PYNST_NVCC", "CUDACXX", "CUDAFLAGS"):
+        monkeypatch.delenv(variable, raising=False)
+    there = tool["environment"](given("x86_64", "on"), tmp_path)
+    assert {"CUDACXX", "CUDAFLAGS"}.isdisjoint(there)
+
+
 @pytest.fixture
 def auditwheel(monkeypatch):
     """Tags a wheel as the real one would, whose glibc is the one that is set here."""

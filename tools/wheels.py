@@ -90,13 +90,37 @@ def environment(given: argparse.Namespace, work: Path) -> dict[str, str]:
     }
     if given.cuda == "on":
         changed["CUDAHOSTCXX"] = os.environ.get("CUDAHOSTCXX") or shutil.which("g++") or "g++"
+        if os.environ.get("PYNST_NVCC") == "wheel":
+            changed |= nvcc_from_wheels(work / "nvcc")
     if given.machine != "x86_64":
         changed["_PYTHON_HOST_PLATFORM"] = f"linux-{given.machine}"
     return {**os.environ, **changed}
 
 
+def nvcc_from_wheels(folder: Path) -> dict[str, str]:
+    """Install nvcc into a folder, unless it is there; returns how a build finds it.
+
+    Otherwise the isolated build of each Python would have an nvcc of its own, in a folder with a
+    new name, and every kernel would be compiled again.
+    """
+    import tomllib  # Python 3.11: only who builds for CUDA with nvcc from wheels needs it
+
+    root = folder / "nvidia" / "cu13"
+    if not (root / "bin" / "nvcc").exists():
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        overrides = project["tool"]["scikit-build"]["overrides"]
+        (needed,) = (
+            each["build"]["requires"] for each in overrides if "PYNST_NVCC" in each["if"]["env"]
+        )
+        pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(folder)]
+        subprocess.run([*pip, *needed], check=True)
+    # The wheels have lib, nvcc expects lib64. Without PYNST_NVCC no build installs its own.
+    flags = f"{os.environ.get('CUDAFLAGS', '')} -L{root / 'lib'}".strip()
+    return {"CUDACXX": str(root / "bin" / "nvcc"), "CUDAFLAGS": flags, "PYNST_NVCC": ""}
+
+
 def settings(given: argparse.Namespace, python: str, work: Path) -> list[str]:
-    """Return the settings: one folder for all Pythons, so that the CPU ops are compiled once."""
+    """Return the settings: one folder for all Pythons, so that the ops are compiled once."""
     found = [
         f"build-dir={work / 'build'}",
         "install.strip=false",  # the linker has done it
