@@ -128,6 +128,17 @@ def test_cpu_gives_equal_bits_for_any_number_of_threads(case, cpu):
             np.testing.assert_array_equal(found, wanted[name])
 
 
+def test_many_threads_cut_the_gradient_of_the_style_loss_finer_to_equal_bits():
+    case = next(case for case in OP_CASES if case.op.startswith("style_loss"))
+    sizes = {**case.sizes, "N": 64, "H": 19, "W": 31}
+    found = [
+        case.run(open_backend("cpu", threads=threads), np.random.default_rng(0), **sizes)
+        for threads in (1, 40)
+    ]
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values)
+
+
 @pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "amx", "neon"])
 def test_every_instruction_set_agrees_with_float64(isa):
     script = (

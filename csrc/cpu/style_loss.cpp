@@ -24,9 +24,11 @@ namespace pynst {
 namespace {
 
 // Pixels of one task: whole slices of the inner kernel, which fetches the next slice during each
-// one, and few enough that there are about sixteen tasks for an even load.
-size_t task_pixels(size_t M) {
-    constexpr size_t most = 512, tasks = 16;
+// one, and few enough that there are about sixteen tasks, or two for each thread, for an even load.
+// A slice is computed alike in whatever task it is.
+size_t task_pixels(const Threads& threads, size_t M) {
+    constexpr size_t most = 512;
+    const size_t tasks = std::max(16, 2 * threads.count());
     const size_t slice = inner().slice_pixels;
     return std::max(slice, std::min(most, M / tasks) / slice * slice);
 }
@@ -154,7 +156,7 @@ void style_loss(Threads& threads,
 
     // 2. the gradient
     const StyleGradientJob job = {F, m.values, weights, M, channel_blocks(N), dF};
-    const size_t pixels = task_pixels(M);
+    const size_t pixels = task_pixels(threads, M);
     const int tasks = static_cast<int>((M + pixels - 1) / pixels);
     threads.run(tasks, [&](int task, int thread) {
         const size_t begin = task * pixels;
