@@ -25,5 +25,4 @@ rm -f "$build"/_cuda*.so
     cmake --build "$build" --target _cuda --parallel "${JOBS:-$(nproc)}"
 } > "$build/log" 2>&1 || { cat "$build/log"; exit 1; }
 grep 'CUDA core ON' "$build/log"
-cd "$build"
-"$python" -c 'import _cuda; print("imported, for", _cuda.architectures)'
+PYTHONPATH=$build "$python" -c 'import _cuda; print("imported, for", _cuda.architectures)'
