@@ -182,8 +182,6 @@ def test_colours_are_matched_region_by_region():
         ({"style_masks": [LEFT, "rest"], "style_loss": {"gram": 1, "neighbours": 1}},
          "style_masks cannot be given with style_loss='neighbours', which compares whole pictures;"
          " 'gram' alone knows masks of the style"),
-        ({"style_masks": [LEFT, "rest"], "tile": 64}, "tile=64 and style_masks exclude each other"),
-        ({"content_mask": LEFT, "tile": 64}, "tile=64 and content_mask exclude each other"),
         ({"style_source_masks": ["all", "all"], "style_loss": "wasserstein"},
          "style_source_masks cannot be given with style_loss='wasserstein'"),
         ({"regions": MAP, "style_regions": [MAP, MAP], "style_loss": "wasserstein"},
