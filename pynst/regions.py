@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 _REST, _ALL = "rest", "all"
+_GUIDED = ("gram", "wasserstein")
+"""The style losses that know regions."""
 _PER_STYLE = {
     "style_masks": "mask",
     "style_source_masks": "source mask",
@@ -176,12 +178,12 @@ def _check_settings(options: TransferOptions, count: int) -> None:
             "regions and style_regions must be given together: each says what the colours of the"
             " other mean"
         )
-    unguided = [loss for loss in options.style_shares() if loss != "gram"]
+    unguided = [loss for loss in options.style_shares() if loss not in _GUIDED]
     for setting in (*_PER_STYLE, "regions"):
         if unguided and getattr(options, setting) is not None:
             raise OptionError(
                 f"{setting} cannot be given with style_loss={unguided[0]!r}, which compares whole"
-                " pictures; 'gram' alone knows masks of the style"
+                f" pictures; {' and '.join(map(repr, _GUIDED))} know masks of the style"
             )
     for setting in ("style_masks", "style_source_masks"):
         if options.regions is not None and getattr(options, setting) is not None:

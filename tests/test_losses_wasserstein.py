@@ -8,9 +8,11 @@ import scipy.linalg
 from conftest import picture, tiny_vgg19
 from terms import gradient_error, inputs_of, set_and_added
 
-from pynst import BackendError, Objective, stylize
+from pynst import BackendError, Objective, TransferOptions, stylize
 from pynst.backends.cpu import CpuBackend
 from pynst.backends.reference import ReferenceBackend
+from pynst.images.masks import carried_down
+from pynst.inputs import read_inputs
 from pynst.losses import wasserstein
 from pynst.losses.moments import Moments
 from pynst.losses.wasserstein import Distance, WassersteinTerm
@@ -113,7 +115,7 @@ def test_the_blend_has_the_moments_of_all_pixels_together():
     network = tiny_vgg19()
     halves = [picture(2, H, W), picture(3, H, W)]
     joined = term().at(network, inputs_of(styles=[(each, 0.5) for each in halves]), H, W)
-    found = joined._targets["relu1_1"].distance
+    found = joined._targets["relu1_1"][0].distance
     F = np.hstack([
         read_features(network, each, ["relu1_1"]).download("relu1_1").reshape(4, -1)
         for each in halves
@@ -136,6 +138,111 @@ def test_the_painting_itself_has_next_to_no_loss_and_a_descent_finds_it():
     )  # fmt: skip
     first, last = result.history[0][0].style, result.history[0][-1].style
     assert last < 0.2 * first
+
+
+# ---- masks ---------------------------------------------------------------------------------------
+
+RAMP = np.linspace(0, 1, W) * np.ones((H, 1))
+PAINTINGS = [pixels for pixels, _ in STYLES]
+
+
+def masked(guidance="area", **options):
+    """The targets of two regions on the tiny network."""
+    options = TransferOptions(image_size=W, **options)
+    inputs = read_inputs(picture(0, H, W), PAINTINGS, options)
+    of_regions = WassersteinTerm(2.0, LayerChoice(LAYERS, ()), FORMULAS["balanced"], guidance)
+    return of_regions.at(tiny_vgg19(), inputs, H, W)
+
+
+def values_of(targets, layer, F):
+    """The losses of both regions at a layer, and the gradient of their sum."""
+    dF, losses = np.zeros_like(F), np.zeros(2)
+    targets.add(layer, F, dF, losses)
+    return losses, dF
+
+
+@pytest.mark.parametrize("guidance", ["area", "gatys"])
+def test_the_value_with_masks_is_that_of_the_weighted_moments(guidance):
+    network, x = tiny_vgg19(), picture(1, H, W)
+    targets = masked(guidance, style_masks=[RAMP, "rest"])
+    assert targets.layers == ("relu1_1", "relu1_1", "relu2_1", "relu2_1")
+    for layer, weight in (("relu1_1", 0.25), ("relu2_1", 0.75)):
+        F = read_features(network, x, [layer]).download(layer).astype(np.float64)
+        losses, _ = values_of(targets, layer, F)
+        for loss, mask, painting in zip(losses, (RAMP, 1 - RAMP), PAINTINGS, strict=True):
+            m = carried_down(mask, *F.shape[1:])
+            m, share = (m, m.mean()) if guidance == "area" else (m**2, 0.5)
+            P = read_features(network, painting, [layer]).download(layer)
+            of_painting = moments_of(P.reshape(len(P), -1).astype(np.float64))
+            pixels, factors = F.reshape(len(F), -1), m.reshape(-1)
+            of_image = Moments(
+                np.average(pixels, axis=1, weights=factors),
+                np.cov(pixels, bias=True, aweights=factors).reshape(len(F), len(F)),
+            )
+            s = network.scales.get(layer, np.ones(len(F)))
+            value, _, _ = Distance(of_painting, s)(of_image)
+            energy = np.sum(s**2 * (np.diag(of_painting.covariance) + of_painting.mean**2))
+            assert loss == pytest.approx(share * 2.0 * weight * value / energy, rel=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["relu1_1", "relu2_1"])
+def test_the_gradient_with_masks_is_that_of_the_values(layer):
+    targets = masked(style_masks=[RAMP, "rest"], style_source_masks=[RAMP[:, ::-1], "all"])
+    F = read_features(tiny_vgg19(), picture(1, H, W), [layer]).download(layer).astype(np.float64)
+    direction = np.random.default_rng(5).standard_normal(F.shape)
+    step = 1e-5 * np.abs(F).max()
+    above, below = (
+        values_of(targets, layer, F + sign * step * direction)[0].sum() for sign in (1, -1)
+    )
+    found = np.sum(values_of(targets, layer, F)[1] * direction)
+    assert found == pytest.approx((above - below) / (2 * step), rel=1e-6)
+
+
+def test_a_mask_that_is_white_everywhere_changes_no_bit():
+    settings = {"style_loss": "wasserstein", "image_size": W, "network": tiny_vgg19()}
+    x = picture(4, H, W)
+    found = [
+        Objective(x, PAINTINGS[0], **settings, style_masks=masks)(x)
+        for masks in (None, [np.ones((H, W))])
+    ]
+    assert found[0][0] == found[1][0]
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
+def test_a_source_mask_leaves_the_frame_of_a_painting_out():
+    """The mask is one pixel narrower than what has no frame, as relu1_1 sees its neighbours."""
+    framed, inside = PAINTINGS[0].copy(), np.ones((H, W))
+    framed[:, :8], inside[:, :9] = 0, 0
+    found = {}
+    for name, painting in (("plain", PAINTINGS[0]), ("framed", framed)):
+        for mask in (None, inside):
+            options = TransferOptions(
+                image_size=W, style_source_masks=None if mask is None else [mask]
+            )
+            inputs = read_inputs(picture(0, H, W), painting, options)
+            targets = term(layers=(("relu1_1", 1.0),)).at(tiny_vgg19(), inputs, H, W)
+            F = np.zeros((4, H, W))
+            found[name, mask is None] = set_and_added(targets, tiny_vgg19(), "relu1_1", F)[0]
+    assert found["framed", False] == pytest.approx(found["plain", False], rel=1e-12)
+    assert found["framed", True] != pytest.approx(found["plain", True], rel=1e-3)
+
+
+def test_swapping_masks_swaps_what_the_regions_are_pulled_to():
+    """Flat paintings, one dark and one light: the steepest descent darkens the dark one's half."""
+    left = np.zeros((H, W))
+    left[:, : W // 2] = 1
+    x, paintings = np.full((H, W, 3), 0.5), [np.full((H, W, 3), grey) for grey in (0.1, 0.9)]
+    for mask in (left, 1 - left):
+        objective = Objective(
+            x, paintings, style_loss="wasserstein", network=tiny_vgg19(), image_size=W,
+            style_layers=["relu1_1"], style_masks=[mask, "rest"],
+        )  # fmt: skip
+        found = []
+        for step in (0.0, 0.02):
+            dark = mask[..., None] > 0.5
+            objective(np.where(dark, x - step, x + step))
+            found.append(objective.terms.style)
+        assert found[1] < found[0]
 
 
 def test_it_is_refused_on_cuda():

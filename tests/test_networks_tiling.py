@@ -105,9 +105,13 @@ def test_the_deepest_style_layer_of_the_paper_is_exact_too():
     assert max(differences(plain, tiles, picture(2, 187, 211))) < 1e-12
 
 
-@pytest.mark.parametrize("name", MASKS)
-def test_with_masks_tiles_are_exact_too(name):
-    plain, tiles = both(tiny_vgg19(), *SIZE, 32, **SHALLOW, **MASKS[name])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [*((name, "gram") for name in MASKS), ("all of them", "wasserstein")],
+)
+def test_with_masks_tiles_are_exact_too(name, loss):
+    options = {**SHALLOW, **MASKS[name], "style_loss": loss}
+    plain, tiles = both(tiny_vgg19(), *SIZE, 32, **options)
     assert max(differences(plain, tiles, picture(2, *SIZE))) < 1e-12
     for layer, term in plain.terms.layers.items():
         assert tiles.terms.layers[layer] == pytest.approx(term, rel=1e-12, abs=1e-300)

@@ -55,6 +55,15 @@ class Part:
     first: bool
     values: bool
 
+    @property
+    def core_place(self) -> Area:
+        """Rows and columns of the whole image's features that the core covers."""
+        rows, columns = (
+            slice(place.start + core.start, place.start + core.stop)
+            for core, place in zip(self.core, self.place, strict=True)
+        )
+        return rows, columns
+
 
 class PixelWeights:
     """Factors of the pixels of a layer, of which each window takes its own.
@@ -147,7 +156,7 @@ class HostPieces:
 
     def counted(self, F: Part, pixel_weights: PixelWeights | None) -> Iterator[Counted]:
         """The core, in strips."""
-        core, (rows, columns) = F.array[(slice(None), *F.core)], _core_place(F)
+        core, (rows, columns) = F.array[(slice(None), *F.core)], F.core_place
         height = core.shape[1]
         for strip in _strips(height, core.nbytes // height) if core.size else ():
             area = slice(rows.start + strip.start, rows.start + strip.stop), columns
@@ -214,7 +223,7 @@ class DevicePieces:
         if pixel_weights is None:
             m[F.core], total = 1, float(F.pixels)
         else:
-            m[F.core], total = pixel_weights.values[_core_place(F)], pixel_weights.total
+            m[F.core], total = pixel_weights.values[F.core_place], pixel_weights.total
         if m.any():
             share = float(m.sum(dtype=np.float64)) / total
             yield Counted(F.array, F.place, self._inner.upload_pixel_weights(m), share)
@@ -276,15 +285,6 @@ def cut(pixel_weights: PixelWeights | None, F: Part, area: Area) -> tuple[Array 
         return pixel_weights.cut(area)
     rows, columns = area
     return None, float((rows.stop - rows.start) * (columns.stop - columns.start) / F.pixels)
-
-
-def _core_place(F: Part) -> Area:
-    """The place of a part's core in the whole image."""
-    rows, columns = (
-        slice(place.start + core.start, place.start + core.stop)
-        for core, place in zip(F.core, F.place, strict=True)
-    )
-    return rows, columns
 
 
 def _strips(rows: int, row_nbytes: int) -> Iterator[slice]:

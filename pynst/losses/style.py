@@ -43,7 +43,9 @@ __all__ = [
     "GramTerm",
     "check_regions",
     "layers_of_region",
+    "pixel_weights",
     "pixels_inside",
+    "share_of_region",
     "style_features",
 ]
 
@@ -83,12 +85,13 @@ class GramTerm:
             read = layers_of_region(network, region, weights, H, W)
             blended = self._blended(network, region, max(H, W), read)
             for layer, weight in read.items():
-                A, m = blended[layer], self._pixel_weights(network, region.mask, layer, H, W)
+                A = blended[layer]
+                m = pixel_weights(network, region.mask, layer, H, W, self.guidance)
                 s = network.scales.get(layer, np.ones(len(A)))
                 energy = float(np.sum((np.outer(s, s) * A) ** 2))
                 n = len(weights)
                 k = self.formula.style_factor(self.beta, weight * n, n, len(A), energy)
-                k *= self._share(m, len(inputs.regions))
+                k *= share_of_region(m, len(inputs.regions), self.guidance)
                 backend = network.backend
                 targets[layer].append(
                     _Target(
@@ -100,12 +103,6 @@ class GramTerm:
                     )
                 )
         return GramTargets(network.backend, targets)
-
-    def _share(self, m: Mask | None, regions: int) -> float:
-        """The factor lambda of a region with these pixel weights, one of so many."""
-        if m is None:
-            return 1.0
-        return float(m.mean()) if self.guidance == "area" else 1 / regions
 
     def _blended(
         self, network: Network, region: Region, image_side: int, layers: Mapping[str, float]
@@ -125,18 +122,26 @@ class GramTerm:
         features = style_features(network, style, long_side, layers)
         weights = dict[str, Array | None]()
         for layer in layers:
-            m = self._pixel_weights(network, style.mask, layer, *style.at(image_side))
+            m = pixel_weights(network, style.mask, layer, *style.at(image_side), self.guidance)
             weights[layer] = None if m is None else network.backend.upload_pixel_weights(m)
         return features.grams(weights)
 
-    def _pixel_weights(
-        self, network: Network, mask: Mask | None, layer: str, H: int, W: int
-    ) -> Mask | None:
-        """The weights m of a layer's pixels for a picture of H x W; None where all are 1."""
-        if mask is None:
-            return None
-        m = _at_layer(network, mask, layer, H, W)
-        return m if self.guidance == "area" else m**2
+
+def share_of_region(m: Mask | None, regions: int, guidance: Guidance) -> float:
+    """The factor lambda of a region with these pixel weights, one of so many; see `GramTerm`."""
+    if m is None:
+        return 1.0
+    return float(m.mean()) if guidance == "area" else 1 / regions
+
+
+def pixel_weights(
+    network: Network, mask: Mask | None, layer: str, H: int, W: int, guidance: Guidance
+) -> Mask | None:
+    """The weights m of a layer's pixels for a picture of H x W; None where all are 1."""
+    if mask is None:
+        return None
+    m = _at_layer(network, mask, layer, H, W)
+    return m if guidance == "area" else m**2
 
 
 def style_features(

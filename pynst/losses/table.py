@@ -14,7 +14,7 @@ from pynst.inputs import Inputs
 from pynst.losses.content import ContentTerm
 from pynst.losses.neighbours import NeighboursTerm
 from pynst.losses.style import GramTerm, check_regions
-from pynst.losses.terms import Term
+from pynst.losses.terms import STYLE, Term
 from pynst.losses.variation import VariationTerm
 from pynst.losses.wasserstein import WassersteinTerm
 from pynst.networks.layers import LayerChoice, content_choice, neighbour_choice, style_choice
@@ -32,6 +32,8 @@ def loss_terms(options: TransferOptions, network: Network, inputs: Inputs) -> tu
     ------
     OptionError
         A layer is unknown, or nothing would be left to do.
+    ImageError
+        A region is too small for a style.
     BackendError
         A term needs the memory of the host, and the network's backend is a device.
     """
@@ -42,6 +44,9 @@ def loss_terms(options: TransferOptions, network: Network, inputs: Inputs) -> tu
             "content_weight and style_weight must not both be 0, or 0 for the one picture that is"
             " given: nothing would be left to do"
         )
+    if any(term.name in STYLE for term in terms):
+        size = inputs.size(options.image_size)
+        check_regions(network, inputs.regions, style_choice(options, network), *size)
     return terms
 
 
@@ -57,15 +62,13 @@ def _content(options: TransferOptions, network: Network, inputs: Inputs) -> Term
 def _style(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
     layers = style_choice(options, network)
     guided = partial(GramTerm, guidance=options.guidance)
-    term = _style_term("gram", guided, layers, options, inputs)
-    if term is not None:
-        check_regions(network, inputs.regions, layers, *inputs.size(options.image_size))
-    return term
+    return _style_term("gram", guided, layers, options, inputs)
 
 
 def _wasserstein(options: TransferOptions, network: Network, inputs: Inputs) -> Term | None:
     layers = style_choice(options, network)
-    term = _style_term("wasserstein", WassersteinTerm, layers, options, inputs)
+    guided = partial(WassersteinTerm, guidance=options.guidance)
+    term = _style_term("wasserstein", guided, layers, options, inputs)
     if term is not None and network.backend.free_memory() is not None:
         raise BackendError(
             f"style_loss='wasserstein' is not available on {network.backend.name}: ask for"

@@ -1,13 +1,16 @@
 """The Wasserstein term: mean and covariance of the image's features shall be the painting's.
 
-    L_wasserstein = sum_l k_l (|mu - m|^2 + tr(C + S - 2 (S^1/2 C S^1/2)^1/2))
+    L_wasserstein = sum_l k_l (|mu - nu|^2 + tr(C + S - 2 (S^1/2 C S^1/2)^1/2))
 
-mu, C and m, S are the mean and the covariance of the features of the image and of the painting,
+mu, C and nu, S are the mean and the covariance of the features of the image and of the painting,
 times the network's factor per channel. It is the squared 2-Wasserstein distance of two normal
 distributions with these moments: the least mean squared change that makes the one the other. With
 L L^T = S its gradient with respect to the features is
 
-    dF = 2 k / M ((mu - m) 1^T + D (F - mu 1^T)),   D = I - L (L^T C L)^-1/2 L^T
+    dF = 2 k / M ((mu - nu) 1^T + D (F - mu 1^T)),   D = I - L (L^T C L)^-1/2 L^T
+
+With masks the sum is over regions too, as that of the Gram matrices is (`pynst.losses.style`): mu,
+C are averages in which the pixel p has the weight m_p, and its gradient is m_p times as large.
 
 Differs from the formula: of S, the principal directions are kept that hold 99 % of its variance;
 what the image has in other directions counts in full. Along those that are kept, both covariances
@@ -24,15 +27,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pynst.backends.base import Array, Backend
+from pynst.backends.base import Array
 from pynst.backends.windows import Part
 from pynst.inputs import Inputs
-from pynst.losses.moments import Averages, Moments, add_through_moments, pixels
-from pynst.losses.style import style_features
+from pynst.losses.moments import Averages, Moments
+from pynst.losses.style import layers_of_region, pixel_weights, share_of_region, style_features
 from pynst.networks.layers import LayerChoice
 from pynst.networks.network import Network
 from pynst.options.formulas import Formula
-from pynst.regions import StylePicture, scaled_side
+from pynst.options.keywords import Guidance
+from pynst.regions import Region, StylePicture, scaled_side
 
 __all__ = ["Distance", "WassersteinTargets", "WassersteinTerm"]
 
@@ -53,34 +57,40 @@ class WassersteinTerm:
         Weight of the term.
     layers : LayerChoice
     formula : Formula
+    guidance : {"area", "gatys"}
+        As for `pynst.losses.style.GramTerm`.
     """
 
     beta: float
     layers: LayerChoice
     formula: Formula
+    guidance: Guidance = "area"
     name = "wasserstein"
 
     def at(self, network: Network, inputs: Inputs, H: int, W: int) -> WassersteinTargets:
         """Compute the moments of the paintings, join them, and weigh each layer."""
         weights = self.layers.at(network, H, W)
-        targets = {}
-        for layer, painting in self._joined(network, inputs, H, W, weights).items():
-            N, n = len(painting.mean), len(weights)
-            s = network.scales.get(layer, np.ones(N))
-            energy = float(np.sum(s**2 * (np.diag(painting.covariance) + painting.mean**2)))
-            k = self.formula.style_factor(self.beta, weights[layer] * n, n, N, energy)
-            distance = Distance(painting, s)
-            targets[layer] = _Target(k, distance, Averages(network.backend, N))
-        return WassersteinTargets(network.backend, targets)
+        targets: dict[str, list[_Target]] = {layer: [] for layer in weights}
+        for region in inputs.regions:
+            read = layers_of_region(network, region, weights, H, W)
+            for layer, painting in self._joined(network, region, max(H, W), read).items():
+                m = pixel_weights(network, region.mask, layer, H, W, self.guidance)
+                N, n = len(painting.mean), len(weights)
+                s = network.scales.get(layer, np.ones(N))
+                energy = float(np.sum(s**2 * (np.diag(painting.covariance) + painting.mean**2)))
+                k = self.formula.style_factor(self.beta, read[layer] * n, n, N, energy)
+                k *= share_of_region(m, len(inputs.regions), self.guidance)
+                averages = Averages(network.backend, N, m)
+                targets[layer].append(_Target(k, Distance(painting, s), averages))
+        return WassersteinTargets(targets)
 
     def _joined(
-        self, network: Network, inputs: Inputs, H: int, W: int, layers: Collection[str]
+        self, network: Network, region: Region, image_side: int, layers: Collection[str]
     ) -> dict[str, Moments]:
-        """The moments of all paintings' pixels together, each painting with its share."""
+        """The moments of all pixels of a region's paintings, each painting with its share."""
         means, seconds = dict[str, Matrix](), dict[str, Matrix]()
-        for style in inputs.styles:
-            long_side = scaled_side(max(H, W), style.scale)
-            for layer, found in _moments_of(network, style, long_side, layers).items():
+        for style in region.styles if layers else ():
+            for layer, found in self._moments(network, style, image_side, layers).items():
                 mean, C = found
                 means[layer] = means.get(layer, 0.0) + style.share * mean
                 second = C + np.outer(mean, mean)
@@ -90,16 +100,18 @@ class WassersteinTerm:
             for layer, mean in means.items()
         }
 
-
-def _moments_of(
-    network: Network, style: StylePicture, long_side: int, layers: Collection[str]
-) -> dict[str, Moments]:
-    """The moments of one painting at its size for this level."""
-    features = style_features(network, style, long_side, layers)
-    channels = {layer: network.shape(layer, long_side, long_side)[0] for layer in layers}
-    averages = {layer: Averages(network.backend, N) for layer, N in channels.items()}
-    features.visit(layers, lambda layer, F: averages[layer].read(F))
-    return {layer: each.moments() for layer, each in averages.items()}
+    def _moments(
+        self, network: Network, style: StylePicture, image_side: int, layers: Collection[str]
+    ) -> dict[str, Moments]:
+        """The moments of one painting at its size for this level."""
+        long_side, averages = scaled_side(image_side, style.scale), dict[str, Averages]()
+        features = style_features(network, style, long_side, layers)
+        for layer in layers:
+            m = pixel_weights(network, style.mask, layer, *style.at(image_side), self.guidance)
+            N, _, _ = network.shape(layer, *style.at(image_side))
+            averages[layer] = Averages(network.backend, N, m)
+        features.visit(layers, lambda layer, F: averages[layer].read(F))
+        return {layer: each.moments() for layer, each in averages.items()}
 
 
 class Distance:
@@ -108,7 +120,7 @@ class Distance:
     Parameters
     ----------
     painting : Moments
-        m and S, before the factors of the channels.
+        nu and S, before the factors of the channels.
     scale : ndarray (N,)
         Factors of the channels.
     """
@@ -150,7 +162,7 @@ class Distance:
 
 @dataclass(frozen=True)
 class _Target:
-    """Distance from the painting at one layer, its factor k, and what is read of the image."""
+    """Distance from a region's paintings at one layer, its factor k, and what is read of F."""
 
     k: float
     distance: Distance
@@ -160,28 +172,30 @@ class _Target:
 class WassersteinTargets:
     """The Wasserstein term at one size."""
 
-    def __init__(self, backend: Backend, targets: Mapping[str, _Target]) -> None:
-        self._backend = backend
-        self._targets = targets
-        self._of_windows = dict[str, tuple[float, Matrix, Matrix]]()
-        self.layers = tuple(targets)
+    def __init__(self, targets: Mapping[str, list[_Target]]) -> None:
+        self._targets = {layer: of_layer for layer, of_layer in targets.items() if of_layer}
+        self._of_windows = dict[tuple[str, int], tuple[float, Matrix, Matrix]]()
+        self.layers = tuple(layer for layer, of_layer in self._targets.items() for _ in of_layer)
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
-        """Set the loss of one layer, and add its gradient to dF; of parts, in the second pass."""
-        target = self._targets[layer]
-        target.averages.read(F)
-        if isinstance(F, Part) and F.values:
-            return  # the other windows are still to come
-        value, D, d = self._compared(layer, F)
-        loss[0] = target.k * value
-        factor = 2 * target.k / pixels(F)
-        add_through_moments(self._backend, F, factor * D, factor * d, dF)
+        """Set the loss of each region at a layer, and add its gradient to dF.
 
-    def _compared(self, layer: str, F: Array) -> tuple[float, Matrix, Matrix]:
+        Of parts, both in the second pass: the first one only reads.
+        """
+        for i, target in enumerate(self._targets[layer]):
+            target.averages.read(F)
+            if isinstance(F, Part) and F.values:
+                continue  # the other windows are still to come
+            value, D, d = self._compared(layer, i, F)
+            loss[i] = target.k * value
+            factor = 2 * target.k / target.averages.total(F)
+            target.averages.add(F, factor * D, factor * d, dF)
+
+    def _compared(self, layer: str, i: int, F: Array) -> tuple[float, Matrix, Matrix]:
         """The distance and its gradient, which all windows of an image have in common."""
-        target = self._targets[layer]
+        target = self._targets[layer][i]
         if not isinstance(F, Part):
             return target.distance(target.averages.moments())
         if F.first:
-            self._of_windows[layer] = target.distance(target.averages.moments())
-        return self._of_windows[layer]
+            self._of_windows[layer, i] = target.distance(target.averages.moments())
+        return self._of_windows[layer, i]
