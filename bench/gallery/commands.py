@@ -121,7 +121,8 @@ def _begun(part: str, words: Sequence[str], given: argparse.Namespace) -> dict[s
     """A result without figures. The folders of a user are his own: the command leaves them out."""
     from bench.sets import begin
 
-    hidden, kept = {"--content", "--style", "--weights", "-o", "--output", "--name"}, []
+    hidden = {"--content", "--style", "--weights", "-o", "--output", "--name", "--environments"}
+    kept = []
     words = list(words)
     while words:
         word = words.pop(0)
