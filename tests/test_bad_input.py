@@ -470,10 +470,7 @@ def go_together(options, style):
     losses = options.get("style_loss") or formula
     count = len(style) if isinstance(style, list) else 1
     guided = any(options.get(name) for name in ("style_masks", "style_source_masks"))
-    masked = guided or options.get("content_mask") is not None
-    if guided and (count != 1 or losses != ["gram"]):
-        return False
-    return options.get("tile") != 64 or not (masked or "wasserstein" in losses)
+    return not guided or (count == 1 and "neighbours" not in losses)
 
 
 @settings(max_examples=100)
