@@ -283,12 +283,13 @@ MASKED = {"style_masks": ["mask.png", "rest"], "content_mask": "mask.png", "cont
 
 
 @on_linux
+@pytest.mark.parametrize("loss", ["gram", "wasserstein"])
 @pytest.mark.parametrize("tile", [None, 128])
-def test_the_forecast_of_a_run_with_masks_is_what_it_takes(tile, tmp_path, monkeypatch):
+def test_the_forecast_of_a_run_with_masks_is_what_it_takes(tile, loss, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pynst.save_image(np.repeat(np.linspace(0, 1, 480)[:, None, None], 640, 1), "mask.png")
     settings = {name: LARGE[name] for name in ("network", "style_layers", "content_layers")}
-    found = measured(480, styles=2, **settings, **MASKED, levels=1, tile=tile)
+    found = measured(480, styles=2, **settings, **MASKED, levels=1, tile=tile, style_loss=loss)
     assert 0.85 < found["forecast"] / found["peaks"][0] < 1.15
 
 

@@ -64,7 +64,7 @@ TESTED_WITH = {
     # Every op is asked of each of these by the same cases.
     "backends.cpu": "test_backends",
     "backends.reference": "test_backends",
-    # What is cut out of windows is seen in the losses over them: on the host, and on a device.
+    # The losses over windows show whether these pieces are right, on the host and on a device.
     "backends.pieces": "test_backends_windows",
     # Only a CUDA device, or its stand-in, evaluates again where a gradient was lost.
     "backends.evaluation": "test_backends_cuda",

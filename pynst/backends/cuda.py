@@ -186,7 +186,7 @@ class CudaBackend:
         self.device.copy_in(to_device(values, kind, self._real), out)
 
     def download(self, array: Array, kind: Kind, shape: Shape) -> NDArray[Any]:
-        # What was read in windows lies on the host already, as it would on the device.
+        # Features that were read in windows lie on the host already, in the device's layout.
         values = array if isinstance(array, np.ndarray) else self._fetch(array)
         return from_device(values, kind, shape)
 

@@ -25,7 +25,7 @@ __all__ = ["Averages", "Moments"]
 
 Matrix = NDArray[np.float64]
 
-_ROWS = 32  # of an image, that are summed in the type of the features before float64 takes over
+_ROWS = 32  # of an image that are worked on at a time, and summed in the type of the features
 
 
 class Moments(NamedTuple):
@@ -87,10 +87,13 @@ class Averages:
         padded = np.zeros(len(dF) * lanes)
         padded[: len(d)] = d
         added = np.tile(padded.reshape(len(dF), 1, lanes), (1, 1, dF.shape[2])).astype(dF.dtype)
-        if self._m is not None:
-            m = self._m[F.place] if isinstance(F, Part) else self._m
-            added = added * np.repeat(m, lanes, axis=1).astype(dF.dtype)
-        rows += added
+        if self._m is None:
+            rows += added
+            return
+        m = self._m[F.place] if isinstance(F, Part) else self._m
+        for start in range(0, rows.shape[1], _ROWS):  # never a product as large as all features
+            strip = slice(start, start + _ROWS)
+            rows[:, strip] += added * np.repeat(m[strip], lanes, axis=1).astype(dF.dtype)
 
 
 def _sums(F: Array, N: int, m: Mask | None) -> Matrix:
