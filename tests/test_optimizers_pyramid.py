@@ -96,8 +96,7 @@ def test_large_shapes_move_further_than_details_and_stripes_least():
 
 
 def test_later_levels_move_details_further_and_large_shapes_as_before():
-    H = W = 64
-    u = np.arange(W)
+    u = np.arange(64)
     coarse, fine = (
         np.cos(2 * np.pi * (u[None, :, None] + u[:, None, None] + 0.25) / period) * np.ones(3)
         for period in (64, 4)
@@ -156,7 +155,9 @@ def test_the_core_drives_a_descent_to_equal_bits(threads):
 def test_the_core_and_numpy_take_the_same_steps():
     objective = Objective(CONTENT, STYLE, image_size=40, network="builtin", backend="cpu")
     x = objective.content
-    vectors = DeviceVectors(objective.in_place(sums_of(Pairs(4).rows)), Pairs(4).rows, pyramid=FIRST)
+    vectors = DeviceVectors(
+        objective.in_place(sums_of(Pairs(4).rows)), Pairs(4).rows, pyramid=FIRST
+    )
     point = vectors.start(Descent(objective, 10), vectors.upload(x))
     g = vectors.download(point.g)
     h = preconditioned(HostOps(), g)
