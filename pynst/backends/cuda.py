@@ -106,6 +106,13 @@ class CudaBackend:
     -----
     Ops run on CuPy's current stream and return at once. The scratch memory is shared, so that a
     backend serves one stream at a time; evaluations (`repeated`) wait for each other.
+
+    Attributes
+    ----------
+    most_clustered : int
+        Where the input channels of a convolution are cut into at most so many parts, the blocks of
+        the parts add their sums themselves; with more parts, a second kernel does. The bits are the
+        same. It is 1 on devices of a compute capability below 9.0.
     """
 
     def __init__(
@@ -130,6 +137,7 @@ class CudaBackend:
         kind = "fast" if precision == "fast" else products
         tiles = {name: self._core.conv3x3_tiles[name] for name in _TILES[kind]}
         self.divisions = Divisions(tiles, self._core.conv3x3_most_parts)
+        self.most_clustered = int(self._core.conv3x3_most_clustered())
         self._tuning = Tuning(
             self.divisions, kind, self.device.identity, self.device.seconds, cache
         )
@@ -436,11 +444,14 @@ class CudaBackend:
             self.gradient_scale, self._evaluating = None, False
             self._tuning.keep()
 
-    def _convolve(self, product: Product, launch: Callable[[Division, DeviceArray], None]) -> None:
+    def _convolve(
+        self, product: Product, launch: Callable[[tuple[str, int, bool], DeviceArray], None]
+    ) -> None:
         """Launch a convolution with its division among blocks, and scratch for partial sums."""
 
         def run(division: Division) -> None:
-            launch(division, self._at_least(self._sums_nbytes(product, division)))
+            scratch = self._at_least(self._sums_nbytes(product, division))
+            launch(self._clustered(division), scratch)
 
         def measured(division: Division) -> None:
             scale, self.gradient_scale = self.gradient_scale, None  # which must not see these
@@ -455,7 +466,11 @@ class CudaBackend:
             run(self.divisions.usual(product))
 
     def _sums_nbytes(self, product: Product, division: Division) -> int:
-        return int(self._core.conv3x3_scratch(*product, *division))
+        return int(self._core.conv3x3_scratch(*product, *self._clustered(division)))
+
+    def _clustered(self, division: Division) -> tuple[str, int, bool]:
+        """What the core is told: the division, and whether a cluster of blocks adds its parts."""
+        return *division, division.parts <= self.most_clustered
 
     def _grow(self, op: str, C: int, N: int, H: int, W: int) -> DeviceArray:
         """Return the scratch memory, made larger if `op` needs more."""

@@ -133,19 +133,14 @@ __global__ void __launch_bounds__(SimtTile::kThreads, SimtTile::kSize.resident)
     }
 
     // 3. store
-#pragma unroll
-    for (int pair = 0; pair < SimtTile::kPairs; ++pair) {
-        Square v;
+    const auto squares = [&](int pair, Square& v) {
 #pragma unroll
         for (int i = 0; i < 4 * kLanes; ++i) {
             const int corner = i / kLanes;
             v[corner][i % kLanes] = sum[2 * pair + corner / 2][corner % 2][i % kLanes];
         }
-        store<SimtTile>(layer, pair, v, result);
-    }
-    if (layer.parts == 1) {
-        result.finish();
-    }
+    };
+    store_tile<SimtTile>(layer, squares, result);
 }
 
 }  // namespace pynst::conv3x3

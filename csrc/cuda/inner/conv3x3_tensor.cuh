@@ -110,20 +110,15 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
     }
 
     // 3. store, a square of 2 x 2 pixels at a time
-#pragma unroll
-    for (int pair = 0; pair < Tile::kPairs; ++pair) {
-        Square v;
+    const auto squares = [&](int pair, Square& v) {
 #pragma unroll
         for (int i = 0; i < 4 * kLanes; ++i) {
             const int corner = i / kLanes, channel = i % kLanes;
             v[corner][channel] =
                 sum[2 * pair + corner / 2][channel / 2][corner % 2 * 2 + channel % 2];
         }
-        store<Tile>(layer, pair, v, result);
-    }
-    if (layer.parts == 1) {
-        result.finish();
-    }
+    };
+    store_tile<Tile>(layer, squares, result);
 }
 
 }  // namespace pynst::conv3x3
