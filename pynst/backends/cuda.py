@@ -106,13 +106,6 @@ class CudaBackend:
     -----
     Ops run on CuPy's current stream and return at once. The scratch memory is shared, so that a
     backend serves one stream at a time; evaluations (`repeated`) wait for each other.
-
-    Attributes
-    ----------
-    most_clustered : int
-        Where the input channels of a convolution are cut into at most so many parts, the blocks of
-        the parts add their sums themselves; with more parts, a second kernel does. The bits are the
-        same. It is 1 on devices of a compute capability below 9.0.
     """
 
     def __init__(
@@ -137,7 +130,6 @@ class CudaBackend:
         kind = "fast" if precision == "fast" else products
         tiles = {name: self._core.conv3x3_tiles[name] for name in _TILES[kind]}
         self.divisions = Divisions(tiles, self._core.conv3x3_most_parts)
-        self.most_clustered = int(self._core.conv3x3_most_clustered())
         self._tuning = Tuning(
             self.divisions, kind, self.device.identity, self.device.seconds, cache
         )
@@ -470,7 +462,7 @@ class CudaBackend:
 
     def _clustered(self, division: Division) -> tuple[str, int, bool]:
         """What the core is told: the division, and whether a cluster of blocks adds its parts."""
-        return *division, division.parts <= self.most_clustered
+        return *division, division.parts <= self.device.most_clustered
 
     def _grow(self, op: str, C: int, N: int, H: int, W: int) -> DeviceArray:
         """Return the scratch memory, made larger if `op` needs more."""
