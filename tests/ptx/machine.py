@@ -1,8 +1,9 @@
 """Runs kernels, one NumPy lane for each thread, and checks what they do to memory.
 
 The blocks of a launch run in waves of as many as give NumPy enough to do at a time, and those of a
-cluster always in one. Of the threads that may go on, those with the lowest statement run it together. So loops and branches come together
-again where they end. Warps stay in step, unless a seed lets some run ahead of others.
+cluster always in one. Of the threads that may go on, those with the lowest statement run it
+together. So loops and branches come together again where they end. Warps stay in step, unless a
+seed lets some run ahead of others.
 """
 
 from __future__ import annotations
@@ -79,6 +80,9 @@ class Marks:
     def clear(self) -> None:
         self._marks.fill(self.NOBODY)
 
+    def all(self) -> np.ndarray:
+        return self._marks
+
     def at(self, addresses: np.ndarray, nbytes: int) -> tuple[np.ndarray, np.ndarray]:
         """The words of these accesses, (lanes, words), and their marks, (lanes, bytes)."""
         size = min(nbytes, 8)
@@ -138,12 +142,17 @@ class Races:
         if self._writers.put(where, np.broadcast_to(who, others.shape)).any():
             raise Fault(f"{text}: two {self._among}s write to the same place")
 
+    def read_by_others(self, numbers: np.ndarray) -> np.ndarray:
+        """Whether anybody else has read from equal parts of the memory, of which each has one."""
+        readers = self._readers.all().reshape(numbers.size, -1)
+        return ((readers != Marks.NOBODY) & (readers != numbers[:, None])).any(1)
+
 
 class SharedMemory:
     """The shared memory of a wave's blocks.
 
-    What nothing has written yet may be read, since kernels fetch ahead and pad their rows; it is NaN
-    as a float and so is seen in the results where it is used.
+    What nothing has written yet may be read, since kernels fetch ahead and pad their rows; it is
+    NaN as a float and so is seen in the results where it is used.
 
     Attributes
     ----------
@@ -218,9 +227,9 @@ class Program:
         name, _, rest = it.opcode.partition(".")
         end = "" if rest.startswith(("warp", "cluster")) else ENDS.get(name, "")
         end = "cluster" if rest.startswith("cluster.wait") else end
-        if rest.startswith("cluster.arrive"):
-            if following is None or "cluster.wait" not in following.opcode:
-                raise NotImplementedError(f"{it.text}, and no wait at once")
+        waits = following is not None and "cluster.wait" in following.opcode
+        if rest.startswith("cluster.arrive") and not waits:
+            raise NotImplementedError(f"{it.text}, and no wait at once")
         return Line(
             it.text,
             self.operands.reader(it.guard, "pred") if it.guard is not None else None,
@@ -332,13 +341,15 @@ class Wave:
         Those that wait for their block go on first: the others of a cluster may wait for them.
         """
         self.at_one_barrier(self.blocks)
-        some = self.waiting & ~self.for_cluster
-        if not some.any():
+        for_block = self.waiting & ~self.for_cluster
+        passed = self.races[:1]
+        if for_block.any():
+            self.waiting &= ~for_block
+        else:
             self.at_one_barrier(self.blocks // self.launch.cluster)
-            some = self.for_cluster.copy()
-        self.waiting &= ~some
-        self.for_cluster &= ~some
-        for races, _ in self.races[: 1 if self.for_cluster.any() else None]:
+            self.waiting[:] = self.for_cluster[:] = False
+            passed = self.races
+        for races, _ in passed:
             races.pass_barrier()
 
     def at_one_barrier(self, parts: int) -> None:
@@ -376,6 +387,8 @@ class Wave:
             self.at[taken] = line.target
         elif line.end == "exit":
             self.exited |= taken
+            if self.launch.cluster > 1:
+                self.check_exit()
         else:
             self.whole_warps(taken)
             self.waiting |= taken
@@ -417,12 +430,20 @@ class Wave:
             getattr(races, kind)(addresses, nbytes, numbers[lanes], self.text)
 
     def check_block(self, block: np.ndarray, mask: np.ndarray) -> None:
-        """The memory of these blocks of the wave has to be that of the threads' cluster, and live."""
+        """Some blocks of the wave have to be of the threads' cluster, and to run still."""
         mine = self.shared_start[mask] // self.shared.stride
         if (block // self.launch.cluster != mine // self.launch.cluster).any():
             raise Fault(f"{self.text}: outside the shared memory of the cluster")
         if self.exited.reshape(self.blocks, -1).all(1)[block].any():
-            raise Fault(f"{self.text}: the block that has this memory has exited")
+            raise Fault(f"{self.text}: the block that has this memory has returned")
+
+    def check_exit(self) -> None:
+        """A block that returns gives its memory up, of which no other one may be reading."""
+        blocks, _ = self.races[1]
+        returned = self.exited.reshape(self.blocks, -1).all(1)
+        own = np.arange(self.blocks) % self.launch.cluster
+        if blocks.read_by_others(own)[returned].any():
+            raise Fault("a block returns while another may read its shared memory")
 
     def of_cluster(self, addresses: np.ndarray) -> np.ndarray:
         """Addresses in shared memory from those that `mapa` makes, or from those of one's own."""

@@ -19,8 +19,8 @@ REGISTER_TYPES = {
     bits: {f"{letter}{bits}": np.dtype(f"{kind}{bits // 8}") for letter, kind in KINDS.items()}
     for bits in (16, 32, 64)
 }
-# In the shared memory of a cluster, an address has the block's rank, plus one, above this bit. Those
-# without it are in one's own block.
+# An address in the shared memory of a cluster has the block's rank, plus one, above this bit. Those
+# without one are in the thread's own block.
 RANK_BIT = 24
 ADDRESS = re.compile(r"\[([^+\]]+)(?:\+(-?\d+))?\]$")
 FLOAT = re.compile(r"0[fF]([0-9a-fA-F]{8})$|0[dD]([0-9a-fA-F]{16})$")
