@@ -76,7 +76,8 @@ int conv3x3_most_clustered() {
         conv3x3_tensor_kernel<LargeTile, Features<half>, const half*, Rectified<half>>;
     constexpr int kBytes = InCluster<LargeTile>::kBytes;
     cudaFuncAttributes compiled = {};
-    const cudaLaunchConfig_t config = {dim3(1, 1, kMostParts), dim3(LargeTile::kThreads), kBytes};
+    const cudaLaunchConfig_t config = {
+        dim3(1, 1, kMostParts), dim3(LargeTile::kThreads), kBytes, nullptr, nullptr, 0};
     int most = 1;
     const bool able =
         cudaFuncGetAttributes(&compiled, kernel) == cudaSuccess && compiled.ptxVersion >= 90 &&

@@ -38,6 +38,8 @@ struct cudaLaunchConfig_t {
     dim3 gridDim, blockDim;
     std::size_t dynamicSmemBytes;
     cudaStream_t stream;
+    void* attrs;
+    unsigned numAttrs;
 };
 struct CUevent_st;
 using cudaEvent_t = CUevent_st*;

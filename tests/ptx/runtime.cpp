@@ -134,8 +134,9 @@ cudaError_t cudaLaunchKernel(
     return launch(kernels.at(host), grid, block, arguments, shared);
 }
 
-cudaError_t cudaLaunchKernelExC(
-    const cudaLaunchConfig_t* config, const void* host, void** arguments) {
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config,
+                                const void* host,
+                                void** arguments) {
     dim3 blocks(1, 1, 1);
     for (unsigned i = 0; i < config->numAttrs; ++i) {
         if (config->attrs[i].id != cudaLaunchAttributeClusterDimension) {
@@ -168,8 +169,9 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
     attributes->ptxVersion = attributes->binaryVersion = architecture;
     return cudaSuccess;
 }
-cudaError_t cudaOccupancyMaxPotentialClusterSize(
-    int* blocks, const void*, const cudaLaunchConfig_t*) {
+cudaError_t cudaOccupancyMaxPotentialClusterSize(int* blocks,
+                                                 const void*,
+                                                 const cudaLaunchConfig_t*) {
     *blocks = kClustered;
     return cudaSuccess;
 }

@@ -13,7 +13,8 @@
 //       Each block writes its sums to scratch, from where conv3x3_sum_parts_kernel reads them.
 //
 // Either way the sums lie as the threads hold them, so that a warp writes and reads 512 bytes in a
-// row.
+// row. With 64 KB of them on each multiprocessor of an H200, the first way takes about 4 us and the
+// second one 6 us; both are estimates.
 
 #pragma once
 

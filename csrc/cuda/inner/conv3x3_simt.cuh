@@ -8,8 +8,9 @@
 //           4 rows x 2 pixels of 8 channels: for each input channel it reads 24 pixels and 72
 //           weights and does 576 multiply-adds.
 //   bounds  any size; what lies outside reads as zero and is not stored.
-//   order   per output one chain: channels, in each the taps row by row.
-//   cost    9 C N multiply-adds per pixel.
+//   order   per output one chain: channels, in each the taps row by row. The parts of the input
+//           channels, if there are several, are added in their order.
+//   cost    9 C N multiply-adds per pixel. What parts cost beside that, tells conv3x3_layer.cuh.
 
 #pragma once
 

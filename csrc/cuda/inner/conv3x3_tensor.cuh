@@ -12,8 +12,10 @@
 //   order   for each output: chunks of 16 channels; within a chunk s = 0, 1, 2; within these r = 0,
 //           1, 2. This does not depend on the tile. With floats the sum over a column of taps is
 //           added in float32 instructions, since tensor cores truncate where they should round.
+//           The parts of the input channels, if there are several, are added in their order.
 //   cost    9 C N multiply-adds per pixel, three times as many for floats. Per product of 16 x 8 x
-//           16 a warp of 8 rows reads 85 bytes of shared memory.
+//           16 a warp of 8 rows reads 85 bytes of shared memory. What parts cost beside that, tells
+//           conv3x3_layer.cuh.
 
 #pragma once
 
