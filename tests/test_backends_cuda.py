@@ -234,6 +234,24 @@ def test_a_cluster_and_a_second_kernel_add_parts_to_equal_bits(
             np.testing.assert_array_equal(found, in_second_kernel[name], (case.op, name))
 
 
+@pytest.mark.parametrize("mode", MODES, ids=" ".join)
+def test_parts_that_clusters_add_need_no_scratch(mode, device, monkeypatch):
+    """The layers of VGG-19 at 256 pixels: nothing is left for a second kernel to read."""
+    cuda = CudaBackend(*mode, device)
+    layers = [(64 * C, 64 * N, 256 // k) for C, N, k in
+              [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 4, 4), (4, 4, 4), (4, 8, 8), (8, 8, 8),
+               (8, 8, 16)]]  # fmt: skip
+
+    def scratch():
+        return [cuda.scratch_nbytes("conv3x3_relu", C, N, side, side) for C, N, side in layers]
+
+    assert {cuda.divisions.usual(Product(C, N, side, side)).parts for C, N, side in layers} > {1}
+    monkeypatch.setattr(device, "most_clustered", 8)
+    assert not any(scratch())
+    monkeypatch.setattr(device, "most_clustered", 1)
+    assert any(scratch())
+
+
 def test_a_division_that_the_kernel_does_not_have_is_refused(device):
     backend = CudaBackend(device=device)
     b = Bench(backend)

@@ -194,6 +194,16 @@ def test_a_cluster_adds_parts_as_the_second_kernel_does(
     assert adding_kernels(interpreter) == 0
 
 
+def test_kernels_that_were_compiled_for_older_devices_have_no_clusters(interpreter, monkeypatch):
+    assert interpreter.device("90").most_clustered == 8
+    device = interpreter.device("75")
+    assert device.most_clustered == 1
+    divide_by(monkeypatch, "flat", 2)
+    monkeypatch.setattr(device, "most_clustered", 8)
+    with pytest.raises(BackendError, match="error 912"):  # cudaErrorInvalidClusterSize
+        check(DIVIDED, FAST, device)
+
+
 def adding_kernels(interpreter):
     """How many kernels that add parts have run since this was asked for."""
     ran = interpreter.ran["90"]

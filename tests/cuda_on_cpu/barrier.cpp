@@ -146,7 +146,7 @@ void cluster_barrier(Site site) {
                 cluster.site.line);
     }
     cluster.site = site;
-    void* const token = cluster.tokens + 8 * (cluster.generation % 2);
+    void* const token = kFindRaces ? cluster.tokens + 8 * (cluster.generation % 2) : nullptr;
     if (kFindRaces) {
         release(token);
     }
