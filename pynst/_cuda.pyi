@@ -35,7 +35,10 @@ def runtime_version() -> int: ...
 def device_count() -> int: ...
 def device(index: int) -> dict[str, Any]: ...
 def gradient_scale_end(scale: _Array, stream: int) -> None: ...
-def conv3x3_scratch(C: int, N: int, H: int, W: int, tile: _ConvTile, parts: int) -> int: ...
+def conv3x3_most_clustered() -> int: ...
+def conv3x3_scratch(
+    C: int, N: int, H: int, W: int, tile: _ConvTile, parts: int, clustered: bool
+) -> int: ...
 def conv3x3_relu(
     x: _Array,
     weights: _Array,
@@ -45,6 +48,7 @@ def conv3x3_relu(
     N: int,
     tile: _ConvTile,
     parts: int,
+    clustered: bool,
     y: _Array,
     bits: _Array | None,
     scratch: _Array,
@@ -59,6 +63,7 @@ def conv3x3_relu_backward(
     N: int,
     tile: _ConvTile,
     parts: int,
+    clustered: bool,
     gradient_scale: _Array | None,
     dx: _Array,
     scratch: _Array,
@@ -73,6 +78,7 @@ def conv3x3_relu_pool(
     N: int,
     tile: _ConvTile,
     parts: int,
+    clustered: bool,
     mode: _Pooling,
     y: _Array,
     bits: _Array | None,
@@ -91,6 +97,7 @@ def conv3x3_relu_pool_backward(
     N: int,
     tile: _ConvTile,
     parts: int,
+    clustered: bool,
     gradient_scale: _Array | None,
     dx: _Array,
     scratch: _Array,
