@@ -177,7 +177,17 @@ def _first_image(run: Run, level: Level) -> Image:
     if init == "noise" or inputs.content is None:
         noise = np.random.default_rng(run.options.seed).random((H, W, 3))
         return np.clip(without_stripes(noise), 0, 1) if run.options.over_pyramid() else noise
-    return inputs.content_at(H, W)
+    return _grained(inputs.content_at(H, W), run)
+
+
+def _grained(x: Image, run: Run) -> Image:
+    """The content with the noise that the network needs; in place."""
+    if run.network.grain:
+        rng = np.random.default_rng(run.options.seed)
+        for row in x:  # all the noise at once would be another image
+            row += run.network.grain * rng.standard_normal(row.shape)
+        np.clip(x, 0, 1, out=x)
+    return x
 
 
 def _enlarged(run: Run, H: int, W: int) -> Image:

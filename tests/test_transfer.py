@@ -74,6 +74,23 @@ def test_equal_settings_give_equal_bits():
     assert np.any(other.pixels != runs[0].pixels)
 
 
+def test_a_network_that_needs_grain_gets_it_at_the_start_alone():
+    starts = []
+
+    def callback(progress):
+        if progress.iteration == 1:
+            starts.append(progress.image())
+
+    flat = np.full((64, 64, 3), 0.5)
+    for seed in (1, 1, 2):
+        stylize(flat, STYLE, seed=seed, callback=callback, **{**FAST, "image_size": 64})
+    np.testing.assert_array_equal(starts[0], starts[1])
+    assert np.any(starts[0] != starts[2])
+    assert 0.04 < (starts[0] / 255).std() < 0.06
+    stylize(flat, STYLE, init=flat, callback=callback, **{**FAST, "image_size": 64})
+    assert np.ptp(starts[-1]) == 0
+
+
 @pytest.mark.parametrize("init", ["content", "style", "noise", STYLE], ids=lambda v: str(v)[:7])
 def test_every_start_works(init):
     result = stylize(CONTENT, STYLE, init=init, **FAST)

@@ -41,6 +41,8 @@ class Network(Protocol):
         Long side of the coarsest level by default, pixels.
     finest_share : float
         Least evaluations of any level, as a share of the coarsest's.
+    grain : float
+        Standard deviation of the noise that a start from the content gets, of [0, 1].
     scales : mapping of str to ndarray (N,)
         By layer: factors by which the losses multiply the features of each channel; ones where a
         layer is not named.
@@ -57,6 +59,7 @@ class Network(Protocol):
     tv_share: float
     coarsest: int
     finest_share: float
+    grain: float
     scales: Mapping[str, NDArray[np.float64]]
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]

@@ -118,6 +118,7 @@ class VGG19:
     """Long side of the coarsest level, pixels; below this the content is weak."""
     finest_share = 0.0
     """Least evaluations of any level, as a share of the coarsest's: the quality's table holds."""
+    grain = 0.0
 
     def __init__(
         self,
