@@ -437,7 +437,7 @@ class CupyDevice:
         self.zero(scale)
         words = DeviceArray(scale.owner, scale.pointer, np.uint32, 4)
         try:
-            self.core.gradient_scale_end(words, self.stream)
+            self.core.evaluation_end(self.core.EvaluationEnd(words), self.stream)
         except self.core.CudaError as error:
             if "kernel image" not in str(error):
                 raise
