@@ -833,6 +833,25 @@ def test_sums_that_are_left_to_the_end_have_the_same_bits(losses, cuda):
         np.testing.assert_array_equal(cuda.download_losses(found), wanted)
 
 
+def test_an_evaluation_ends_in_place_as_it_does_on_the_host(cuda):
+    """There the last kernel adds up the losses; here that is one which makes no gradient."""
+    objective = tiny_objective(cuda, tv_weight=3, content_weight=1e3)
+    x = picture(2, *objective.shape[:2]).astype(np.float32)
+    place = objective.in_place(0)
+    image, gradient = place.images.image, place.images.gradient
+    cuda.device.copy_in(x, image)
+    for _ in range(3):  # as it is written, recorded, replayed
+        value, wanted = objective(x)
+        terms, _ = place.evaluate(image, gradient, lambda: None)
+        found = np.empty(x.shape, np.float32)
+        cuda.device.copy_out(gradient, found)
+        assert terms.total == pytest.approx(value, rel=1e-4)
+        assert min(terms.content, terms.style, terms.tv) > 0
+        assert relative_error(found, wanted) < 1e-3
+        assert objective.gradient_scale == objective._evaluation.gradient_scale
+    assert (objective.gradient_scale != 1) == cuda.narrow
+
+
 # ---- bad arguments -------------------------------------------------------------------------------
 
 

@@ -7,8 +7,7 @@
 //           or null for 1.
 //   out     loss, overwritten; dF (M, padded(N)), times the loss scale, added to.
 //   mapping an item is eight channels of a pixel; a thread has kRuns items, a block kRuns *
-//           kThreads. The blocks' sums are added up at the
-//           end of the evaluation.
+//           kThreads. The blocks' sums are added up at the end of the evaluation.
 //   bounds  any N, M >= 1; the lanes beyond N hold zeros in F and P and add nothing.
 //   order   float32 over eight channels, then float64 in a fixed tree.
 //   cost    one pass over F and P, reading and writing dF: 16.8 MB of halves for 512 channels of

@@ -90,7 +90,7 @@ class GramMatrix(DeviceArray):
     def __init__(self, array: DeviceArray) -> None:
         super().__init__(array.owner, array.pointer, array.dtype, array.shape)
         self.difference: DeviceArray | None = None  # memory for it, which a graph may refer to
-        self.made_of: Any = None  # the arguments from which what stands there was made, if any
+        self.made_of: Any = None  # from what it was made, if a `style_loss` has still to use it
 
 
 class CudaBackend:
@@ -417,7 +417,7 @@ class CudaBackend:
         if G.difference is None:
             G.difference = self.allocate(self.scratch_nbytes("style_loss", 0, len(G), 0, 0))
         self._subtract(F, G, A, k, scale, pixel_weights, G.difference)
-        G.made_of = A, k, scale, pixel_weights
+        G.made_of = A, k, scale, pixel_weights, self.gradient_scale
 
     def style_loss(
         self,
@@ -430,8 +430,8 @@ class CudaBackend:
         loss: Array,
         pixel_weights: Array | None = None,
     ) -> None:
-        difference = G.difference
-        if G.made_of != (A, k, scale, pixel_weights):
+        difference, made_of, G.made_of = G.difference, G.made_of, None
+        if made_of != (A, k, scale, pixel_weights, self.gradient_scale):
             difference = self._grow("style_loss", 0, len(G), 0, 0)
             self._subtract(F, G, A, k, scale, pixel_weights, difference)
         m, _ = _of_pixels(F, pixel_weights)
