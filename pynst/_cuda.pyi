@@ -53,7 +53,10 @@ def runtime_version() -> int: ...
 def device_count() -> int: ...
 def device(index: int) -> dict[str, Any]: ...
 def evaluation_end(end: EvaluationEnd, stream: int) -> None: ...
-def conv3x3_scratch(C: int, N: int, H: int, W: int, tile: _ConvTile, parts: int) -> int: ...
+def conv3x3_most_clustered() -> int: ...
+def conv3x3_scratch(
+    C: int, N: int, H: int, W: int, tile: _ConvTile, parts: int, clustered: bool
+) -> int: ...
 def conv3x3_relu(
     x: _Array,
     weights: _Array,
@@ -63,6 +66,7 @@ def conv3x3_relu(
     N: int,
     tile: _ConvTile,
     parts: int,
+    clustered: bool,
     y: _Array,
     bits: _Array | None,
     scratch: _Array,
@@ -77,6 +81,7 @@ def conv3x3_relu_backward(
     N: int,
     tile: _ConvTile,
     parts: int,
+    clustered: bool,
     gradient_scale: _Array | None,
     dx: _Array,
     scratch: _Array,
@@ -91,6 +96,7 @@ def conv3x3_relu_pool(
     N: int,
     tile: _ConvTile,
     parts: int,
+    clustered: bool,
     mode: _Pooling,
     y: _Array,
     bits: _Array | None,
@@ -109,6 +115,7 @@ def conv3x3_relu_pool_backward(
     N: int,
     tile: _ConvTile,
     parts: int,
+    clustered: bool,
     gradient_scale: _Array | None,
     dx: _Array,
     scratch: _Array,

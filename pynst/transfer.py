@@ -152,7 +152,7 @@ def minimise_levels(run: Run, terms: Sequence[Term] | None = None) -> TransferRe
 
 def _minimise(run: Run, level: Level, terms: Sequence[Term]) -> None:
     """Run the optimiser at one level; the memory of the level goes when this returns."""
-    minimise = optimizer_of(run.options)
+    minimise = optimizer_of(run.options, first=level is run.levels[0])
     snapshot = run.take_snapshot()
     # The start comes first: to make it takes memory that the loss then takes again.
     x = _first_image(run, level) if snapshot is None else snapshot.state["x"]

@@ -131,7 +131,7 @@ def seconds(machine: Machine, backend: CudaBackend, pyramid: bool) -> float:
     descent = Descent(objective, EVALUATIONS)
     begin = time.process_time()
     with contextlib.suppress(Stop):
-        lbfgs(descent, objective.content.copy(), pyramid=pyramid)
+        lbfgs(descent, objective.content.copy(), pyramid=1.0 if pyramid else None)
     taken = time.process_time() - begin
     assert len(descent.history) == EVALUATIONS
     assert descent.restarts == 0

@@ -114,7 +114,7 @@ SCRATCH = {
 
 
 def scratch(module, op, **sizes):
-    division = ("flat", 8) if op == "conv3x3_scratch" else ()
+    division = ("flat", 8, False) if op == "conv3x3_scratch" else ()
     return getattr(module, op)(*(sizes.get(name, 10) for name in SCRATCH[op]), *division)
 
 
@@ -149,7 +149,9 @@ def test_a_convolution_of_no_or_too_many_channels_is_refused(wrong, module):
     for op in ("conv3x3_relu", "conv3x3_relu_backward"):
         for name, sizes in (("C", (wrong, 3)), ("N", (3, wrong))):
             with pytest.raises(ValueError, match=rf"^{op}: {name} must be .* got {wrong}$"):
-                getattr(module, op)(None, None, None, None, *sizes, "flat", 1, None, None, None, 0)
+                getattr(module, op)(
+                    None, None, None, None, *sizes, "flat", 1, False, None, None, None, 0
+                )
     with pytest.raises(ValueError, match=rf"^image_conv3x3_relu: N must be .* got {wrong}$"):
         module.image_conv3x3_relu(None, None, None, wrong, "zero", None, None, 0)
 
@@ -176,12 +178,27 @@ def tolerance_of(case, name, fast):
     return ROUNDED if rounded else case.tolerance
 
 
-@pytest.mark.parametrize(
+every_tile = pytest.mark.parametrize(
     ("mode", "tile"),
     [(MODES[2], "large"), (MODES[2], "narrow"), (MODES[2], "flat"), (MODES[0], "split"),
      (MODES[1], "simt")],
     ids=lambda each: each if isinstance(each, str) else " ".join(each),
 )  # fmt: skip
+
+
+def convolutions(wide, narrow, side):
+    """Every op that is a 3x3 convolution, with products that take `wide` channels to `narrow`."""
+    forward, backward = {"C": wide, "N": narrow}, {"C": narrow, "N": wide}
+    for run, sizes in [
+        (op_cases.conv3x3_relu, forward),
+        (op_cases.conv3x3_relu_backward, backward),
+        (op_cases.conv3x3_relu_pool, forward | {"mode": "max"}),
+        (op_cases.conv3x3_relu_pool_backward, backward | {"mode": "max"}),
+    ]:
+        yield OpCase(run.__name__, sizes | {"H": side, "W": side}, run, 3e-6, 0, 0)
+
+
+@every_tile
 @pytest.mark.parametrize("parts", [1, 3])
 def test_every_division_of_a_convolution_agrees_with_float64(
     mode, tile, parts, device, monkeypatch
@@ -191,18 +208,49 @@ def test_every_division_of_a_convolution_agrees_with_float64(
     assert tile in {each.tile for each in cuda.divisions.candidates(Product(72, 136, 17, 17))}
     monkeypatch.setattr(cuda.divisions, "usual", lambda product: Division(tile, parts))
     oracle = Rounded() if mode[0] == "fast" else ReferenceBackend()
-    sizes = {"C": 72, "N": 136, "H": 17, "W": 17}
-    for run, more in [
-        (op_cases.conv3x3_relu, {}),
-        (op_cases.conv3x3_relu_backward, {"C": 136, "N": 72}),
-        (op_cases.conv3x3_relu_pool, {"mode": "max"}),
-        (op_cases.conv3x3_relu_pool_backward, {"C": 136, "N": 72, "mode": "max"}),
-    ]:
-        case = OpCase(run.__name__, sizes | more, run, 3e-6, 0, 0)
+    for case in convolutions(72, 136, 17):
         wanted = case.outputs(oracle)
         for name, found in case.outputs(cuda).items():
             tolerance = ROUNDED if mode[0] == "fast" else case.tolerance
-            assert relative_error(found, wanted[name]) <= tolerance, (run.__name__, name)
+            assert relative_error(found, wanted[name]) <= tolerance, (case.op, name)
+
+
+@every_tile
+@pytest.mark.parametrize("parts", [2, 3, 4, 8])
+def test_a_cluster_and_a_second_kernel_add_parts_to_equal_bits(
+    mode, tile, parts, device, monkeypatch
+):
+    if device.most_clustered < parts:
+        pytest.skip("this device has no clusters of so many blocks")
+    cuda = CudaBackend(*mode, device)
+    monkeypatch.setattr(cuda.divisions, "usual", lambda product: Division(tile, parts))
+    C = 32 * parts - 6
+    for case in convolutions(C, 20, 9):
+        in_cluster, no_scratch = case.outputs(cuda), cuda.scratch_nbytes(case.op, C, C, 9, 9)
+        with monkeypatch.context() as patch:
+            patch.setattr(device, "most_clustered", parts - 1)
+            in_second_kernel = case.outputs(cuda)
+            assert cuda.scratch_nbytes(case.op, C, C, 9, 9) > 0 == no_scratch
+        for name, found in in_cluster.items():
+            np.testing.assert_array_equal(found, in_second_kernel[name], (case.op, name))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=" ".join)
+def test_parts_that_clusters_add_need_no_scratch(mode, device, monkeypatch):
+    """The layers of VGG-19 at 256 pixels: nothing is left for a second kernel to read."""
+    cuda = CudaBackend(*mode, device)
+    layers = [(64 * C, 64 * N, 256 // k) for C, N, k in
+              [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 4, 4), (4, 4, 4), (4, 8, 8), (8, 8, 8),
+               (8, 8, 16)]]  # fmt: skip
+
+    def scratch():
+        return [cuda.scratch_nbytes("conv3x3_relu", C, N, side, side) for C, N, side in layers]
+
+    assert {cuda.divisions.usual(Product(C, N, side, side)).parts for C, N, side in layers} > {1}
+    monkeypatch.setattr(device, "most_clustered", 8)
+    assert not any(scratch())
+    monkeypatch.setattr(device, "most_clustered", 1)
+    assert any(scratch())
 
 
 def test_a_division_that_the_kernel_does_not_have_is_refused(device):
@@ -214,7 +262,7 @@ def test_a_division_that_the_kernel_does_not_have_is_refused(device):
     def convolve(tile, parts):
         packed, bias = weights.forward, weights.bias
         backend.launch(
-            "conv3x3_relu", x, *packed, bias, 8, 8, tile, parts, y, None, backend.scratch
+            "conv3x3_relu", x, *packed, bias, 8, 8, tile, parts, False, y, None, backend.scratch
         )
 
     for tile, parts, message in [

@@ -229,6 +229,7 @@ class FakeCore:
         self.device_count = lambda: found["count"]
         names = ["NVIDIA X", "NVIDIA Y"]
         self.device = lambda index: {"name": names[index], "capability": found["capability"]}
+        self.conv3x3_most_clustered = module.conv3x3_most_clustered
 
     def __getattr__(self, name):
         op = getattr(self._module, name)

@@ -45,7 +45,7 @@ def test_one_wave_takes_as_long_for_one_block_as_for_one_on_every_multiprocessor
 def test_the_bytes_are_those_of_tiles_with_their_halo_of_weights_and_of_sums():
     product = Product(64, 128, 16, 16)
     once = 2 * (10 * 18 + 9 * 128) * 2 * 64  # two tiles, halves
-    sums = 2 * 2 * 4 * 16 * 8 * 128 * 2  # written and read, two parts of two tiles
+    sums = 2 * 4 * 16 * 8 * 128 * 2  # two parts of two tiles
     assert HALF.nbytes(product, Division("flat", 1)) == once
     assert HALF.nbytes(product, Division("flat", 2)) == once + sums
 
@@ -59,6 +59,8 @@ def test_every_size_has_a_division_and_parts_make_one_wave_at_most(product):
         height, channels = HALVES[tile][:2]
         blocks = -(-product.N // channels) * -(-product.W // 16) * -(-product.H // height)
         assert parts == 1 or (blocks * parts <= 132 and parts <= -(-product.C // 32))
+        # clusters lie within 8 groups of 16 multiprocessors
+        assert parts == 1 or blocks <= 8 * (16 // parts)
 
 
 @given(sizes)

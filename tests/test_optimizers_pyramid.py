@@ -15,7 +15,7 @@ from pynst.losses.terms import LossTerms
 from pynst.optimizers.descent import Descent
 from pynst.optimizers.device_vectors import CoreOps, DeviceVectors, sums_of
 from pynst.optimizers.pairs import Pairs
-from pynst.optimizers.pyramid import HostOps, Pyramid, without_stripes
+from pynst.optimizers.pyramid import FIRST, LATER, HostOps, Pyramid, without_stripes
 from pynst.optimizers.table import lbfgs, lbfgs_scipy
 
 CONTENT, STYLE = picture(1, 40, 30), picture(2, 36, 44)
@@ -95,6 +95,22 @@ def test_large_shapes_move_further_than_details_and_stripes_least():
     assert gains[4] < 0.07 * gains[2]
 
 
+def test_later_levels_move_details_further_and_large_shapes_as_before():
+    u = np.arange(64)
+    coarse, fine = (
+        np.cos(2 * np.pi * (u[None, :, None] + u[:, None, None] + 0.25) / period) * np.ones(3)
+        for period in (64, 4)
+    )
+
+    def gain(wave, finest):
+        h = np.empty(wave.shape)
+        Pyramid(HostOps(), wave.shape, finest)(wave, h)
+        return np.vdot(wave, h) / np.vdot(wave, wave)
+
+    assert gain(fine, LATER) > 2.5 * gain(fine, FIRST)
+    assert gain(coarse, FIRST) < gain(coarse, LATER) < 1.5 * gain(coarse, FIRST)
+
+
 class Quadratic(HostClosure):
     """A loss that is flat along smooth images and steep along fine detail."""
 
@@ -115,8 +131,8 @@ class Quadratic(HostClosure):
 def test_scipys_driver_goes_where_ours_goes():
     start = np.full((12, 9, 3), 0.5)
     ours, scipys = Quadratic(start.shape), Quadratic(start.shape)
-    run_to_the_end(lambda d, x: lbfgs(d, x, pyramid=True), ours, 8, start)
-    run_to_the_end(lambda d, x: lbfgs_scipy(d, x, pyramid=True), scipys, 8, start)
+    run_to_the_end(lambda d, x: lbfgs(d, x, pyramid=FIRST), ours, 8, start)
+    run_to_the_end(lambda d, x: lbfgs_scipy(d, x, pyramid=FIRST), scipys, 8, start)
     # Our pairs are kept in float32, so that the two drift apart slowly.
     for step, (one, other) in enumerate(zip(ours.calls, scipys.calls, strict=True)):
         np.testing.assert_allclose(one, other, atol=1e-6 * 3**step)
@@ -129,7 +145,7 @@ def test_the_core_drives_a_descent_to_equal_bits(threads):
     def history(count):
         objective = Objective(CONTENT, STYLE, threads=count, backend="cpu", **options)
         descent, _ = run_to_the_end(
-            lambda d, x: lbfgs(d, x, pyramid=True), objective, 12, objective.content
+            lambda d, x: lbfgs(d, x, pyramid=FIRST), objective, 12, objective.content
         )
         return [terms.total for terms in descent.history]
 
@@ -139,7 +155,9 @@ def test_the_core_drives_a_descent_to_equal_bits(threads):
 def test_the_core_and_numpy_take_the_same_steps():
     objective = Objective(CONTENT, STYLE, image_size=40, network="builtin", backend="cpu")
     x = objective.content
-    vectors = DeviceVectors(objective.in_place(sums_of(Pairs(4).rows)), Pairs(4).rows, pyramid=True)
+    vectors = DeviceVectors(
+        objective.in_place(sums_of(Pairs(4).rows)), Pairs(4).rows, pyramid=FIRST
+    )
     point = vectors.start(Descent(objective, 10), vectors.upload(x))
     g = vectors.download(point.g)
     h = preconditioned(HostOps(), g)

@@ -9,6 +9,7 @@ that nothing has written holds NaN.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
 from dataclasses import replace
@@ -108,6 +109,10 @@ CONVOLUTIONS = [
 ]
 
 
+def divide_by(monkeypatch, tile, parts):
+    monkeypatch.setattr(Divisions, "usual", lambda self, product: Division(tile, parts))
+
+
 @pytest.mark.parametrize("architecture", build.ARCHITECTURES)
 def test_every_kernel_agrees_with_float64(architecture, interpreter, monkeypatch):
     """The model chooses some tiles only for layers that are too large to be interpreted."""
@@ -116,10 +121,12 @@ def test_every_kernel_agrees_with_float64(architecture, interpreter, monkeypatch
     interpreter.ran[architecture].clear()
     for mode, run, sizes in SAMPLE:
         check(OpCase(run.__name__, sizes, run, 2e-6), mode, device)
-    for mode, tile in TILES:
-        monkeypatch.setattr(Divisions, "usual", lambda self, product, tile=tile: Division(tile, 2))
-        for run, sizes in CONVOLUTIONS:
-            check(OpCase(run.__name__, sizes, run, 3e-6), mode, device)
+    for most_clustered in {device.most_clustered, 1}:  # on compute capability 7.5 both are 1
+        monkeypatch.setattr(device, "most_clustered", most_clustered)
+        for mode, tile in TILES:
+            divide_by(monkeypatch, tile, 2)
+            for run, sizes in CONVOLUTIONS:
+                check(OpCase(run.__name__, sizes, run, 3e-6), mode, device)
     monkeypatch.undo()
     check_vectors_of_lbfgs(device)
     check_preconditioner(device)
@@ -185,6 +192,47 @@ def test_no_kernel_runs_for_the_sums_of_the_losses_or_for_the_gradient_scale(int
     assert min(terms.content, terms.tv) > 0
 
 
+@pytest.mark.parametrize(
+    ("mode", "tile", "parts"),
+    [(FAST, "large", 3), (FAST, "narrow", 8), (FAST, "flat", 4), (ACCURATE, "split", 3)],
+)
+def test_a_cluster_adds_parts_as_the_second_kernel_does(
+    mode, tile, parts, interpreter, monkeypatch
+):
+    """In any order of the warps of the blocks."""
+    device = interpreter.device("90")
+    divide_by(monkeypatch, tile, parts)
+    interpreter.ran["90"].clear()
+    sizes = {"C": 32 * parts - 6, "N": 20, "H": 9, "W": 18}
+    case = OpCase("conv3x3_relu", sizes, op_cases.conv3x3_relu)
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "most_clustered", parts - 1)
+        wanted = case.outputs(CudaBackend(*mode, device))
+    assert adding_kernels(interpreter) == 1
+    for interpreter.seed in (None, 1, 2):
+        for name, found in case.outputs(CudaBackend(*mode, device)).items():
+            np.testing.assert_array_equal(found, wanted[name])
+    assert adding_kernels(interpreter) == 0
+
+
+def test_kernels_that_were_compiled_for_older_devices_have_no_clusters(interpreter, monkeypatch):
+    assert interpreter.device("90").most_clustered == 8
+    device = interpreter.device("75")
+    assert device.most_clustered == 1
+    divide_by(monkeypatch, "flat", 2)
+    monkeypatch.setattr(device, "most_clustered", 8)
+    with pytest.raises(BackendError, match="error 912"):  # cudaErrorInvalidClusterSize
+        check(DIVIDED, FAST, device)
+
+
+def adding_kernels(interpreter):
+    """How many kernels that add parts have run since this was asked for."""
+    ran = interpreter.ran["90"]
+    found = sum("sum_parts" in each for each in ran)
+    ran.clear()
+    return found
+
+
 MOST_FLOPS = 2e5  # of a case: an interpreter is slow
 MOST_ROWS = 400
 CASES = [
@@ -242,6 +290,7 @@ MOST = {
 TRAFFIC = [
     (op_cases.conv3x3_relu, {"C": 32, "N": 64, "H": 16, "W": 32}),
     (op_cases.conv3x3_relu_backward, {"C": 64, "N": 32, "H": 16, "W": 16}),
+    (op_cases.conv3x3_relu, {"C": 64, "N": 64, "H": 16, "W": 16}),  # in two parts
     (op_cases.conv3x3_relu_pool, {"C": 32, "N": 64, "H": 16, "W": 32, "mode": "max"}),
     (op_cases.conv3x3_relu_pool_backward, {"C": 64, "N": 32, "H": 16, "W": 32, "mode": "max"}),
     (op_cases.style_loss, {"N": 64, "H": 16, "W": 32, "scaled": False}),
@@ -270,6 +319,7 @@ def test_kernels_move_little_more_than_they_use(mode, interpreter):
     for run, sizes in TRAFFIC:
         OpCase(run.__name__, sizes, run).outputs(backend)
     assert len(traffic) >= 17
+    assert traffic["conv3x3_tensor_kernel"].total("shared::cluster").requests > 0
     for kernel, counted in sorted(traffic.items()):
         limits = MOST[mode].get(kernel, USUAL[mode])
         for space, most in zip(("global", "shared"), limits, strict=True):
@@ -280,6 +330,7 @@ def test_kernels_move_little_more_than_they_use(mode, interpreter):
 # ---- what must not go unseen ---------------------------------------------------------------------
 
 CONVOLUTION = OpCase("conv3x3_relu", {"C": 24, "N": 40, "H": 9, "W": 19}, op_cases.conv3x3_relu)
+DIVIDED = OpCase("conv3x3_relu", {"C": 40, "N": 40, "H": 9, "W": 19}, op_cases.conv3x3_relu)
 GRAM = OpCase("gram", {"N": 20, "H": 5, "W": 9}, op_cases.gram)
 POOLING = OpCase("pool2x2", {"C": 8, "H": 4, "W": 4, "mode": "average"}, op_cases.pool2x2)
 
@@ -299,6 +350,24 @@ def plant(interpreter, monkeypatch, kernel, change):
 
 def without_barriers(it):
     return it._replace(opcode="bar.warp.sync") if it.opcode == "bar.sync" else it
+
+
+def with_barriers_of_a_block_for_the_cluster(it):
+    if not it.opcode.startswith("barrier.cluster"):
+        return it
+    return it._replace(opcode="bar.sync" if "wait" in it.opcode else "bar.warp.sync")
+
+
+def without_barriers_before_the_end():
+    """Every second barrier of the cluster is missing: arrival and wait are two statements."""
+    number = itertools.count()
+
+    def change(it):
+        if "barrier.cluster" in it.opcode and next(number) % 4 >= 2:
+            return it._replace(opcode="bar.warp.sync")
+        return it
+
+    return change
 
 
 def without_the_first_wait(it):
@@ -341,6 +410,13 @@ def moved(nbytes):
     ("case", "kernel", "change", "message"),
     [
         (CONVOLUTION, "conv3x3_tensor_kernel", without_barriers, "no barrier between"),
+        (
+            DIVIDED,
+            "conv3x3_tensor_kernel",
+            with_barriers_of_a_block_for_the_cluster,
+            "reads what another block writes",
+        ),
+        (DIVIDED, "conv3x3_tensor_kernel", without_barriers_before_the_end(), "block returns"),
         (POOLING, "pool2x2_kernel", moved(16), "outside global memory"),
         (POOLING, "pool2x2_kernel", moved(2), "not aligned to 16 bytes"),
     ],
@@ -349,6 +425,7 @@ def moved(nbytes):
 def test_what_a_device_would_punish_is_refused(
     case, kernel, change, message, interpreter, monkeypatch
 ):
+    divide_by(monkeypatch, "narrow", 2)  # where there are channels enough
     check(case, FAST, interpreter.device("90"))
     plant(interpreter, monkeypatch, kernel, change)
     with pytest.raises(Fault, match=message):

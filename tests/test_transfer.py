@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import pynst
 import pynst.run
 from pynst import ImageError, Interrupted, PyNSTError, stylize
+from pynst.optimizers import OPTIMIZERS
+from pynst.optimizers.pyramid import FIRST, LATER
 
 CONTENT, STYLE = picture(0, 70, 90), picture(1, 80, 66)
 FAST = {"network": "builtin", "image_size": 90, "iterations": 5}
@@ -46,6 +48,23 @@ def test_levels_go_from_coarse_to_fine_and_keep_what_was_reached():
     assert sizes == [(1, 2, 100), (2, 2, 200)]
     assert [len(level) for level in result.history] == [24, 19]
     assert total(result.history) < 0.5 * result.history[0][0].total
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "scipy"])
+def test_levels_after_the_first_give_the_finest_variables_more(optimizer, monkeypatch):
+    given, minimise = [], OPTIMIZERS[optimizer]
+
+    def noted(*args, **kwargs):
+        given.append(kwargs.get("pyramid"))
+        return minimise(*args, **kwargs)
+
+    monkeypatch.setitem(OPTIMIZERS, optimizer, noted)
+    options = {"optimizer": optimizer, **FAST, "levels": 3, "image_size": 360}
+    stylize(CONTENT, STYLE, **{**options, "iterations": 2})
+    assert given == [FIRST, LATER, LATER]
+    given.clear()
+    stylize(CONTENT, STYLE, optimizer=optimizer, variables="pixels", **FAST)
+    assert given == [None]
 
 
 def test_equal_settings_give_equal_bits():

@@ -19,7 +19,10 @@ constexpr ConvTile kTiles[] = {
     ConvTile::large, ConvTile::narrow, ConvTile::flat, ConvTile::split, ConvTile::simt};
 constexpr const char* kTileNames[] = {"large", "narrow", "flat", "split", "simt"};
 
-Division division_of(const Arguments& arguments, const std::string& tile, int parts) {
+Division division_of(const Arguments& arguments,
+                     const std::string& tile,
+                     int parts,
+                     bool clustered) {
     const auto* const found = std::find(std::begin(kTileNames), std::end(kTileNames), tile);
     arguments.require(
         found != std::end(kTileNames),
@@ -27,7 +30,7 @@ Division division_of(const Arguments& arguments, const std::string& tile, int pa
     arguments.require(
         parts >= 1 && parts <= kMostParts,
         "parts must be 1 to " + std::to_string(kMostParts) + ", got " + std::to_string(parts));
-    return {kTiles[found - std::begin(kTileNames)], parts};
+    return {kTiles[found - std::begin(kTileNames)], parts, clustered};
 }
 
 // The tiles by name, as pynst/backends/divisions.py reads them.
@@ -87,21 +90,24 @@ void with_weights(const Arguments& arguments,
 void bind_conv3x3(py::module_& m) {
     m.attr("conv3x3_tiles") = conv3x3_tiles();
     m.attr("conv3x3_most_parts") = kMostParts;
+    m.def("conv3x3_most_clustered", conv3x3_most_clustered);
     m.def("conv3x3_scratch",
           [](const py::object& C,
              const py::object& N,
              const py::object& H,
              const py::object& W,
              const std::string& tile,
-             int parts) {
+             int parts,
+             bool clustered) {
               const Sizes sizes("conv3x3_scratch");
               const int h = sizes.pixels("H", H), w = sizes.pixels("W", W);
               sizes.area(h, w);
-              return conv3x3_scratch(sizes.channels("C", C),
-                                     sizes.channels("N", N),
-                                     h,
-                                     w,
-                                     division_of(Arguments("conv3x3_scratch"), tile, parts));
+              return conv3x3_scratch(
+                  sizes.channels("C", C),
+                  sizes.channels("N", N),
+                  h,
+                  w,
+                  division_of(Arguments("conv3x3_scratch"), tile, parts, clustered));
           });
     m.def(
         "conv3x3_relu",
@@ -113,6 +119,7 @@ void bind_conv3x3(py::module_& m) {
            const py::object& channels_out,
            const std::string& tile,
            int parts,
+           bool clustered,
            const py::object& y,
            const py::object& bits,
            const py::object& scratch,
@@ -124,7 +131,7 @@ void bind_conv3x3(py::module_& m) {
             const int H = from.length(0), W = from.length(1), n = padded(N);
             const float* b = arguments.in<float>("bias", bias, {{"", n}});
             uint8_t* mask = arguments.bits_out(bits, H, W, n);
-            const Division division = division_of(arguments, tile, parts);
+            const Division division = division_of(arguments, tile, parts, clustered);
             void* memory = arguments.scratch(scratch, conv3x3_scratch(C, N, H, W, division));
             with_weights(
                 arguments, "x", from, weights, low, n, padded(C), division, [&](auto type, auto w) {
@@ -144,6 +151,7 @@ void bind_conv3x3(py::module_& m) {
              const py::object& channels_out,
              const std::string& tile,
              int parts,
+             bool clustered,
              const py::object& gradient_scale,
              const py::object& dx,
              const py::object& scratch,
@@ -155,7 +163,7 @@ void bind_conv3x3(py::module_& m) {
               const int H = from.length(0), W = from.length(1), n = padded(N);
               const uint8_t* mask = arguments.bits(bits, H, W, n);
               GradientScale* scale = arguments.scale(gradient_scale);
-              const Division division = division_of(arguments, tile, parts);
+              const Division division = division_of(arguments, tile, parts, clustered);
               void* memory = arguments.scratch(scratch, conv3x3_scratch(N, C, H, W, division));
               with_weights(
                   arguments,
@@ -187,6 +195,7 @@ void bind_conv3x3_pool(py::module_& m) {
            const py::object& channels_out,
            const std::string& tile,
            int parts,
+           bool clustered,
            const std::string& mode,
            const py::object& y,
            const py::object& bits,
@@ -202,7 +211,7 @@ void bind_conv3x3_pool(py::module_& m) {
             const float* b = arguments.in<float>("bias", bias, {{"", n}});
             uint8_t* mask = arguments.bits_out(bits, H, W, n);
             uint16_t* chosen = arguments.choices_out(choices, H / 2, W / 2, n);
-            const Division division = division_of(arguments, tile, parts);
+            const Division division = division_of(arguments, tile, parts, clustered);
             void* memory = arguments.scratch(scratch, conv3x3_scratch(C, N, H, W, division));
             with_weights(
                 arguments, "x", from, weights, low, n, padded(C), division, [&](auto type, auto w) {
@@ -236,6 +245,7 @@ void bind_conv3x3_pool(py::module_& m) {
              const py::object& channels_out,
              const std::string& tile,
              int parts,
+             bool clustered,
              const py::object& gradient_scale,
              const py::object& dx,
              const py::object& scratch,
@@ -250,7 +260,7 @@ void bind_conv3x3_pool(py::module_& m) {
               const uint8_t* mask = arguments.bits(bits, H, W, n);
               const uint16_t* chosen = arguments.choices(pool, choices, H / 2, W / 2, n);
               GradientScale* scale = arguments.scale(gradient_scale);
-              const Division division = division_of(arguments, tile, parts);
+              const Division division = division_of(arguments, tile, parts, clustered);
               void* memory = arguments.scratch(scratch, conv3x3_scratch(N, C, H, W, division));
               with_weights(arguments,
                            "dy",

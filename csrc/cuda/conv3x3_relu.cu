@@ -18,7 +18,7 @@
 //           conv3x3_simt.cuh for plain floats; the caller chooses the division among blocks.
 //   bounds  any C, N, H, W >= 1.
 //   order   fixed by the sizes and the division; see the two kernels. Where pixels are few, the
-//           input channels are cut into parts, whose sums a second kernel adds in order.
+//           input channels are cut into parts, whose sums are added in order.
 //   cost    9 C N multiply-adds per pixel; x is read once per 64 or 128 output channels.
 
 #include "inner/conv3x3_run.cuh"
@@ -61,11 +61,31 @@ ConvTileSize conv3x3_tile_size(ConvTile tile) {
 }
 
 size_t conv3x3_scratch(int C, int N, int H, int W, Division division) {
-    const Layer layer = make_layer(C, N, H, W, division.parts, nullptr);
+    const Layer layer = make_layer(C, N, H, W, division, nullptr);
     const ConvTileSize size = conv3x3_tile_size(division.tile);
     const dim3 tiles = tiles_of(layer.N, H, W, size.height, size.channels);
     const size_t of_tile = sizeof(float) * kTileWidth * size.height * size.channels;
-    return layer.parts > 1 ? of_tile * layer.parts * tiles.x * tiles.y * tiles.z : 0;
+    const bool needed = layer.parts > 1 && !layer.clustered;
+    return needed ? of_tile * layer.parts * tiles.x * tiles.y * tiles.z : 0;
+}
+
+int conv3x3_most_clustered() {
+    // A kernel that was compiled for older devices, and only now for this one, has no clusters in
+    // it. A device may have too few multiprocessors beside each other for the largest ones.
+    const auto kernel =
+        conv3x3_tensor_kernel<LargeTile, Features<half>, const half*, Rectified<half>>;
+    constexpr int kBytes = InCluster<LargeTile>::kBytes;
+    cudaFuncAttributes compiled = {};
+    const cudaLaunchConfig_t config = {
+        dim3(1, 1, kMostParts), dim3(LargeTile::kThreads), kBytes, nullptr, nullptr, 0};
+    int most = 1;
+    const bool able =
+        cudaFuncGetAttributes(&compiled, kernel) == cudaSuccess && compiled.ptxVersion >= 90 &&
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes) ==
+            cudaSuccess &&
+        cudaOccupancyMaxPotentialClusterSize(&most, kernel, &config) == cudaSuccess;
+    cudaGetLastError();  // without clusters everything works, too
+    return able ? std::min(most, kMostParts) : 1;
 }
 
 #define INSTANTIATE(T, Weights)              \

@@ -98,7 +98,7 @@ struct SplitWeights {
 // How a 3x3 convolution is divided among blocks: the tile of pixels and output channels that a block
 // computes, and the parts into which the input channels are cut, each with blocks of its own. Every
 // division gives the same numbers up to rounding. They differ in speed, and the parts decide the
-// order of the sums. pynst/backends/divisions.py chooses.
+// order of the sums; who adds them does not. pynst/backends/divisions.py chooses.
 enum class ConvTile {
     large,   // halves: 256 pixels x 128 channels
     narrow,  // halves: 256 x 64
@@ -109,6 +109,7 @@ enum class ConvTile {
 struct Division {
     ConvTile tile;
     int parts;  // 1 .. kMostParts; fewer are used where a part would have less than 32 channels
+    bool clustered;  // the parts' blocks are a cluster, which adds them; else a second kernel does
 };
 constexpr int kMostParts = 8;
 
@@ -143,6 +144,8 @@ void conv3x3_relu_pool_backward(const T* dy, const uint8_t* bits, Pooling mode,
                                 cudaStream_t);
 // The scratch of a product that takes C channels to N; a backward op exchanges the two.
 size_t conv3x3_scratch(int C, int N, int H, int W, Division division);
+// The most parts that may be clustered on the current device; 1 where there are no clusters.
+int conv3x3_most_clustered();
 
 // Weights of the image's convolution: float (27, padded(N)), row 3 * tap + plane.
 template <class T>

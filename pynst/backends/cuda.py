@@ -483,11 +483,14 @@ class CudaBackend:
             F, G, A, k, factors, total, self._products, self.gradient_scale, difference,
         )  # fmt: skip
 
-    def _convolve(self, product: Product, launch: Callable[[Division, DeviceArray], None]) -> None:
+    def _convolve(
+        self, product: Product, launch: Callable[[tuple[str, int, bool], DeviceArray], None]
+    ) -> None:
         """Launch a convolution with its division among blocks, and scratch for partial sums."""
 
         def run(division: Division) -> None:
-            launch(division, self._at_least(self._sums_nbytes(product, division)))
+            scratch = self._at_least(self._sums_nbytes(product, division))
+            launch(self._clustered(division), scratch)
 
         def measured(division: Division) -> None:
             scale, self.gradient_scale = self.gradient_scale, None  # which must not see these
@@ -502,7 +505,11 @@ class CudaBackend:
             run(self.divisions.usual(product))
 
     def _sums_nbytes(self, product: Product, division: Division) -> int:
-        return int(self._core.conv3x3_scratch(*product, *division))
+        return int(self._core.conv3x3_scratch(*product, *self._clustered(division)))
+
+    def _clustered(self, division: Division) -> tuple[str, int, bool]:
+        """What the core is told: the division, and whether a cluster of blocks adds its parts."""
+        return *division, division.parts <= self.device.most_clustered
 
     def _sums(self, op: str, loss: Array, N: int, H: int, W: int) -> DeviceArray:
         """Memory for the sums of a loss's blocks; in an evaluation they are added up at its end."""

@@ -132,6 +132,8 @@ class Device(Memory, Protocol):
     name: str
     identity: str
     """Device, driver and versions on which measured times depend; empty where none make sense."""
+    most_clustered: int
+    """Parts of a convolution that a cluster of blocks may add; 1 on a device without clusters."""
 
     def launch(self, op: str, *arguments: Any) -> None:
         """Call an op of the core on the current stream; what fails names the op."""
@@ -285,6 +287,7 @@ class CupyDevice:
             )
             _need_capability(self.name, found["capability"])
             self._probe(found["capability"])
+            self.most_clustered = int(self.core.conv3x3_most_clustered())
         except (*self.errors, DeviceError) as error:
             reason = str(error).removeprefix("cuda: ")
             raise DeviceError(

@@ -1,7 +1,8 @@
 """How a 3x3 convolution on CUDA is divided among blocks: the tile of a block, and the parts.
 
 A block computes a tile of pixels and output channels. Where the tiles are too few to keep the
-device busy, the input channels are cut into parts, whose sums a second kernel adds in order. Every
+device busy, the input channels are cut into parts, whose sums are added in order: by the blocks of
+a tile themselves, as a cluster, or, on devices that have no clusters, by a second kernel. Every
 division is right. It decides the speed, and through the parts the last bits of the sums: so it is
 chosen by a model of one device, an H200, whatever device there is, unless `pynst.backends.tuning`
 has measured. The figures of the model are published ones and estimates, not measurements.
@@ -24,8 +25,10 @@ _BUSY, _ALONE = 0.9, 0.8  # share of that rate with two warps for each scheduler
 _EDGE = 3000  # cycles before the first product and after the last one of a block
 _EDGE_SHARED = 0.65  # share of them that remains where another block computes meanwhile
 _TRAFFIC = 5.5e12  # bytes/s from the L2 cache
-_SUMS = 2.4e12  # bytes/s at which partial sums are written, half of it unseen, and read again
-_LAUNCH = 2.5e-6  # s, of the kernel that adds the parts
+_EXCHANGE = 2.6e12  # bytes/s at which the blocks of a cluster read each other's sums
+_BARRIERS = 1.0e-6  # s, in which they wait for each other
+# A cluster lies within a group of multiprocessors. Groups of 18 are counted as if they had 16.
+_GROUPS, _OF_GROUP = 8, 16
 _CHUNK = 16  # input channels that are multiplied at a time
 _LEAST_PART = 32  # input channels of a part
 _TILE_WIDTH = 16
@@ -104,15 +107,15 @@ class Divisions:
     def candidates(self, product: Product) -> list[Division]:
         """All divisions that may be worth trying, those with fewer parts first.
 
-        Parts are used only up to one block for each multiprocessor: more of them would double what
-        is written and read, and multiply no faster.
+        Parts are used only up to one block for each multiprocessor that clusters of so many blocks
+        can fill: more of them would double what is exchanged, and multiply no faster.
         """
         found = []
         for parts in range(1, self._most_parts + 1):
             for name, tile in self._tiles.items():
                 blocks = parts * _tiles(product, tile)
                 exact = _ceil_div(product.C, _part_channels(product.C, parts)) == parts
-                if parts == 1 or (exact and blocks <= _MULTIPROCESSORS):
+                if parts == 1 or (exact and blocks <= _GROUPS * (_OF_GROUP // parts) * parts):
                     found.append(Division(name, parts))
         return found
 
@@ -136,18 +139,21 @@ class Divisions:
         cycles = products * _CYCLES.get(division.tile, _CYCLES_OF_HALVES)
         cycles /= _BUSY if warps > 1 else _ALONE
         cycles += _EDGE * (_EDGE_SHARED if shared > 1 else 1)
-        traffic = self.nbytes(product, division) / _TRAFFIC
-        adding = self._sums_nbytes(product, division) / _SUMS + _LAUNCH
+        traffic = self._reads_nbytes(product, division) / _TRAFFIC
+        adding = self._sums_nbytes(product, division) / _EXCHANGE + _BARRIERS
         multiplying = max(waves * cycles / _CLOCK, traffic)
         return multiplying + (adding if division.parts > 1 else 0)
 
     def nbytes(self, product: Product, division: Division) -> int:
-        """Bytes that blocks read of input and weights, and those of partial sums, both ways."""
+        """Bytes that blocks read of input and weights, and of each other's sums."""
+        sums = self._sums_nbytes(product, division) if division.parts > 1 else 0
+        return self._reads_nbytes(product, division) + sums
+
+    def _reads_nbytes(self, product: Product, division: Division) -> int:
         tile = self._tiles[division.tile]
         pixels, weights = (tile.height + 2) * (_TILE_WIDTH + 2), 9 * tile.channels
         of_value = 2 if division.tile in _HALVES else 4
-        reads = _tiles(product, tile) * product.C * of_value * (pixels + weights)
-        return reads + (2 * self._sums_nbytes(product, division) if division.parts > 1 else 0)
+        return _tiles(product, tile) * product.C * of_value * (pixels + weights)
 
     def _sums_nbytes(self, product: Product, division: Division) -> int:
         tile = self._tiles[division.tile]

@@ -43,14 +43,14 @@ class DeviceVectors:
         The loss, with image and gradient on the device.
     rows : int
         Rows for steps s, and as many for changes z of the preconditioned gradient.
-    pyramid : bool
-        Whether M is that of a `Pyramid`, instead of the identity.
+    pyramid : float, optional
+        M is that of a `Pyramid` with this factor of the finest variables; the identity by default.
     half : bool
         Whether the kept vectors are in half precision, which the host alone has.
     """
 
     def __init__(
-        self, place: InPlace, rows: int, *, pyramid: bool = False, half: bool = False
+        self, place: InPlace, rows: int, *, pyramid: float | None = None, half: bool = False
     ) -> None:
         self._place = place
         images = place.images
@@ -66,7 +66,9 @@ class DeviceVectors:
         self._rows = rows
         # The gradient of the loss is not needed any more when the pyramid begins.
         scratch = images.gradient
-        self._pyramid = Pyramid(CoreOps(images), self._shape, scratch) if pyramid else None
+        self._pyramid = (
+            None if pyramid is None else Pyramid(CoreOps(images), self._shape, pyramid, scratch)
+        )
         self.pairs: Any = _no_pairs(self._device, 2 * rows, self._n, half=half)
         self._kept = self.pairs.arrays if half else self.pairs  # as the core takes them
         core = self._device.core

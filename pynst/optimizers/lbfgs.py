@@ -35,7 +35,7 @@ def lbfgs(
     x: Given[Image],
     state: Given[State] | None = None,
     *,
-    pyramid: bool = False,
+    pyramid: float | None = None,
     half: bool = False,
 ) -> None:
     """L-BFGS over the pixels: the algorithm of SciPy's L-BFGS-B where there are no bounds.
@@ -51,8 +51,9 @@ def lbfgs(
         Start image, sRGB in [0, 1]; or what `handed_over` gives for it.
     state : mapping of str to ndarray, optional
         The state in an earlier descent's `Snapshot`, to go on from it; it may be handed over, too.
-    pyramid : bool
-        Minimise over the variables of a pyramid, see `pynst.optimizers.pyramid`.
+    pyramid : float, optional
+        Minimise over the variables of a pyramid, the finest with this factor, see
+        `pynst.optimizers.pyramid`; over the pixels by default.
     half : bool
         Keep the pairs in half precision, see `pynst.optimizers.kept_vectors`.
 
@@ -99,7 +100,7 @@ def lbfgs(
     raise Stop(StopReason.CONVERGED)
 
 
-def _vectors(descent: Descent, x: Image, rows: int, pyramid: bool, half: bool) -> Vectors:
+def _vectors(descent: Descent, x: Image, rows: int, pyramid: float | None, half: bool) -> Vectors:
     """Vectors where a core computes, if the loss can be evaluated in place there; else in NumPy."""
     place = descent.closure.in_place(sums_of(rows))
     if place is None:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HostOps", "Pyramid", "PyramidOps", "without_stripes"]
+__all__ = ["FIRST", "LATER", "HostOps", "Pyramid", "PyramidOps", "without_stripes"]
 
 Vector = Any
 """An image (H, W, 3) where the loss is computed."""
@@ -36,6 +36,18 @@ _GROWTH = 1.2
 
 Of 1, 1.2, 1.4 and 1.6, and 4 or 6 reductions, this one reaches the loss that plain pixels reach in
 the fewest evaluations without being later on any of fifteen levels of five pairs of pictures.
+"""
+
+FIRST = 1.0
+"""Factor of the finest variables, beside the growth, at the first level of a run."""
+
+LATER = 3.5
+"""The same factor at the later levels.
+
+A later level starts from large shapes and colours that are settled: what it has to find is the fine
+detail. With this factor the loss ends 2 % lower (five pairs of pictures, 512 pixels), and the
+picture has more of the painting's fine detail, with weaker stripes. At the first level it would
+make the colours paler.
 """
 
 _SMOOTH = (0.19967, 0.17621, 0.12110, 0.06483, 0.02702, 0.00877, 0.002235)
@@ -50,9 +62,10 @@ detail of brush strokes, too, and leaves the loss higher.
 """
 
 
-def _weights(reductions: int) -> list[float]:
+def _weights(reductions: int, finest: float) -> list[float]:
     """w_k, up to a factor: steps that are alike in size at each level, times the growth."""
     weights = [(4.0 * _GROWTH**2) ** k for k in range(reductions + 1)]
+    weights[0] *= finest
     return [weight / weights[-1] for weight in weights]
 
 
@@ -83,12 +96,18 @@ class Pyramid:
     ops : PyramidOps
     shape : tuple of int
         (H, W, 3)
+    finest : float
+        Factor of the finest variables, beside the growth.
     scratch : Vector, optional
         An image of that shape that may be overwritten whenever M is applied.
     """
 
     def __init__(
-        self, ops: PyramidOps, shape: tuple[int, ...], scratch: Vector | None = None
+        self,
+        ops: PyramidOps,
+        shape: tuple[int, ...],
+        finest: float = FIRST,
+        scratch: Vector | None = None,
     ) -> None:
         self._ops = ops
         self._shapes = [shape]
@@ -97,7 +116,7 @@ class Pyramid:
             self._shapes.append((-(-H // 2), -(-W // 2), C))
         self._levels = [ops.empty(each) for each in self._shapes[1:]]
         self._finest = ops.empty(shape) if scratch is None else scratch
-        self._weights = _weights(len(self._levels))
+        self._weights = _weights(len(self._levels), finest)
         levels = [self._finest, *self._levels]
         self._down_and_up = ops.repeated(partial(_down_and_up, ops, levels, self._weights))
 

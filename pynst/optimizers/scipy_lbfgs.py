@@ -21,7 +21,7 @@ def lbfgs_scipy(
     x: Given[Image],
     state: Given[State] | None = None,
     *,
-    pyramid: bool = False,
+    pyramid: float | None = None,
     bounds: bool = False,
 ) -> None:
     """L-BFGS over the pixels, driven by SciPy's L-BFGS-B.
@@ -37,9 +37,8 @@ def lbfgs_scipy(
         As for `lbfgs`.
     state : mapping of str to ndarray, optional
         SciPy does not give its own away: with this, a level is begun again from its start.
-    pyramid : bool
-        Minimise over the variables of a pyramid, see `pynst.optimizers.pyramid`: SciPy sees a third
-        more of them than the image has pixels.
+    pyramid : float, optional
+        As for `lbfgs`: SciPy sees a third more variables than the image has pixels.
     bounds : bool
         Without a pyramid: let L-BFGS-B keep every pixel in [0, 1]; this takes half as long again
         and gains nothing.
@@ -53,8 +52,8 @@ def lbfgs_scipy(
     shape = x.shape
     unit = FIRST_STEP * math.sqrt(x.size) / 255  # of x per unit of y
     scale = 1.0
-    levels = Pyramid(HostOps(), x.shape) if pyramid else None
-    origin = x if pyramid else np.zeros_like(x)
+    levels = None if pyramid is None else Pyramid(HostOps(), x.shape, pyramid)
+    origin = np.zeros_like(x) if levels is None else x
 
     def evaluate(y: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal scale, unit
@@ -67,7 +66,7 @@ def lbfgs_scipy(
                 unit *= float(np.linalg.norm(slope) / np.linalg.norm(levels.image(slope)))
         return value * scale, slope * (unit * scale)
 
-    limits: Any = [(0.0, 1 / unit)] * x.size if bounds and not pyramid else None
+    limits: Any = [(0.0, 1 / unit)] * x.size if bounds and levels is None else None
     failed_at = math.inf
     while True:
         outcome = fmin_l_bfgs_b(
@@ -86,4 +85,4 @@ def lbfgs_scipy(
         descent.restarts += 1
         assert descent.best is not None
         x = descent.best
-        origin = x if pyramid else origin
+        origin = origin if levels is None else x

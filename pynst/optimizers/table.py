@@ -19,6 +19,7 @@ from pynst.optimizers.adam import MOMENTS, adam
 from pynst.optimizers.kept_vectors import RUN
 from pynst.optimizers.lbfgs import PAIRS, lbfgs
 from pynst.optimizers.pairs import Pairs
+from pynst.optimizers.pyramid import FIRST, LATER
 from pynst.optimizers.scipy_lbfgs import lbfgs_scipy
 from pynst.options import TransferOptions
 
@@ -28,12 +29,16 @@ OPTIMIZERS: dict[str, Callable[..., None]] = {"lbfgs": lbfgs, "scipy": lbfgs_sci
 """By the name of the option ``optimizer``; each ends by raising `Stop`."""
 
 
-def optimizer_of(options: TransferOptions) -> Callable[..., None]:
-    """The optimiser that a run's settings name, over the variables that they name."""
+def optimizer_of(options: TransferOptions, *, first: bool = True) -> Callable[..., None]:
+    """The optimiser that a run's settings name, over the variables that they name.
+
+    `first` is whether it is for the first level of a run.
+    """
     minimise = OPTIMIZERS[options.optimizer]
     if options.optimizer == "adam":
         return minimise
-    minimise = partial(minimise, pyramid=options.over_pyramid())
+    if options.over_pyramid():
+        minimise = partial(minimise, pyramid=FIRST if first else LATER)
     half = options.optimizer == "lbfgs" and options.pair_precision == "half"
     return partial(minimise, half=True) if half else minimise
 

@@ -107,10 +107,10 @@ class HostVectors:
     """`Vectors` as NumPy arrays: pairs in float32 or half precision, everything else in float64."""
 
     def __init__(
-        self, shape: tuple[int, ...], rows: int, *, pyramid: bool = False, half: bool = False
+        self, shape: tuple[int, ...], rows: int, *, pyramid: float | None = None, half: bool = False
     ) -> None:
         self._rows = rows
-        self._pyramid = Pyramid(HostOps(), shape) if pyramid else None
+        self._pyramid = None if pyramid is None else Pyramid(HostOps(), shape, pyramid)
         n = int(np.prod(shape))
         self.pairs: Any = HalfVectors(2 * rows, n) if half else np.zeros((2 * rows, n), np.float32)
 

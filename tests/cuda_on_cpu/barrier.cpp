@@ -28,11 +28,24 @@ void open(Barrier& barrier) {
     barrier.result[barrier.generation % 2] = outcome(barrier);
     ++barrier.generation;
     barrier.arrived = barrier.votes = 0;
-    for (unsigned w = 0; w * kLanes < block.count; ++w) {
-        wake(w, barrier.lanes[w]);
+    for (unsigned w = 0; w * kLanes < block->count; ++w) {
+        wake(*block, w, barrier.lanes[w]);
         barrier.lanes[w] = 0;
     }
 }
+
+void open_cluster() {
+    ++cluster.generation;
+    cluster.arrived = 0;
+    for (Block* of = cluster.blocks; of < cluster.blocks + cluster.count; ++of) {
+        for (unsigned w = 0; w * kLanes < of->count; ++w) {
+            wake(*of, w, of->wait_for_cluster[w]);
+            of->wait_for_cluster[w] = 0;
+        }
+    }
+}
+
+const Collective kClusterBarrier{"barrier.cluster", true, false, nullptr};
 
 // ---- meetings -----------------------------------------------------------------------------------
 
@@ -90,13 +103,13 @@ void hold(Meeting& meeting, unsigned warp, unsigned waiting) {
     }
     ++meeting.generation;
     meeting.mask = meeting.arrived = 0;
-    wake(warp, waiting);
+    wake(*block, warp, waiting);
 }
 
 }  // namespace
 
 int barrier(Vote vote, bool predicate, Site site, const char* called) {
-    Barrier& barrier = block.barrier;
+    Barrier& barrier = block->barrier;
     const unsigned generation = barrier.generation;
     if (barrier.arrived != 0 && !same_line(barrier.site, site)) {
         fail_at(site,
@@ -111,7 +124,7 @@ int barrier(Vote vote, bool predicate, Site site, const char* called) {
     if (kFindRaces) {
         release(barrier_token(generation));
     }
-    if (++barrier.arrived == block.live) {
+    if (++barrier.arrived == block->live) {
         open(barrier);
         maybe_yield();
     } else {
@@ -124,9 +137,34 @@ int barrier(Vote vote, bool predicate, Site site, const char* called) {
     return barrier.result[generation % 2];
 }
 
+void cluster_barrier(Site site) {
+    meet(kClusterBarrier, ~0u, nullptr, site);  // ".aligned"
+    if (cluster.arrived != 0 && !same_line(cluster.site, site)) {
+        fail_at(site,
+                "divergent barrier: threads wait in barrier.cluster here and others at %s:%d",
+                cluster.site.file,
+                cluster.site.line);
+    }
+    cluster.site = site;
+    void* const token = kFindRaces ? cluster.tokens + 8 * (cluster.generation % 2) : nullptr;
+    if (kFindRaces) {
+        release(token);
+    }
+    if (++cluster.arrived == cluster.live) {
+        open_cluster();
+        maybe_yield();
+    } else {
+        block->wait_for_cluster[current->place.number / kLanes] |= 1u << current->place.lane;
+        wait_in("barrier.cluster", site);
+    }
+    if (kFindRaces) {
+        acquire(token);
+    }
+}
+
 void meet(const Collective& collective, unsigned mask, void* payload, Site site) {
     const unsigned w = current->place.number / kLanes, lane = current->place.lane;
-    Warp& warp = block.warps[w];
+    Warp& warp = block->warps[w];
     Meeting& meeting = meeting_of(warp, mask, site);
     check_meeting(meeting, collective, warp, mask, site);
     const bool orders = kFindRaces && collective.orders_memory;
@@ -152,7 +190,7 @@ void meet(const Collective& collective, unsigned mask, void* payload, Site site)
 }
 
 void exit_warp(unsigned w, unsigned lane) {
-    Warp& warp = block.warps[w];
+    Warp& warp = block->warps[w];
     warp.exited |= 1u << lane;
     for (Meeting& meeting : warp.meetings) {
         if (meeting.arrived != 0 && (meeting.mask & ~warp.exited & ~meeting.arrived) == 0) {
@@ -167,9 +205,12 @@ void exit_warp(unsigned w, unsigned lane) {
     }
 }
 
-void exit_barrier() {
-    if (block.barrier.arrived != 0 && block.barrier.arrived == block.live) {
-        open(block.barrier);
+void exit_barriers() {
+    if (block->barrier.arrived != 0 && block->barrier.arrived == block->live) {
+        open(block->barrier);
+    }
+    if (cluster.arrived != 0 && cluster.arrived == cluster.live) {
+        open_cluster();
     }
 }
 

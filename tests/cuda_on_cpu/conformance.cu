@@ -71,6 +71,20 @@ __global__ void copy_kernel(const uint4* from, const uint8_t* valid, uint4* to) 
     to[other] = tile[other];
 }
 
+// values (blocks, 64), results (blocks, n, 64): each block reads what all n of its cluster hold, from
+// that of rank r the value of thread t + r.
+__global__ void cluster_kernel(const float4* values, int n, float4* results) {
+    SHARED(float4, tile, 64);
+    const int t = threadIdx.x, block = blockIdx.z;
+    tile[t] = values[64 * block + t];
+    cluster_barrier();
+    for (int rank = 0; rank < n; ++rank) {
+        const ClusterPointer from = of_block(tile, rank);
+        results[64 * (n * block + rank) + t] = load_from_cluster(from + (t + rank) % 64 * 16);
+    }
+    cluster_barrier();
+}
+
 // values (32); results (8, 32).
 __global__ void shuffle_kernel(const int* values, long long* results) {
     const int lane = threadIdx.x, value = values[lane];
@@ -162,6 +176,10 @@ EXPORT void load_matrix_transposed(const uint4* rows, uint32_t* parts) {
 EXPORT void copy(const uint4* from, const uint8_t* valid, uint4* to) {
     LAUNCH(copy_kernel, (1), (64), 0, nullptr, from, valid, to);
     CHECK_LAUNCH("copy");
+}
+EXPORT void cluster(const float4* values, int blocks, int n, float4* results) {
+    LAUNCH_CLUSTERS(cluster_kernel, (1, 1, blocks), (64), 0, nullptr, n, values, n, results);
+    CHECK_LAUNCH("cluster");
 }
 EXPORT void shuffle(const int* values, long long* results) {
     LAUNCH(shuffle_kernel, (1), (32), 0, nullptr, values, results);

@@ -94,6 +94,18 @@ def cp_async_16(library: Library, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(found, source * valid[:, None])
 
 
+def clusters(library: Library, rng: np.random.Generator) -> None:
+    if library.capability < 90:
+        return  # there are none
+    for n in (1, 2, 3, 8):
+        values = rng.standard_normal((2, n, 64, 4)).astype(np.float32)
+        found = np.zeros((2, n, n, 64, 4), np.float32)
+        library.call("cluster", values, 2 * n, n, found)
+        turned = [np.roll(values[:, rank], -rank, axis=1) for rank in range(n)]
+        for block in range(n):
+            np.testing.assert_array_equal(found[:, block], np.stack(turned, axis=1))
+
+
 # ---- intrinsics ----------------------------------------------------------------------------------
 
 
@@ -200,7 +212,8 @@ def arithmetic(library: Library, rng: np.random.Generator) -> None:
 
 
 CHECKS: list[Check] = [
-    mma_m16n8k16, ldmatrix_x4, cp_async_16, shuffles, votes, conversions, atomics, arithmetic,
+    mma_m16n8k16, ldmatrix_x4, cp_async_16, clusters, shuffles, votes, conversions, atomics,
+    arithmetic,
 ]  # fmt: skip
 
 

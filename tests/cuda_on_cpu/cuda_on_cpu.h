@@ -19,14 +19,17 @@
 #define gridDim (::cuda_on_cpu::grid.blocks)
 #define warpSize 32
 
-#define LAUNCH(kernel, grid_, block_, shared_bytes, stream, ...)   \
-    ::cuda_on_cpu::launch(#kernel,                                 \
-                          ::cuda_on_cpu::Site{__FILE__, __LINE__}, \
-                          kernel,                                  \
-                          dim3 grid_,                              \
-                          dim3 block_,                             \
-                          shared_bytes,                            \
-                          stream,                                  \
+#define LAUNCH(kernel, grid_, block_, shared_bytes, stream, ...) \
+    LAUNCH_CLUSTERS(kernel, grid_, block_, shared_bytes, stream, 1, __VA_ARGS__)
+#define LAUNCH_CLUSTERS(kernel, grid_, block_, shared_bytes, stream, n, ...) \
+    ::cuda_on_cpu::launch(#kernel,                                           \
+                          ::cuda_on_cpu::Site{__FILE__, __LINE__},           \
+                          kernel,                                            \
+                          dim3 grid_,                                        \
+                          dim3 block_,                                       \
+                          shared_bytes,                                      \
+                          stream,                                            \
+                          n,                                                 \
                           __VA_ARGS__)
 #define SHARED(T, name, n)                                     \
     static ::cuda_on_cpu::SharedArray name##_in_shared{#name}; \

@@ -19,15 +19,15 @@ template <class Weights>
 std::vector<Division> divisions();
 template <>
 std::vector<Division> divisions<const half*>() {
-    return {{ConvTile::large, 1}, {ConvTile::narrow, 3}, {ConvTile::flat, 2}};
+    return {{ConvTile::large, 2, true}, {ConvTile::narrow, 3, false}, {ConvTile::flat, 1, false}};
 }
 template <>
 std::vector<Division> divisions<SplitWeights>() {
-    return {{ConvTile::split, 1}, {ConvTile::split, 2}};
+    return {{ConvTile::split, 1, false}, {ConvTile::split, 2, true}};
 }
 template <>
 std::vector<Division> divisions<const float*>() {
-    return {{ConvTile::simt, 1}, {ConvTile::simt, 2}};
+    return {{ConvTile::simt, 2, false}, {ConvTile::simt, 2, true}};
 }
 
 template <class T, class Weights>

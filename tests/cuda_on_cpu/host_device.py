@@ -55,6 +55,7 @@ class HostDevice:
         self._graph = None
         self.launches = []
         self.core = Core(self, module)
+        self.most_clustered = module.conv3x3_most_clustered()
 
     def launch(self, op, *arguments):
         try:

@@ -1,8 +1,8 @@
 // machine.h: the part of the scheduler (scheduler.cpp) that compiled kernels call: the place of the
 // running thread, waiting, shared memory, launches.
 //
-// Every CUDA thread is a fiber with a stack of its own; blocks run one after another, and within a
-// block one thread runs at a time, until it waits. Whoever comes last to a meeting (a barrier, a
+// Every CUDA thread is a fiber with a stack of its own; clusters of blocks run one after another,
+// and within a cluster, which most often is one block, one thread runs at a time, until it waits. Whoever comes last to a meeting (a barrier, a
 // shuffle, a matrix product of a warp) does the work for all. The environment variable
 // CUDA_ON_CPU_SEED sets who runs next: 0 or unset in order, -1 in reverse, n > 0 by chance.
 //
@@ -43,7 +43,7 @@ struct Place {
     unsigned lane;
 };
 struct Grid {
-    uint3 block;  // blockIdx
+    uint3 block;  // blockIdx of the running thread
     dim3 threads, blocks;
 };
 extern const Place* place;  // the place of the running thread
@@ -59,6 +59,9 @@ enum class Vote { none, any, all, count };
 // Waits for every thread of the block that has not exited. Returns the outcome of the vote on
 // `predicate`; `called` is the name of CUDA's function, for messages.
 int barrier(Vote vote, bool predicate, Site site, const char* called);
+
+// Waits for every thread of the cluster that has not exited.
+void cluster_barrier(Site site);
 
 // Something that the lanes of a warp do together. `combine` runs once, when all lanes have arrived,
 // with the payloads of the lanes in the mask.
@@ -83,6 +86,11 @@ void* dynamic_shared();
 // Fails unless the bytes lie in this block's shared memory and are aligned.
 void need_shared(
     const char* what, const void* from, std::size_t bytes, std::size_t alignment, Site);
+// The place in the shared memory of block `rank` of the cluster at which `p` lies in this block's.
+const char* of_block(const void* p, int rank, Site site);
+// Fails unless the 16 bytes lie in the shared memory of a block of the cluster that has not exited,
+// and are aligned.
+void need_cluster_shared(const char* what, const void* from, Site site);
 
 // ---- launches -----------------------------------------------------------------------------------
 
@@ -92,6 +100,7 @@ struct Launch {
     const void* kernel;
     dim3 blocks, threads;
     std::size_t dynamic_bytes;
+    unsigned cluster;  // so many blocks along z
     void (*run)(const void* parameters);
     const void* parameters;
 };
@@ -105,6 +114,7 @@ void launch(const char* name,
             dim3 threads,
             std::size_t dynamic_bytes,
             cudaStream_t,
+            unsigned cluster,
             Arguments&&... arguments) {
     using Kernel = void (*)(Parameters...);
     // Arguments are converted once, as by a true launch; each thread gets a copy.
@@ -120,6 +130,7 @@ void launch(const char* name,
          blocks,
          threads,
          dynamic_bytes,
+         cluster,
          start,
          &call});
 }

@@ -24,8 +24,8 @@ namespace {
                      launched->name,
                      launched->site.file,
                      launched->site.line);
-        if (block.live > 0) {
-            const uint3 b = grid.block;
+        if (block != nullptr && block->live > 0) {
+            const uint3 b = block->index;
             std::fprintf(stderr, ", block (%u, %u, %u)", b.x, b.y, b.z);
         }
         if (current != nullptr) {
@@ -36,6 +36,43 @@ namespace {
     }
     std::fflush(stderr);
     std::abort();
+}
+
+// Prints where the threads of a block wait, those that wait in one place on one line.
+void tell_threads(const Block& of) {
+    const uint3 b = of.index;
+    std::fprintf(stderr, "  block (%u, %u, %u)\n", b.x, b.y, b.z);
+    std::vector<bool> told(of.count, false);
+    for (unsigned i = 0; i < of.count; ++i) {
+        const Thread& first = of.threads[i];
+        const bool exited = first.state == State::exited;
+        const auto likewise = [&](unsigned other) {
+            const Thread& thread = of.threads[other];
+            return thread.state == first.state && (exited || (thread.called == first.called &&
+                                                              thread.site.line == first.site.line));
+        };
+        if (told[i]) {
+            continue;
+        }
+        std::string threads;
+        for (unsigned t = i, end; t < of.count; t = end) {
+            for (end = t; end < of.count && likewise(end); ++end) {
+                told[end] = true;
+            }
+            if (end > t && threads.size() < 60) {
+                threads += (threads.empty() ? "" : ", ") + std::to_string(t) +
+                           (end - t > 1 ? "-" + std::to_string(end - 1) : "");
+            }
+            end += end == t;
+        }
+        std::fprintf(stderr, "  threads %s ", threads.c_str());
+        if (exited) {
+            std::fprintf(stderr, "have exited\n");
+        } else {
+            std::fprintf(
+                stderr, "wait in %s at %s:%d\n", first.called, first.site.file, first.site.line);
+        }
+    }
 }
 
 }  // namespace
@@ -54,36 +91,8 @@ void fail_at(Site site, const char* format, ...) {
 
 void fail_deadlocked() {
     std::fprintf(stderr, "cuda_on_cpu: deadlock: all threads of a block wait or have exited\n");
-    std::vector<bool> told(block.count, false);
-    for (unsigned i = 0; i < block.count; ++i) {
-        const Thread& first = block.threads[i];
-        const bool exited = first.state == State::exited;
-        const auto likewise = [&](unsigned other) {
-            const Thread& thread = block.threads[other];
-            return thread.state == first.state && (exited || (thread.called == first.called &&
-                                                              thread.site.line == first.site.line));
-        };
-        if (told[i]) {
-            continue;
-        }
-        std::string threads;
-        for (unsigned t = i, end; t < block.count; t = end) {
-            for (end = t; end < block.count && likewise(end); ++end) {
-                told[end] = true;
-            }
-            if (end > t && threads.size() < 60) {
-                threads += (threads.empty() ? "" : ", ") + std::to_string(t) +
-                           (end - t > 1 ? "-" + std::to_string(end - 1) : "");
-            }
-            end += end == t;
-        }
-        std::fprintf(stderr, "  threads %s ", threads.c_str());
-        if (exited) {
-            std::fprintf(stderr, "have exited\n");
-        } else {
-            std::fprintf(
-                stderr, "wait in %s at %s:%d\n", first.called, first.site.file, first.site.line);
-        }
+    for (unsigned i = 0; i < cluster.count; ++i) {
+        tell_threads(cluster.blocks[i]);
     }
     current = nullptr;
     fail("nobody can go on");

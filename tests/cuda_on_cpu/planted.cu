@@ -126,6 +126,18 @@ bool run_blocks(const std::string& name, bool planted) {
     return y.are([](int) { return 2; });
 }
 
+bool run_clusters(const std::string& name, bool planted) {
+    Vectors x(128), y(128), wanted(128);
+    for (int i = 0; i < 128; ++i) {
+        wanted.v[i] = x.v[127 - i];
+    }
+    const bool before = planted && name == "early_cluster_read";
+    const bool after = planted && name == "early_cluster_exit";
+    LAUNCH_CLUSTERS(
+        exchange, (1, 1, 2), (64), 1024, nullptr, 2, x.v.data(), y.v.data(), before, after);
+    return y == wanted;
+}
+
 bool run_copies(const std::string& name, bool planted) {
     if (name == "wait_for_wrong_copy") {
         Vectors x(96), y(96);
@@ -157,6 +169,7 @@ const Group kGroups[] = {
     {{"divergent_shuffle", "shuffle_from_outside", "product_without_a_lane", "misaligned_ldmatrix"},
      run_warps},
     {{"no_atomic_between_blocks", "too_much_shared"}, run_blocks},
+    {{"early_cluster_read", "early_cluster_exit"}, run_clusters},
     {{"wait_for_wrong_copy", "copy_without_barrier", "misaligned_copy"}, run_copies},
 };
 

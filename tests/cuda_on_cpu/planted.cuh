@@ -177,6 +177,26 @@ __global__ void fill_dynamic(float* y, int n) {
     y[threadIdx.x] = tile[n - 1 - threadIdx.x];
 }
 
+// ---- clusters -----------------------------------------------------------------------------------
+
+// y = x of the other block of a cluster of two, reversed, through its shared memory.
+__global__ void exchange(const float4* x,
+                         float4* y,
+                         bool no_barrier_before,
+                         bool no_barrier_after) {
+    DYN_SHARED(float4, tile);
+    const int t = threadIdx.x, mine = blockIdx.z, other = 1 - mine;
+    tile[t] = x[64 * mine + t];
+    if (!no_barrier_before) {
+        cluster_barrier();
+    }
+    const ClusterPointer from = of_block(tile + 63 - t, other);
+    y[64 * mine + t] = load_from_cluster(from);  // SEEN: early_cluster_read, early_cluster_exit
+    if (!no_barrier_after) {
+        cluster_barrier();
+    }
+}
+
 // ---- copies -------------------------------------------------------------------------------------
 
 // y = x, 32 lanes x 16 bytes at a time through two slots; lanes read what they copied themselves.

@@ -77,4 +77,21 @@ __forceinline__ void cp_async_wait() {
     }
 }
 
+constexpr bool kHasClusters = true;
+
+using ClusterPointer = const char*;
+
+inline void cluster_barrier(CUDA_ON_CPU_SITE) {
+    cuda_on_cpu::cluster_barrier(CUDA_ON_CPU_HERE);
+}
+
+inline ClusterPointer of_block(const void* p, int rank, CUDA_ON_CPU_SITE) {
+    return cuda_on_cpu::of_block(p, rank, CUDA_ON_CPU_HERE);
+}
+
+__forceinline__ float4 load_from_cluster(ClusterPointer from, CUDA_ON_CPU_SITE) {
+    cuda_on_cpu::need_cluster_shared("ld.shared::cluster", from, CUDA_ON_CPU_HERE);
+    return *reinterpret_cast<const float4*>(from);
+}
+
 }  // namespace pynst

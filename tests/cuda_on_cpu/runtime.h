@@ -31,6 +31,16 @@ enum cudaDeviceAttr {
     cudaDevAttrComputeCapabilityMinor = 76,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
 };
+struct cudaFuncAttributes {
+    int ptxVersion, binaryVersion;
+};
+struct cudaLaunchConfig_t {
+    dim3 gridDim, blockDim;
+    std::size_t dynamicSmemBytes;
+    cudaStream_t stream;
+    void* attrs;
+    unsigned numAttrs;
+};
 struct CUevent_st;
 using cudaEvent_t = CUevent_st*;
 constexpr unsigned cudaEventDisableTiming = 2;
@@ -87,6 +97,17 @@ cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute attribute, in
                ? cuda_on_cpu::noted(cuda_on_cpu::allow_dynamic_shared(
                      reinterpret_cast<const void*>(kernel), value))
                : cudaSuccess;
+}
+// Kernels are compiled anew for this device, as for one of compute capability 9.0.
+template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
+    *attributes = {90, 90};
+    return cudaSuccess;
+}
+template <class Kernel>
+cudaError_t cudaOccupancyMaxPotentialClusterSize(int* blocks, Kernel*, const cudaLaunchConfig_t*) {
+    *blocks = 8;
+    return cudaSuccess;
 }
 template <class T>
 cudaError_t cudaMalloc(T** memory, std::size_t bytes) {

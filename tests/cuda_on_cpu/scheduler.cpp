@@ -1,4 +1,4 @@
-// scheduler.cpp: runs a launch, block by block, one thread at a time.
+// scheduler.cpp: runs a launch, cluster by cluster, one thread at a time.
 
 #include "scheduler.h"
 
@@ -11,7 +11,8 @@ namespace cuda_on_cpu {
 
 const Place* place = nullptr;
 Grid grid;
-Block block;
+Cluster cluster;
+Block* block = nullptr;
 Thread* current = nullptr;
 Order order = Order::forward;
 const Launch* launched = nullptr;
@@ -38,25 +39,36 @@ unsigned pick_bit(unsigned bits) {
     }
 }
 
-// Chooses a ready thread and marks it as no longer ready. Null if all threads have exited.
-Thread* next_thread() {
-    if (block.live == 0) {
-        return nullptr;
+// Chooses a block that has ready threads.
+Block& next_block() {
+    unsigned ready = 0;
+    for (unsigned i = 0; i < cluster.count; ++i) {
+        ready |= cluster.blocks[i].ready_warps != 0 ? 1u << i : 0u;
     }
-    if (block.ready_warps == 0) {
+    if (ready == 0) {
         fail_deadlocked();
     }
+    const bool stay = order != Order::random && block->ready_warps != 0;
+    return stay ? *block : cluster.blocks[pick_bit(ready)];
+}
+
+// Chooses a ready thread and marks it as no longer ready. Null if all threads have exited.
+Thread* next_thread() {
+    if (cluster.live == 0) {
+        return nullptr;
+    }
+    Block& of = next_block();
     // A warp goes on as long as it can, because its stacks are in the cache.
     const unsigned mine = current == nullptr ? 0 : current->place.number / kLanes;
-    const bool stay = order != Order::random && block.warps[mine].ready != 0;
-    const unsigned w = stay ? mine : pick_bit(block.ready_warps);
-    Warp& warp = block.warps[w];
+    const bool stay = order != Order::random && of.warps[mine].ready != 0;
+    const unsigned w = stay ? mine : pick_bit(of.ready_warps);
+    Warp& warp = of.warps[w];
     const unsigned lane = pick_bit(warp.ready);
     warp.ready &= ~(1u << lane);
     if (warp.ready == 0) {
-        block.ready_warps &= ~(1u << w);
+        of.ready_warps &= ~(1u << w);
     }
-    return &block.threads[w * kLanes + lane];
+    return &of.threads[w * kLanes + lane];
 }
 
 // ---- the life of a thread -----------------------------------------------------------------------
@@ -66,15 +78,18 @@ void exit_thread() {
     Thread& thread = *current;
     land_copies(thread);
     thread.state = State::exited;
-    --block.live;
+    --block->live;
+    --cluster.live;
     exit_warp(thread.place.number / kLanes, thread.place.lane);
-    exit_barrier();
-    release(&block);  // the host waits for all threads; other blocks do not
+    exit_barriers();
+    release(&cluster);  // the host waits for all threads; other blocks do not
 }
 
 void run_current() {
     current->state = State::running;
     place = &current->place;
+    block = current->block;
+    grid.block = block->index;
 }
 
 void fiber_main();
@@ -128,42 +143,66 @@ void fiber_main() {
 
 // ---- blocks -------------------------------------------------------------------------------------
 
-void begin_block(uint3 index) {
+void begin_block(Block& of, uint3 index) {
+    static unsigned long long serial = 0;
     const dim3 size = grid.threads;
-    grid.block = index;
-    ++block.serial;
-    block.live = block.count;
-    block.ready_warps = 0;
-    std::fill(std::begin(block.warps), std::end(block.warps), Warp{});
-    block.barrier = {};
-    for (unsigned i = 0; i < block.count; ++i) {
-        Thread& thread = block.threads[i];
+    of.index = index;
+    of.serial = ++serial;
+    of.live = of.count = size.x * size.y * size.z;
+    of.ready_warps = 0;
+    std::fill(std::begin(of.warps), std::end(of.warps), Warp{});
+    of.barrier = {};
+    std::fill(std::begin(of.wait_for_cluster), std::end(of.wait_for_cluster), 0u);
+    if (of.threads.size() < of.count) {
+        of.threads.resize(of.count);
+    }
+    for (unsigned i = 0; i < of.count; ++i) {
+        Thread& thread = of.threads[i];
         thread.place = {{i % size.x, i / size.x % size.y, i / (size.x * size.y)}, i, i % kLanes};
+        thread.block = &of;
         thread.state = State::fresh;
         thread.fiber = Fiber{};
-        block.warps[i / kLanes].ready |= 1u << i % kLanes;
+        of.warps[i / kLanes].ready |= 1u << i % kLanes;
     }
-    for (unsigned w = 0; w * kLanes < block.count; ++w) {
-        const unsigned lanes = std::min(kLanes, block.count - w * kLanes);
-        block.warps[w].exited = lanes == kLanes ? 0 : ~0u << lanes;
-        block.ready_warps |= 1u << w;
+    for (unsigned w = 0; w * kLanes < of.count; ++w) {
+        const unsigned lanes = std::min(kLanes, of.count - w * kLanes);
+        of.warps[w].exited = lanes == kLanes ? 0 : ~0u << lanes;
+        of.ready_warps |= 1u << w;
     }
-    begin_block_shared(launched->dynamic_bytes);
+    begin_block_shared(of, launched->dynamic_bytes);
     if (kFindRaces) {
-        block.tokens = static_cast<char*>(std::malloc(kMostThreads * sizeof(void*)));
-        adopt_host(host);
+        of.tokens = static_cast<char*>(std::malloc(kMostThreads * sizeof(void*)));
         // By the host: whoever creates a context comes before all that happens in it.
-        for (unsigned i = 0; i < block.count; ++i) {
-            give_stack(block.threads[i]);
+        for (unsigned i = 0; i < of.count; ++i) {
+            give_stack(of.threads[i]);
         }
-        release(&grid);  // the host comes before all threads
     }
 }
 
-void end_block() {
-    std::free(block.tokens);  // fresh ones know of no earlier meetings
-    block.tokens = nullptr;
-    end_block_shared();
+void end_block(Block& of) {
+    std::free(of.tokens);  // fresh ones know of no earlier meetings
+    of.tokens = nullptr;
+    end_block_shared(of);
+}
+
+// Runs the blocks of a cluster, of which `first` has the lowest index.
+void run_cluster(uint3 first) {
+    cluster.count = launched->cluster;
+    cluster.arrived = cluster.live = 0;
+    if (kFindRaces) {
+        adopt_host(host);
+        cluster.tokens = static_cast<char*>(std::malloc(2 * sizeof(void*)));
+    }
+    for (unsigned i = 0; i < cluster.count; ++i) {
+        begin_block(cluster.blocks[i], {first.x, first.y, first.z + i});
+        cluster.live += cluster.blocks[i].live;
+    }
+    release(&grid);  // the host comes before all threads
+    block = cluster.blocks;
+    switch_to(next_thread(), false);
+    std::for_each(cluster.blocks, cluster.blocks + cluster.count, end_block);
+    std::free(cluster.tokens);
+    cluster.tokens = nullptr;
 }
 
 void read_order() {
@@ -185,10 +224,16 @@ void check_size(const Launch& launch) {
              b.y,
              b.z);
     }
+    if (launch.cluster == 0 || launch.cluster > kMostClustered || b.z % launch.cluster != 0) {
+        fail("clusters of %u blocks along z, of %u: 1 to %u, and a divisor",
+             launch.cluster,
+             b.z,
+             kMostClustered);
+    }
 }
 
 void run_blocks(const Launch& launch) {
-    const dim3 size = launch.blocks;
+    const dim3 blocks = launch.blocks, size(blocks.x, blocks.y, blocks.z / launch.cluster);
     std::vector<unsigned> sequence(1ull * size.x * size.y * size.z);
     std::iota(sequence.begin(), sequence.end(), 0u);
     if (order == Order::backward) {
@@ -199,9 +244,8 @@ void run_blocks(const Launch& launch) {
         }
     }
     for (const unsigned i : sequence) {
-        begin_block({i % size.x, i / size.x % size.y, i / (size.x * size.y)});
-        switch_to(next_thread(), false);
-        end_block();
+        const unsigned z = i / (size.x * size.y) * launch.cluster;
+        run_cluster({i % size.x, i / size.x % size.y, z});
     }
 }
 
@@ -214,13 +258,13 @@ unsigned random_below(unsigned n) {
     return static_cast<unsigned>((random_state >> 32) % n);
 }
 
-void wake(unsigned warp, unsigned lanes) {
-    block.warps[warp].ready |= lanes;
+void wake(Block& of, unsigned warp, unsigned lanes) {
+    of.warps[warp].ready |= lanes;
     if (lanes != 0) {
-        block.ready_warps |= 1u << warp;
+        of.ready_warps |= 1u << warp;
     }
     for (; lanes != 0; lanes &= lanes - 1) {
-        block.threads[warp * kLanes + __builtin_ctz(lanes)].state = State::ready;
+        of.threads[warp * kLanes + __builtin_ctz(lanes)].state = State::ready;
     }
 }
 
@@ -238,17 +282,17 @@ void wait_in(const char* called, Site site) {
 
 void maybe_yield() {
     if (order == Order::random) {
-        wake(current->place.number / kLanes, 1u << current->place.lane);
+        wake(*block, current->place.number / kLanes, 1u << current->place.lane);
         wait_in("its turn", {"", 0});
     }
 }
 
 void* barrier_token(unsigned generation) {
-    return block.tokens + 8 * (generation % 2);
+    return block->tokens + 8 * (generation % 2);
 }
 
 void* meeting_token(unsigned warp, int slot, unsigned generation) {
-    return block.tokens + 8 * (2 + 2 * (4 * warp + slot) + generation % 2);
+    return block->tokens + 8 * (2 + 2 * (4 * warp + slot) + generation % 2);
 }
 
 void run(const Launch& launch) {
@@ -256,19 +300,16 @@ void run(const Launch& launch) {
     const std::lock_guard lock(one_at_a_time);
     const Unseen unseen;
     launched = &launch;
+    block = nullptr;
     check_size(launch);
     read_order();
     begin_shared(launch);
     grid.blocks = launch.blocks;
     grid.threads = launch.threads;
-    block.count = launch.threads.x * launch.threads.y * launch.threads.z;
-    if (block.threads.size() < block.count) {
-        block.threads.resize(block.count);
-    }
     begin_faults();
     run_blocks(launch);
     end_faults();
-    acquire(&block);
+    acquire(&cluster);
     launched = nullptr;
 }
 

@@ -1,4 +1,4 @@
-// scheduler.h: the threads of one block, who waits where, and who runs next.
+// scheduler.h: the threads of a cluster of blocks, who waits where, and who runs next.
 
 #pragma once
 
@@ -11,6 +11,7 @@
 namespace cuda_on_cpu CUDA_ON_CPU_LOCAL {
 
 constexpr unsigned kMostThreads = 1024, kLanes = 32, kMostWarps = kMostThreads / kLanes;
+constexpr unsigned kMostClustered = 8;  // blocks, on every device that has clusters
 
 enum class State : std::uint8_t { fresh, ready, running, waiting, exited };
 enum class Order { forward, backward, random };
@@ -20,8 +21,11 @@ struct Copy {
     const void* from;  // null: zeros
 };
 
+struct Block;
+
 struct Thread {
     Place place;
+    Block* block;
     State state;
     Fiber fiber;
     const char* called;  // what it waits in, and where
@@ -55,17 +59,43 @@ struct Barrier {
     unsigned lanes[kMostWarps] = {};  // who waits
 };
 
+// An array in the shared memory of a block, and the SHARED line that it belongs to; null: the bytes
+// whose number the launch gives.
+struct Bytes {
+    const SharedArray* line;
+    char* memory;
+    std::size_t count;
+};
+
+struct Shared {
+    std::vector<Bytes> arrays;
+    std::size_t last_found = 0, static_bytes = 0;
+};
+
 struct Block {
+    uint3 index;  // blockIdx
     unsigned count = 0, live = 0;
     std::vector<Thread> threads;
     Warp warps[kMostWarps];
     unsigned ready_warps = 0;
     Barrier barrier;
+    unsigned wait_for_cluster[kMostWarps];  // the lanes that wait at the cluster's barrier
+    Shared shared;
     unsigned long long serial = 0;  // counts all blocks that were ever run
     char* tokens = nullptr;         // addresses for ThreadSanitizer to tell meetings apart
 };
 
-extern Block block;
+// Blocks that run at a time: a cluster, or one.
+struct Cluster {
+    Block blocks[kMostClustered];
+    unsigned count = 1, live = 0;  // blocks; threads of all of them
+    unsigned arrived = 0, generation = 0;
+    Site site{};
+    char* tokens = nullptr;
+};
+
+extern Cluster cluster;
+extern Block* block;  // of the running thread; null between launches
 extern Thread* current;
 extern Order order;
 extern const Launch* launched;  // the running launch; null between launches
@@ -78,20 +108,20 @@ unsigned random_below(unsigned n);
 void wait_in(const char* called, Site site);
 // In random order, lets other threads run first.
 void maybe_yield();
-void wake(unsigned warp, unsigned lanes);
+void wake(Block& of, unsigned warp, unsigned lanes);
 // Tokens for the block's barrier and for a warp's meeting. Even and odd generations have their own.
 void* barrier_token(unsigned generation);
 void* meeting_token(unsigned warp, int slot, unsigned generation);
 
-// Lets a meeting or the barrier go on if it waited only for a thread that has exited.
+// Lets a meeting or a barrier go on if it waited only for a thread that has exited.
 void exit_warp(unsigned warp, unsigned lane);
-void exit_barrier();
+void exit_barriers();
 
 // ---- shared memory (shared.cpp), cp.async -------------------------------------------------------
 
 void begin_shared(const Launch& launch);  // checks what the launch asks for
-void begin_block_shared(std::size_t dynamic_bytes);
-void end_block_shared();
+void begin_block_shared(Block& of, std::size_t dynamic_bytes);
+void end_block_shared(Block& of);
 void land_copies(Thread& thread);  // all copies that are under way
 
 // Turns a fault during a launch into a message (faults.cpp).

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from ptx.instructions import Instruction, Step, translates
-from ptx.operands import Operands, unsigned
+from ptx.instructions import Instruction, Step, computed, translates
+from ptx.operands import RANK_BIT, Operands, unsigned
 
 COPY_NBYTES = 16  # of cp.async
 
 
 def space_of(it: Instruction) -> str:
-    for space in ("param", "shared", "global"):
+    for space in ("param", "shared", "shared::cluster", "global"):
         if space in it.modifiers:
             return space
     raise NotImplementedError(f"generic addresses: {it}")
@@ -56,6 +56,16 @@ def load_parameter(operands: Operands, it: Instruction) -> Step:
             write(wave, np.ascontiguousarray(raw).view(unsigned(bits))[:, 0], mask)
 
     return step
+
+
+@translates("mapa")
+def map_to_block(operands: Operands, it: Instruction) -> Step:
+    """The address in the shared memory of another block of the cluster."""
+    it.only("shared::cluster")
+    sources = [operands.reader(each, "u32") for each in it.operands[1:]]
+    return computed(
+        operands, it.operands[0], sources, lambda own, rank: own | (rank + np.uint32(1)) << RANK_BIT
+    )
 
 
 @translates("st")
@@ -146,7 +156,7 @@ def land(wave: Any, mask: np.ndarray, open_groups: int) -> None:
         values = np.zeros(wanted.shape, np.uint8)
         values[wanted] = wave.memory.view(8)[wave.memory.index((come[go, None] + byte)[wanted], 8)]
         wave.shared.view(64)[to[go, None] // 8 + np.arange(2)] = values.view(np.uint64)
-        wave.shared.write(to[go], COPY_NBYTES, wave.warps[lanes[go]], wave.text)
+        wave.note("write", to[go], COPY_NBYTES, lanes[go])
         if not go.all():
             under_way.append(tuple(each[~go] for each in copies))
     wave.copies = under_way

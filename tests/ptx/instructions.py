@@ -322,6 +322,13 @@ def permute_bytes(operands: Operands, it: Instruction) -> Step:
     return computed(operands, it.operands[0], sources, function)
 
 
+@translates("barrier")
+def arrive(operands: Operands, it: Instruction) -> Step:
+    """barrier.cluster.arrive: to arrive and to wait are one, as in the kernels here."""
+    it.only("cluster", "arrive", "release")
+    return lambda wave, mask: wave.whole_warps(mask)
+
+
 @translates("bar")
 def meet_in_a_warp(operands: Operands, it: Instruction) -> Step:
     """bar.warp.sync: the lanes of a warp are in step already, but all of them have to come."""

@@ -78,6 +78,7 @@ class Interpreter:
         """A fresh device; from now on kernels of this architecture run."""
         self.architecture = architecture
         self._runtime.set_callback(self._callback, MOST_SHARED[architecture])
+        self._runtime.set_architecture(int(architecture))
         return InterpretedDevice(self, self._core)
 
     def _launch(self, name: bytes, grid: Any, block: Any, dynamic: int, pointers: Any) -> int:
@@ -92,7 +93,7 @@ class Interpreter:
             Launch(
                 program, tuple(grid[:3]), tuple(block[:3]), arguments_of(program, pointers),
                 dynamic, self._memory, observe=self.observe and self.observe(kernel),
-                seed=self.seed, truncating=self.truncating,
+                seed=self.seed, truncating=self.truncating, cluster=self._runtime.clustered(),
             ).run()  # fmt: skip
             self.ran[self.architecture].add(kernel)
         except Exception as error:

@@ -1,8 +1,9 @@
 """Runs kernels, one NumPy lane for each thread, and checks what they do to memory.
 
-The blocks of a launch run in waves of as many as give NumPy enough to do at a time. Of the threads
-that may go on, those with the lowest statement run it together. So loops and branches come together
-again where they end. Warps stay in step, unless a seed lets some run ahead of others.
+The blocks of a launch run in waves of as many as give NumPy enough to do at a time, and those of a
+cluster always in one. Of the threads that may go on, those with the lowest statement run it
+together. So loops and branches come together again where they end. Warps stay in step, unless a
+seed lets some run ahead of others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from ptx import accesses, matrices  # noqa: F401 (their instructions register themselves)
 from ptx.assembly import Kernel, Statement
 from ptx.instructions import Step, step_of
-from ptx.operands import REGISTER_TYPES, Operands, Reader, unsigned
+from ptx.operands import RANK_BIT, REGISTER_TYPES, Operands, Reader, unsigned
 
 WARP = 32
 MOST_LANES = 2048  # of a wave
@@ -79,6 +80,9 @@ class Marks:
     def clear(self) -> None:
         self._marks.fill(self.NOBODY)
 
+    def all(self) -> np.ndarray:
+        return self._marks
+
     def at(self, addresses: np.ndarray, nbytes: int) -> tuple[np.ndarray, np.ndarray]:
         """The words of these accesses, (lanes, words), and their marks, (lanes, bytes)."""
         size = min(nbytes, 8)
@@ -98,25 +102,71 @@ class Marks:
         self._views[8 * size][where] = int.from_bytes(bytes([self.SEVERAL]) * size, "little")
 
 
-class SharedMemory:
-    """The shared memory of a wave's blocks, which knows what the warps of a block do to each byte.
+class Races:
+    """Two warps, or two blocks, may touch a byte that one of them writes only after a barrier.
 
-    Two warps may touch a byte that one of them writes only if a barrier lies between. What nothing
-    has written yet may be read, since kernels fetch ahead and pad their rows; it is NaN as a float
-    and so is seen in the results where it is used.
+    Parameters
+    ----------
+    nbytes : size of the shared memory of a wave
+    among : "warp" or "block"
+    """
+
+    def __init__(self, nbytes: int, among: str) -> None:
+        self._among = among
+        self._writers, self._readers = Marks(nbytes), Marks(nbytes)
+
+    def pass_barrier(self) -> None:
+        self._writers.clear()
+        self._readers.clear()
+
+    def read(self, addresses: np.ndarray, nbytes: int, numbers: np.ndarray, text: str) -> None:
+        """Note that warps or blocks of these numbers read bytes."""
+        who = numbers[:, None]
+        _, writers = self._writers.at(addresses, nbytes)
+        if ((writers != Marks.NOBODY) & (writers != who)).any():
+            raise Fault(f"{text}: reads what another {self._among} writes, no barrier between")
+        where, readers = self._readers.at(addresses, nbytes)
+        alone = (readers == Marks.NOBODY) | (readers == who)
+        shared = self._readers.put(where, np.where(alone, who, np.uint8(Marks.SEVERAL)))
+        self._readers.blur(where[shared], nbytes)
+
+    def write(self, addresses: np.ndarray, nbytes: int, numbers: np.ndarray, text: str) -> None:
+        """Note that warps or blocks of these numbers write bytes."""
+        who = numbers[:, None]
+        for marks in (self._readers, self._writers):
+            where, others = marks.at(addresses, nbytes)
+            if ((others != Marks.NOBODY) & (others != who)).any():
+                raise Fault(
+                    f"{text}: writes what another {self._among} touches, no barrier between"
+                )
+        if self._writers.put(where, np.broadcast_to(who, others.shape)).any():
+            raise Fault(f"{text}: two {self._among}s write to the same place")
+
+    def read_by_others(self, numbers: np.ndarray) -> np.ndarray:
+        """Whether anybody else has read from equal parts of the memory, of which each has one."""
+        readers = self._readers.all().reshape(numbers.size, -1)
+        return ((readers != Marks.NOBODY) & (readers != numbers[:, None])).any(1)
+
+
+class SharedMemory:
+    """The shared memory of a wave's blocks.
+
+    What nothing has written yet may be read, since kernels fetch ahead and pad their rows; it is
+    NaN as a float and so is seen in the results where it is used.
 
     Attributes
     ----------
     stride : bytes from one block's memory to the next one's
+    size : bytes of all blocks
     """
 
     def __init__(self, nbytes: int, blocks: int) -> None:
         self._nbytes, self.stride = nbytes, -(-nbytes // 1024) * 1024
-        raw = np.full(self.stride * blocks + 16, UNWRITTEN, np.uint8)
+        self.size = self.stride * blocks
+        raw = np.full(self.size + 16, UNWRITTEN, np.uint8)
         start = -raw.ctypes.data % 16
-        values = raw[start : start + self.stride * blocks]
+        values = raw[start : start + self.size]
         self._views = {bits: values.view(unsigned(bits)) for bits in (8, 16, 32, 64)}
-        self._writers, self._readers = Marks(values.size), Marks(values.size)
 
     def view(self, bits: int) -> np.ndarray:
         return self._views[bits]
@@ -129,31 +179,6 @@ class SharedMemory:
         if addresses.size and (addresses.min() < 0 or addresses.max() + nbytes > self._nbytes):
             raise Fault(f"{text}: outside the {self._nbytes} bytes of shared memory")
 
-    def pass_barrier(self) -> None:
-        self._writers.clear()
-        self._readers.clear()
-
-    def read(self, addresses: np.ndarray, nbytes: int, warps: np.ndarray, text: str) -> None:
-        """Note that warps read bytes."""
-        who = warps[:, None]
-        _, writers = self._writers.at(addresses, nbytes)
-        if ((writers != Marks.NOBODY) & (writers != who)).any():
-            raise Fault(f"{text}: reads what another warp writes, no barrier between")
-        where, readers = self._readers.at(addresses, nbytes)
-        alone = (readers == Marks.NOBODY) | (readers == who)
-        shared = self._readers.put(where, np.where(alone, who, np.uint8(Marks.SEVERAL)))
-        self._readers.blur(where[shared], nbytes)
-
-    def write(self, addresses: np.ndarray, nbytes: int, warps: np.ndarray, text: str) -> None:
-        """Note that warps write bytes."""
-        who = warps[:, None]
-        for marks in (self._readers, self._writers):
-            where, others = marks.at(addresses, nbytes)
-            if ((others != Marks.NOBODY) & (others != who)).any():
-                raise Fault(f"{text}: writes what another warp touches, no barrier between")
-        if self._writers.put(where, np.broadcast_to(who, others.shape)).any():
-            raise Fault(f"{text}: two warps write to the same place")
-
     def forget(self, addresses: np.ndarray) -> None:
         """Copies of 16 bytes are under way: until they have landed, nothing is there."""
         self._views[64][addresses[:, None] // 8 + np.arange(2)] = np.uint64(2**64 - 1)
@@ -165,7 +190,8 @@ class Line(NamedTuple):
     Attributes
     ----------
     guard, inverted : see `assembly.Statement`
-    end : "bra", "exit" or "barrier" where the statement decides how its threads go on, else ""
+    end : "bra", "exit", "barrier" or "cluster", which is a barrier of the cluster, where the
+        statement decides how its threads go on, else ""
     run : what it does to the threads of a mask, where it has no `end`
     target : index of the statement to which it jumps, where it does
     """
@@ -193,12 +219,17 @@ class Program:
     def line(self, index: int) -> Line:
         line = self._lines[index]
         if line is None:
-            line = self._lines[index] = self._translated(self.kernel.statements[index])
+            it, *following = self.kernel.statements[index : index + 2]
+            line = self._lines[index] = self._translated(it, *following)
         return line
 
-    def _translated(self, it: Statement) -> Line:
+    def _translated(self, it: Statement, following: Statement | None = None) -> Line:
         name, _, rest = it.opcode.partition(".")
-        end = "" if rest.startswith("warp") else ENDS.get(name, "")
+        end = "" if rest.startswith(("warp", "cluster")) else ENDS.get(name, "")
+        end = "cluster" if rest.startswith("cluster.wait") else end
+        waits = following is not None and "cluster.wait" in following.opcode
+        if rest.startswith("cluster.arrive") and not waits:
+            raise NotImplementedError(f"{it.text}, and no wait at once")
         return Line(
             it.text,
             self.operands.reader(it.guard, "pred") if it.guard is not None else None,
@@ -218,20 +249,26 @@ class Launch:
         For warps that run ahead of others, drawn anew at each barrier; None keeps all in step.
     truncating : bool
         Whether products of matrices cut their sums towards zero, as tensor cores do.
+    cluster : int
+        So many blocks along z are a cluster.
     """
 
     def __init__(self, program: Program, grid: Any, block: Any, arguments: bytes, dynamic: int,
                  memory: GlobalMemory, *, observe: Observer | None = None,
-                 seed: int | None = None, truncating: bool = False) -> None:  # fmt: skip
+                 seed: int | None = None, truncating: bool = False,
+                 cluster: int = 1) -> None:  # fmt: skip
         self.program, self.grid, self.block = program, grid, block
         self.arguments = np.frombuffer(arguments + bytes(16), np.uint8)
         self.dynamic, self.memory, self.observe = dynamic, memory, observe
         self.random = None if seed is None else np.random.default_rng(seed)
-        self.truncating = truncating
+        self.truncating, self.cluster = truncating, cluster
 
     def run(self) -> None:
-        blocks = [(x, y, z) for z, y, x in product(*map(range, reversed(self.grid)))]
-        together = max(1, MOST_LANES // int(np.prod(self.block)))
+        x, y, z = map(range, self.grid)
+        clusters = product(z[:: self.cluster], y, x)
+        blocks = [(i, j, k + rank) for k, j, i in clusters for rank in range(self.cluster)]
+        clusters_together = max(1, MOST_LANES // (int(np.prod(self.block)) * self.cluster))
+        together = clusters_together * self.cluster
         for first in range(0, len(blocks), together):
             Wave(self, blocks[first : first + together]).run()
 
@@ -244,8 +281,9 @@ class Wave:
     threads : number of threads of all blocks, numbered block by block: the lanes
     registers : values of all registers of a type, (registers, threads), by the type's name
     special : values of %tid.x and the like
-    warps : number of each thread's warp in its block
+    warps : number of each thread's warp in its cluster
     shared_start : where each thread's block has its shared memory
+    races : who touches shared memory between barriers, with the numbers by which they know threads
     text : the statement that runs, for messages
     copies : asynchronous copies under way, and `group` the number of groups each thread closed
     """
@@ -256,16 +294,21 @@ class Wave:
         each, operands = int(np.prod(launch.block)), launch.program.operands
         self.blocks, self.threads = len(blocks), len(blocks) * each
         self.lanes = np.arange(self.threads)
-        self.warps = (self.lanes % each // WARP).astype(np.uint8)
+        assert each * launch.cluster // WARP < Marks.SEVERAL
+        self.warps = (self.lanes % (each * launch.cluster) // WARP).astype(np.uint8)
         self.shared = SharedMemory(operands.static_nbytes + launch.dynamic, self.blocks)
         self.shared_start = self.lanes // each * self.shared.stride
+        self.races = [(Races(self.shared.size, "warp"), self.warps)]
+        if launch.cluster > 1:
+            ranks = (self.lanes // each % launch.cluster).astype(np.uint8)
+            self.races.append((Races(self.shared.size, "block"), ranks))
         self.special = special_registers(launch.grid, launch.block, blocks)
         self.registers = registers(operands.counts, self.threads)
         self.copies: list[Any] = []
         self.group = np.zeros(self.threads, np.int64)
         self.text, self.steps = "", 0
         self.at = np.zeros(self.threads, np.int64)
-        self.exited, self.waiting = (np.zeros(self.threads, bool) for _ in range(2))
+        self.exited, self.waiting, self.for_cluster = np.zeros((3, self.threads), bool)
 
     def run(self) -> None:
         for ready in self.turns():
@@ -293,13 +336,28 @@ class Wave:
         return np.repeat(random.random(self.threads // WARP) < 0.5, WARP)
 
     def pass_barrier(self) -> None:
-        """All threads of all blocks wait, or have returned."""
-        waiting, at = (each.reshape(self.blocks, -1) for each in (self.waiting, self.at))
+        """All threads of all blocks wait, or have returned.
+
+        Those that wait for their block go on first: the others of a cluster may wait for them.
+        """
+        self.at_one_barrier(self.blocks)
+        for_block = self.waiting & ~self.for_cluster
+        passed = self.races[:1]
+        if for_block.any():
+            self.waiting &= ~for_block
+        else:
+            self.at_one_barrier(self.blocks // self.launch.cluster)
+            self.waiting[:] = self.for_cluster[:] = False
+            passed = self.races
+        for races, _ in passed:
+            races.pass_barrier()
+
+    def at_one_barrier(self, parts: int) -> None:
+        """Of each part of the threads, all that wait have to be at one barrier."""
+        waiting, at = (each.reshape(parts, -1) for each in (self.waiting, self.at))
         first = np.where(waiting, at, np.iinfo(at.dtype).max).min(1)
         if (waiting & (at != first[:, None])).any():
             raise Fault("threads wait at different barriers")
-        self.waiting[:] = False
-        self.shared.pass_barrier()
 
     def go(self, index: int, mask: np.ndarray, *, alone: bool) -> None:
         """Run statements until threads part or, unless they are alone, may meet others."""
@@ -329,9 +387,13 @@ class Wave:
             self.at[taken] = line.target
         elif line.end == "exit":
             self.exited |= taken
+            if self.launch.cluster > 1:
+                self.check_exit()
         else:
             self.whole_warps(taken)
             self.waiting |= taken
+            if line.end == "cluster":
+                self.for_cluster |= taken
 
     # ---- what instructions ask for ---------------------------------------------------------------
 
@@ -344,20 +406,50 @@ class Wave:
 
     def access(self, space: str, kind: str, addresses: np.ndarray, nbytes: int, mask: np.ndarray):
         """Check and note one access of each thread of a mask."""
-        in_block = addresses
-        if space == "shared":
+        in_block, shared = addresses, space != "global"
+        if space == "shared::cluster":
+            in_block = addresses % self.shared.stride
+            self.check_block(addresses // self.shared.stride, mask)
+        elif shared:
             in_block = addresses - self.shared_start[mask]
+        if shared:
             self.shared.check(in_block, nbytes, self.text)
         else:
             self.memory.check(addresses, nbytes, self.text)
         if (addresses & (nbytes - 1)).any():
             raise Fault(f"{self.text}: not aligned to {nbytes} bytes")
-        if space == "shared":
-            note = self.shared.write if kind == "write" else self.shared.read
-            note(addresses, nbytes, self.warps[mask], self.text)
+        if shared:
+            self.note(kind, addresses, nbytes, mask)
         if self.launch.observe is not None:
             self.launch.observe(space, kind, in_block, nbytes, mask)
-        return self.shared if space == "shared" else self.memory
+        return self.shared if shared else self.memory
+
+    def note(self, kind: str, addresses: np.ndarray, nbytes: int, lanes: np.ndarray) -> None:
+        """Note a "read" or "write" of shared memory by some threads."""
+        for races, numbers in self.races:
+            getattr(races, kind)(addresses, nbytes, numbers[lanes], self.text)
+
+    def check_block(self, block: np.ndarray, mask: np.ndarray) -> None:
+        """Some blocks of the wave have to be of the threads' cluster, and to run still."""
+        mine = self.shared_start[mask] // self.shared.stride
+        if (block // self.launch.cluster != mine // self.launch.cluster).any():
+            raise Fault(f"{self.text}: outside the shared memory of the cluster")
+        if self.exited.reshape(self.blocks, -1).all(1)[block].any():
+            raise Fault(f"{self.text}: the block that has this memory has returned")
+
+    def check_exit(self) -> None:
+        """A block that returns gives its memory up, of which no other one may be reading."""
+        blocks, _ = self.races[1]
+        returned = self.exited.reshape(self.blocks, -1).all(1)
+        own = np.arange(self.blocks) % self.launch.cluster
+        if blocks.read_by_others(own)[returned].any():
+            raise Fault("a block returns while another may read its shared memory")
+
+    def of_cluster(self, addresses: np.ndarray) -> np.ndarray:
+        """Addresses in shared memory from those that `mapa` makes, or from those of one's own."""
+        rank, mine = addresses >> RANK_BIT, self.shared_start // self.shared.stride
+        block = np.where(rank == 0, mine, mine - mine % self.launch.cluster + rank - 1)
+        return block * self.shared.stride + (addresses & (1 << RANK_BIT) - 1)
 
 
 def registers(counts: dict[int, int], threads: int) -> dict[str, np.ndarray]:

@@ -19,6 +19,9 @@ REGISTER_TYPES = {
     bits: {f"{letter}{bits}": np.dtype(f"{kind}{bits // 8}") for letter, kind in KINDS.items()}
     for bits in (16, 32, 64)
 }
+# An address in the shared memory of a cluster has the block's rank, plus one, above this bit. Those
+# without one are in the thread's own block.
+RANK_BIT = 24
 ADDRESS = re.compile(r"\[([^+\]]+)(?:\+(-?\d+))?\]$")
 FLOAT = re.compile(r"0[fF]([0-9a-fA-F]{8})$|0[dD]([0-9a-fA-F]{16})$")
 
@@ -127,13 +130,15 @@ class Operands:
         match = ADDRESS.match(operand)
         assert match is not None, operand
         base, offset = match[1].strip(), int(match[2] or 0)
-        wide = space != "shared" or self.rows.get(base, (0, 0))[0] == 64
+        wide = not space.startswith("shared") or self.rows.get(base, (0, 0))[0] == 64
         read = self.reader(base, "u64" if wide else "u32")
 
         def addresses(wave: Any) -> np.ndarray:
             start = np.asarray(read(wave)).astype(np.int64) + offset
             if space == "shared":
                 return start + wave.shared_start
+            if space == "shared::cluster":
+                return wave.of_cluster(start)
             return np.broadcast_to(start, wave.threads)
 
         return addresses

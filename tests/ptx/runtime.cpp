@@ -2,6 +2,7 @@
 //
 // The CUDA core that nvcc has compiled is linked with this library. Every launch of a kernel is
 // checked against the limits of a device and handed to a callback, with the kernel's mangled name.
+// While the callback runs, `clustered` tells how many blocks along z are a cluster.
 
 #include <cuda_runtime_api.h>
 
@@ -16,6 +17,7 @@ namespace {
 constexpr int kSharedByDefault = 48 * 1024;
 constexpr int kBlocksAlongYZ = 65535;
 constexpr int kThreads = 1024;
+constexpr int kClustered = 8;  // blocks
 
 using Callback = int (*)(
     const char* name, const unsigned* grid, const unsigned* block, size_t shared, void** arguments);
@@ -32,6 +34,8 @@ struct Configuration {
 
 Callback callback = nullptr;
 int most_shared = kSharedByDefault;  // of the device, bytes
+int architecture = 90;               // for which the kernels were compiled
+unsigned cluster = 1;                // blocks along z of the launch that runs
 cudaError_t last = cudaSuccess;
 std::map<const void*, Kernel> kernels;  // by the address of their host functions
 std::vector<Configuration> configurations;
@@ -56,6 +60,14 @@ extern "C" {
 void set_callback(Callback function, int device_shared) {
     callback = function;
     most_shared = device_shared;
+}
+
+void set_architecture(int compute_capability) {
+    architecture = compute_capability;
+}
+
+unsigned clustered() {
+    return cluster;
 }
 
 // A callback for those who ask what the host alone does.
@@ -92,15 +104,20 @@ cudaError_t __cudaPopCallConfiguration(dim3* grid, dim3* block, size_t* shared, 
 }
 
 static cudaError_t launch(
-    const Kernel& kernel, dim3 grid, dim3 block, void** arguments, size_t shared) {
+    const Kernel& kernel, dim3 grid, dim3 block, void** arguments, size_t shared, dim3 blocks = 1) {
     if (!is_possible(grid, block)) {
         return fail(cudaErrorInvalidConfiguration);
+    }
+    if (blocks.x != 1 || blocks.y != 1 || blocks.z > kClustered || grid.z % blocks.z != 0 ||
+        (blocks.z > 1 && architecture < 90)) {
+        return fail(cudaErrorInvalidClusterSize);
     }
     if (shared > static_cast<size_t>(kernel.shared) || callback == nullptr) {
         return fail(cudaErrorInvalidValue);
     }
-    const unsigned blocks[3] = {grid.x, grid.y, grid.z}, threads[3] = {block.x, block.y, block.z};
-    const int status = callback(kernel.name.c_str(), blocks, threads, shared, arguments);
+    const unsigned grid_[3] = {grid.x, grid.y, grid.z}, block_[3] = {block.x, block.y, block.z};
+    cluster = blocks.z;
+    const int status = callback(kernel.name.c_str(), grid_, block_, shared, arguments);
     return fail(static_cast<cudaError_t>(status));
 }
 // Since CUDA 13 a launch goes by a handle of the kernel, before it by its host function.
@@ -117,6 +134,25 @@ cudaError_t cudaLaunchKernel(
     return launch(kernels.at(host), grid, block, arguments, shared);
 }
 
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config,
+                                const void* host,
+                                void** arguments) {
+    dim3 blocks(1, 1, 1);
+    for (unsigned i = 0; i < config->numAttrs; ++i) {
+        if (config->attrs[i].id != cudaLaunchAttributeClusterDimension) {
+            return fail(cudaErrorInvalidValue);
+        }
+        const auto& size = config->attrs[i].val.clusterDim;
+        blocks = dim3(size.x, size.y, size.z);
+    }
+    return launch(kernels.at(host),
+                  config->gridDim,
+                  config->blockDim,
+                  arguments,
+                  config->dynamicSmemBytes,
+                  blocks);
+}
+
 // ---- what the core calls ------------------------------------------------------------------------
 
 cudaError_t cudaFuncSetAttribute(const void* host, cudaFuncAttribute attribute, int value) {
@@ -126,6 +162,17 @@ cudaError_t cudaFuncSetAttribute(const void* host, cudaFuncAttribute attribute, 
         }
         kernels.at(host).shared = value > kSharedByDefault ? value : kSharedByDefault;
     }
+    return cudaSuccess;
+}
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+    std::memset(attributes, 0, sizeof *attributes);
+    attributes->ptxVersion = attributes->binaryVersion = architecture;
+    return cudaSuccess;
+}
+cudaError_t cudaOccupancyMaxPotentialClusterSize(int* blocks,
+                                                 const void*,
+                                                 const cudaLaunchConfig_t*) {
+    *blocks = kClustered;
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError() {

@@ -53,7 +53,8 @@ class Traffic:
         count.least += least
 
     def total(self, space: str) -> Count:
-        some = [each for key, each in self.counts.items() if key[0] == space]
+        """Of that space; the shared memory of other blocks of a cluster counts as shared."""
+        some = [each for key, each in self.counts.items() if key[0].startswith(space)]
         return Count(*(sum(getattr(each, name) for each in some)
                        for name in ("requests", "moved", "least")))  # fmt: skip
 

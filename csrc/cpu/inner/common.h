@@ -33,11 +33,16 @@ inline void put(const Job& job, float* to, Lanes value) {
 
 // The rows of all products of a call. They come in groups of at most kRows rows. From one group to
 // the next it is v_group floats in v and 16 * group floats in out; within a group it is v_stride
-// and out_stride floats from one block of channels to the next.
+// and out_stride floats from one block of channels to the next. Their weights are read by products
+// that are weighed.
 struct Rows {
     int count, group;
     size_t v_group, v_stride, out_stride;
+    const float* weights = nullptr;
 };
+
+// What becomes of a product: it is stored, added to what is there, or added times its row's weight.
+enum class Into { stored, added, weighed };
 
 // One product of a call. It has `width` blocks of columns, 1 <= width <= kBlocks.
 struct Product {

@@ -18,7 +18,7 @@ struct Columns {
 // apart. Chunks after the first are added to it. While a group of tiles is multiplied by the
 // weights of one position, data of the next position is fetched from the third-level cache to the
 // second: the group's share of U if all of U is there, else the group's V.
-template <class Tile, bool kAdd>
+template <class Tile, Into kInto>
 void multiply_chunk(
     const Conv3x3Job& job, int tiles, int chunk, const Columns& columns, const float* V, float* M) {
     const int groups = ceil_div(tiles, job.group);
@@ -46,7 +46,7 @@ void multiply_chunk(
     const int count = ceil_div(tiles, kRowStep) * kRowStep;
     const Rows rows = {count, job.group, v_panel, line, m_block};
     const int products = Tile::kPositions * columns.count;
-    multiply<kAdd>(rows, blocks, job.chain_blocks, products, product, ahead, ahead_step);
+    multiply<kInto>(rows, blocks, job.chain_blocks, products, product, ahead, ahead_step);
 }
 
 // Multiplies the panel of output blocks [first, first + blocks) for the tiles whose V is given.
@@ -66,9 +66,9 @@ void multiply_panel(
             }
         }
         if (chunk == 0) {
-            multiply_chunk<Tile, false>(job, tiles, chunk, columns, V, M);
+            multiply_chunk<Tile, Into::stored>(job, tiles, chunk, columns, V, M);
         } else {
-            multiply_chunk<Tile, true>(job, tiles, chunk, columns, V, M);
+            multiply_chunk<Tile, Into::added>(job, tiles, chunk, columns, V, M);
         }
     }
 }

@@ -44,17 +44,19 @@ PYNST_INLINE void claim_weights(float* u, int c, int b, size_t position) {
 //
 //   v    blocks of 16 channels, v_stride floats apart, each (T, 16)
 //   u    (16 * blocks, kBlocks, 16)
-//   out  blocks out_stride floats apart, each (T, 16); with kAdd the sums are added to it
+//   out  blocks out_stride floats apart, each (T, 16)
+//   weights (T,), read where the sums are weighed
 //
 // While it runs, kFetched cache lines for each block of channels are fetched to the second-level
 // cache: those that lie every ahead_step floats from `ahead` on.
-template <int T, int B, bool kAdd, int kFetched = kFetches>
+template <int T, int B, Into kInto, int kFetched = kFetches>
 inline void multiply_block(const float* v,
                            size_t v_stride,
                            const float* u,
                            int blocks,
                            float* out,
                            size_t out_stride,
+                           const float* weights,
                            const float* ahead,
                            size_t ahead_step) {
     Lanes sums[T][B];
@@ -94,13 +96,17 @@ inline void multiply_block(const float* v,
         PYNST_UNROLL
         for (int b = 0; b < B; ++b) {
             float* to = out + b * out_stride + t * kLanes;
-            store(to, kAdd ? load(to) + sums[t][b] : sums[t][b]);
+            if constexpr (kInto == Into::weighed) {
+                store(to, fma(broadcast(weights[t]), sums[t][b], load(to)));
+            } else {
+                store(to, kInto == Into::added ? load(to) + sums[t][b] : sums[t][b]);
+            }
         }
     }
 }
 
 // multiply_block for a number of rows known only at run time, 1 <= rows <= T.
-template <int T, int B, bool kAdd, int kFetched>
+template <int T, int B, Into kInto, int kFetched>
 inline void multiply_group(int rows,
                            const float* v,
                            size_t v_stride,
@@ -108,21 +114,22 @@ inline void multiply_group(int rows,
                            int blocks,
                            float* out,
                            size_t out_stride,
+                           const float* weights,
                            const float* ahead,
                            size_t ahead_step) {
     if (rows == T) {
-        multiply_block<T, B, kAdd, kFetched>(
-            v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
+        multiply_block<T, B, kInto, kFetched>(
+            v, v_stride, u, blocks, out, out_stride, weights, ahead, ahead_step);
     } else if constexpr (T > 1) {
-        multiply_group<T - 1, B, kAdd, kFetched>(
-            rows, v, v_stride, u, blocks, out, out_stride, ahead, ahead_step);
+        multiply_group<T - 1, B, kInto, kFetched>(
+            rows, v, v_stride, u, blocks, out, out_stride, weights, ahead, ahead_step);
     }
 }
 
 // Computes `count` products of `blocks` blocks of channels, which are summed in chains of `chain`
 // blocks. product(i) gives the i-th product; ahead(i, g) gives the first cache line to be fetched
 // while its group g is multiplied.
-template <bool kAdd, int kFetched = kFetches, class Products, class Ahead>
+template <Into kInto, int kFetched = kFetches, class Products, class Ahead>
 inline void multiply(const Rows& rows,
                      int blocks,
                      int chain,
@@ -130,6 +137,7 @@ inline void multiply(const Rows& rows,
                      Products product,
                      Ahead ahead,
                      size_t ahead_step) {
+    constexpr Into kLater = kInto == Into::stored ? Into::added : kInto;
     for (int i = 0; i < count; ++i) {
         const Product p = product(i);
         for (int g = 0; g * rows.group < rows.count; ++g) {
@@ -137,11 +145,13 @@ inline void multiply(const Rows& rows,
             const float* const v = p.v + g * rows.v_group;
             float* const out = p.out + static_cast<size_t>(g) * rows.group * kLanes;
             const bool whole = p.width == kBlocks;
-            const auto first = whole ? multiply_group<kRows, kBlocks, kAdd, kFetched>
-                                     : multiply_group<kRows, 1, kAdd, kFetched>;
-            const auto next = whole ? multiply_group<kRows, kBlocks, true, kFetched>
-                                    : multiply_group<kRows, 1, true, kFetched>;
+            const auto first = whole ? multiply_group<kRows, kBlocks, kInto, kFetched>
+                                     : multiply_group<kRows, 1, kInto, kFetched>;
+            const auto next = whole ? multiply_group<kRows, kBlocks, kLater, kFetched>
+                                    : multiply_group<kRows, 1, kLater, kFetched>;
             const float* const lines = ahead(i, g);
+            const float* const weights =
+                kInto == Into::weighed ? rows.weights + g * rows.group : nullptr;
             for (int b = 0; b < blocks; b += chain) {
                 const auto group = b == 0 ? first : next;
                 group(group_rows,
@@ -151,6 +161,7 @@ inline void multiply(const Rows& rows,
                       min(chain, blocks - b),
                       out,
                       rows.out_stride,
+                      weights,
                       lines + b * kFetched * ahead_step,
                       ahead_step);
             }

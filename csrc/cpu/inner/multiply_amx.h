@@ -265,7 +265,7 @@ void split_rows(const Walk<Products>& at, uint16_t* to) {
 
 // As multiply() in multiply.h, but the unit sums in chains of its own. Rows of v are read up to the
 // next multiple of kRowStep, whatever they hold.
-template <bool kAdd, int = kFetches, class Products, class Ahead>
+template <Into kInto, int = kFetches, class Products, class Ahead>
 void multiply(
     const Rows& rows, int blocks, int, int count, const Products& product, const Ahead&, size_t) {
     // Rows are split kEarly steps ahead, because they must have left the queue of stores before
@@ -284,10 +284,10 @@ void multiply(
         for (int g = 0; g * rows.group < rows.count; ++g) {
             const int group_rows = min(rows.group, rows.count - g * rows.group);
             const int row_tiles = ceil_div(group_rows, 16);
-            const bool whole = group_rows % 16 == 0 && p.width == kBlocks;
+            const bool whole = kInto != Into::weighed && group_rows % 16 == 0 && p.width == kBlocks;
             float* const out = p.out + static_cast<size_t>(g) * rows.group * kLanes;
             const uint16_t* u = reinterpret_cast<const uint16_t*>(p.u);
-            begin_sums(kAdd && whole, row_tiles, out, rows.out_stride);
+            begin_sums(kInto == Into::added && whole, row_tiles, out, rows.out_stride);
             for (int step = 0; step < steps; ++step, u += kOperand, early.next()) {
                 const uint16_t* const v = slots[turn];
                 uint16_t* const to = slots[(turn + kEarly) % kSlots];
@@ -304,7 +304,12 @@ void multiply(
                 for (int t = 0; t < group_rows; ++t) {
                     float* to = out + b * rows.out_stride + t * kLanes;
                     const Lanes sum = load(sums + (b * kRows + t) * kLanes);
-                    store(to, kAdd ? load(to) + sum : sum);
+                    if constexpr (kInto == Into::weighed) {
+                        const float weight = rows.weights[g * rows.group + t];
+                        store(to, fma(broadcast(weight), sum, load(to)));
+                    } else {
+                        store(to, kInto == Into::added ? load(to) + sum : sum);
+                    }
                 }
             }
         }

@@ -171,8 +171,7 @@ constexpr int kSlicePixels = 4 * kRows;
 // the time at 64 channels and 6 % at 128 (five style layers, AVX-512).
 constexpr int kUnpacked = 8;
 
-// Copies `pixels` pixels of F, times their weights, to (groups, blocks, kRows, 16). In F itself the
-// blocks are M * 64 bytes apart, which often is a multiple of a power of two and makes all cache
+// Copies `pixels` pixels of F to (groups, blocks, kRows, 16). In F itself the blocks are M * 64 bytes apart, which often is a multiple of a power of two and makes all cache
 // lines of a group compete for a few places of the cache.
 inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, float* to) {
     const size_t block_stride = job.M * kLanes;
@@ -180,20 +179,19 @@ inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, f
     for (int block = 0; block < job.blocks; ++block, to += kRows * kLanes) {
         const float* F = job.F + block * block_stride + begin * kLanes;
         for (int p = 0; p < pixels; ++p) {
-            const Lanes f = load(F + p * kLanes);
-            store(to + p / kRows * group + p % kRows * kLanes,
-                  job.pixel_weights == nullptr ? f : broadcast(job.pixel_weights[begin + p]) * f);
+            store(to + p / kRows * group + p % kRows * kLanes, load(F + p * kLanes));
         }
     }
 }
 
+// Adds the products to dF, weighed or not.
+template <Into kInto>
 inline void style_gradient_slice(const StyleGradientJob& job,
                                  size_t begin,
                                  int pixels,
                                  float* scratch) {
     const size_t apart = job.M * kLanes;
-    const bool packed =
-        job.blocks > kUnpacked || pixels % kRowStep > 0 || job.pixel_weights != nullptr;
+    const bool packed = job.blocks > kUnpacked || pixels % kRowStep > 0;
     if (packed) {
         pack_pixels(job, begin, pixels, scratch);
     }
@@ -216,7 +214,8 @@ inline void style_gradient_slice(const StyleGradientJob& job,
                        min(kBlocks, job.blocks - block),
                        job.dF + block * apart + begin * kLanes};
     };
-    const Rows rows = {pixels, kRows, group, v_stride, apart};
+    const float* const weights = kInto == Into::weighed ? job.pixel_weights + begin : nullptr;
+    const Rows rows = {pixels, kRows, group, v_stride, apart, weights};
     const int products = ceil_div(job.blocks, kBlocks);
     if constexpr (kBlocks == 1) {
         const auto ahead = [&](int block, int turn) {
@@ -227,13 +226,13 @@ inline void style_gradient_slice(const StyleGradientJob& job,
             }
             return job.F;
         };
-        multiply<true, 0>(rows, job.blocks, job.blocks, products, product, ahead, 0);
+        multiply<kInto, 0>(rows, job.blocks, job.blocks, products, product, ahead, 0);
     } else {
         const auto ahead = [&](int i, int turn) {
             const int block = i * kBlocks + turn / 2 % kBlocks;
             return (turn % 2 == 0 ? job.F : job.dF) + block * apart + begin * kLanes + next;
         };
-        multiply<true>(rows, job.blocks, job.blocks, products, product, ahead, ahead_step);
+        multiply<kInto>(rows, job.blocks, job.blocks, products, product, ahead, ahead_step);
     }
 }
 
@@ -241,8 +240,10 @@ void style_gradient(const StyleGradientJob& job, size_t begin, size_t end, float
     [[maybe_unused]] const MatrixUnit matrix_unit;
     for (size_t p = begin; p < end; p += kSlicePixels) {
         const int pixels = p + kSlicePixels < end ? kSlicePixels : static_cast<int>(end - p);
-        if (job.pixel_weights == nullptr || !none_counts(job.pixel_weights + p, pixels)) {
-            style_gradient_slice(job, p, pixels, scratch);
+        if (job.pixel_weights == nullptr) {
+            style_gradient_slice<Into::added>(job, p, pixels, scratch);
+        } else if (!none_counts(job.pixel_weights + p, pixels)) {
+            style_gradient_slice<Into::weighed>(job, p, pixels, scratch);
         }
     }
 }

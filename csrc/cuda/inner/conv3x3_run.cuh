@@ -29,26 +29,40 @@ struct Sizes {
     const char* op;  // for messages
 };
 
+// Launches the kernel of a product, of which each block needs shared_bytes, and adds the parts.
+template <class Tile, class Source, class Weights, class Result>
+void run_kernel(void (*kernel)(Source, Weights, Layer, Result),
+                int shared_bytes,
+                Source source,
+                Weights w,
+                Sizes s,
+                Result result,
+                void* scratch,
+                cudaStream_t stream) {
+    const Layer layer = make_layer(s.C, s.N, s.H, s.W, s.division, scratch);
+    const int bytes =
+        layer.clustered ? std::max(shared_bytes, InCluster<Tile>::kBytes) : shared_bytes;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), s.op);
+    LAUNCH_CLUSTERS(kernel,
+                    (grid_of<Tile>(layer, layer.parts)),
+                    (Tile::kThreads),
+                    bytes,
+                    stream,
+                    layer.clustered ? layer.parts : 1,
+                    source,
+                    w,
+                    layer,
+                    result);
+    if (layer.parts > 1 && !layer.clustered) {
+        sum_parts<Tile>(layer, result, stream);
+    }
+}
+
 template <class Tile, class Source, class Weights, class Result>
 void run_tensor(
     Source source, Weights w, Sizes s, Result result, void* scratch, cudaStream_t stream) {
-    const Layer layer = make_layer(s.C, s.N, s.H, s.W, s.division.parts, scratch);
     const auto kernel = conv3x3_tensor_kernel<Tile, Source, Weights, Result>;
-    check(cudaFuncSetAttribute(
-              kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes),
-          s.op);
-    LAUNCH(kernel,
-           (grid_of<Tile>(layer, layer.parts)),
-           (Tile::kThreads),
-           Tile::kSharedBytes,
-           stream,
-           source,
-           w,
-           layer,
-           result);
-    if (layer.parts > 1) {
-        sum_parts<Tile>(layer, result, stream);
-    }
+    run_kernel<Tile>(kernel, Tile::kSharedBytes, source, w, s, result, scratch, stream);
 }
 
 template <class Source, class Result>
@@ -73,20 +87,8 @@ void run_conv3x3(
 template <class Source, class Result>
 void run_conv3x3(
     Source source, const float* w, Sizes s, Result result, void* scratch, cudaStream_t stream) {
-    const Layer layer = make_layer(s.C, s.N, s.H, s.W, s.division.parts, scratch);
     const auto kernel = conv3x3_simt_kernel<Source, Result>;
-    LAUNCH(kernel,
-           (grid_of<SimtTile>(layer, layer.parts)),
-           (SimtTile::kThreads),
-           0,
-           stream,
-           source,
-           w,
-           layer,
-           result);
-    if (layer.parts > 1) {
-        sum_parts<SimtTile>(layer, result, stream);
-    }
+    run_kernel<SimtTile>(kernel, 0, source, w, s, result, scratch, stream);
 }
 
 }  // namespace pynst::conv3x3

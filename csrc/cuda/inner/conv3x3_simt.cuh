@@ -8,8 +8,9 @@
 //           4 rows x 2 pixels of 8 channels: for each input channel it reads 24 pixels and 72
 //           weights and does 576 multiply-adds.
 //   bounds  any size; what lies outside reads as zero and is not stored.
-//   order   per output one chain: channels, in each the taps row by row.
-//   cost    9 C N multiply-adds per pixel.
+//   order   per output one chain: channels, in each the taps row by row. The parts of the input
+//           channels, if there are several, are added in their order.
+//   cost    9 C N multiply-adds per pixel. What parts cost beside that, tells conv3x3_layer.cuh.
 
 #pragma once
 
@@ -133,19 +134,14 @@ __global__ void __launch_bounds__(SimtTile::kThreads, SimtTile::kSize.resident)
     }
 
     // 3. store
-#pragma unroll
-    for (int pair = 0; pair < SimtTile::kPairs; ++pair) {
-        Square v;
+    const auto squares = [&](int pair, Square& v) {
 #pragma unroll
         for (int i = 0; i < 4 * kLanes; ++i) {
             const int corner = i / kLanes;
             v[corner][i % kLanes] = sum[2 * pair + corner / 2][corner % 2][i % kLanes];
         }
-        store<SimtTile>(layer, pair, v, result);
-    }
-    if (layer.parts == 1) {
-        result.finish();
-    }
+    };
+    store_tile<SimtTile>(layer, squares, result);
 }
 
 }  // namespace pynst::conv3x3

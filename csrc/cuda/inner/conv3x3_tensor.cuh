@@ -12,8 +12,10 @@
 //   order   for each output: chunks of 16 channels; within a chunk s = 0, 1, 2; within these r = 0,
 //           1, 2. This does not depend on the tile. With floats the sum over a column of taps is
 //           added in float32 instructions, since tensor cores truncate where they should round.
+//           The parts of the input channels, if there are several, are added in their order.
 //   cost    9 C N multiply-adds per pixel, three times as many for floats. Per product of 16 x 8 x
-//           16 a warp of 8 rows reads 85 bytes of shared memory.
+//           16 a warp of 8 rows reads 85 bytes of shared memory. What parts cost beside that, tells
+//           conv3x3_layer.cuh.
 
 #pragma once
 
@@ -110,20 +112,15 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kSize.resident)
     }
 
     // 3. store, a square of 2 x 2 pixels at a time
-#pragma unroll
-    for (int pair = 0; pair < Tile::kPairs; ++pair) {
-        Square v;
+    const auto squares = [&](int pair, Square& v) {
 #pragma unroll
         for (int i = 0; i < 4 * kLanes; ++i) {
             const int corner = i / kLanes, channel = i % kLanes;
             v[corner][channel] =
                 sum[2 * pair + corner / 2][channel / 2][corner % 2 * 2 + channel % 2];
         }
-        store<Tile>(layer, pair, v, result);
-    }
-    if (layer.parts == 1) {
-        result.finish();
-    }
+    };
+    store_tile<Tile>(layer, squares, result);
 }
 
 }  // namespace pynst::conv3x3

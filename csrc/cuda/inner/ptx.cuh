@@ -2,7 +2,8 @@
 //
 // Each wrapper has a twin for g++ in tests/cuda_on_cpu, and a conformance test that can run on a
 // GPU. sm_75 lacks cp.async and the product with k = 16; there a wrapper does the same in two
-// steps.
+// steps. Before sm_90 there are no clusters of blocks: kernels ask kHasClusters before they call a
+// wrapper for clusters, which does nothing there.
 
 #pragma once
 
@@ -88,6 +89,46 @@ __device__ __forceinline__ void cp_async_wait() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 #endif
+}
+
+#if __CUDA_ARCH__ >= 900
+constexpr bool kHasClusters = true;
+#else
+constexpr bool kHasClusters = false;
+#endif
+
+// A place in the shared memory of any block of the cluster; it counts bytes.
+using ClusterPointer = uint32_t;
+
+// Waits until all threads of the cluster have come here. What each of them wrote to shared memory
+// is then seen by all.
+__device__ __forceinline__ void cluster_barrier() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile(
+        "barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::
+            : "memory");
+#endif
+}
+
+// The place in the shared memory of block `rank` of the cluster at which `p` lies in one's own.
+__device__ __forceinline__ ClusterPointer of_block(const void* p, int rank) {
+    ClusterPointer place = 0;
+#if __CUDA_ARCH__ >= 900
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(place) : "r"(shared_address(p)), "r"(rank));
+#endif
+    return place;
+}
+
+// Reads 16 bytes, 16-byte aligned.
+__device__ __forceinline__ float4 load_from_cluster(ClusterPointer from) {
+    float4 v = {};
+#if __CUDA_ARCH__ >= 900
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"(from)
+                 : "memory");
+#endif
+    return v;
 }
 
 }  // namespace pynst
