@@ -6,6 +6,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "bindings.h"
@@ -15,7 +16,27 @@ namespace pynst {
 
 using Numbers = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
-// The rows that take part, their factors, the factor of h, and the slope.
+inline PairCoefficients pair_coefficients(const std::vector<int>& rows,
+                                          const std::vector<double>& factors,
+                                          double factor_of_h) {
+    Arguments("PairCoefficients")
+        .require(
+            rows.size() == factors.size() && rows.size() <= 2 * kMostPairRows,
+            "rows and factors must be as many, and at most " + std::to_string(2 * kMostPairRows));
+    PairCoefficients c = {static_cast<int>(rows.size()), {}, {}, factor_of_h};
+    std::copy(rows.begin(), rows.end(), c.row);
+    std::copy(factors.begin(), factors.end(), c.factor);
+    return c;
+}
+
+inline void require_rows(const Arguments& arguments, const PairCoefficients& c, int vectors) {
+    for (int i = 0; i < c.count; ++i) {
+        arguments.require(c.row[i] >= 0 && c.row[i] < vectors,
+                          "rows must be rows of the pairs, got " + std::to_string(c.row[i]));
+    }
+}
+
+// The coefficients, and the slope.
 inline py::tuple lbfgs_coefficients(const Numbers& products,
                                     const std::vector<int>& order,
                                     const Numbers& with_g,
@@ -42,10 +63,23 @@ inline py::tuple lbfgs_coefficients(const Numbers& products,
                                          with_g.data(),
                                          g_h,
                                          &slope);
-    return py::make_tuple(std::vector<int>(c.row, c.row + c.count),
-                          std::vector<double>(c.factor, c.factor + c.count),
-                          c.factor_of_h,
-                          slope);
+    return py::make_tuple(c, slope);
+}
+
+// Python passes coefficients on as they are: as lists they would be made and read again while a GPU
+// waits.
+inline void bind_lbfgs_coefficients(py::module_& m) {
+    py::class_<PairCoefficients>(m, "PairCoefficients", py::module_local())
+        .def(py::init(&pair_coefficients))
+        .def_property_readonly(
+            "rows",
+            [](const PairCoefficients& c) { return std::vector<int>(c.row, c.row + c.count); })
+        .def_property_readonly("factors",
+                               [](const PairCoefficients& c) {
+                                   return std::vector<double>(c.factor, c.factor + c.count);
+                               })
+        .def_readonly("factor_of_h", &PairCoefficients::factor_of_h);
+    m.def("lbfgs_coefficients", lbfgs_coefficients);
 }
 
 }  // namespace pynst

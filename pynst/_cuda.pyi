@@ -30,11 +30,29 @@ conv3x3_most_parts: int
 class CudaError(RuntimeError): ...
 class Described: ...
 
+class EvaluationEnd:
+    """What the last kernel of an evaluation has to do besides: see csrc/cuda/kernels.h."""
+
+    def __init__(self, gradient_scale: _Array | None) -> None: ...
+
+class PairCoefficients:
+    """A direction as factors of some rows of the pairs, and of h."""
+
+    def __init__(
+        self, rows: Sequence[int], factors: Sequence[float], factor_of_h: float
+    ) -> None: ...
+    @property
+    def rows(self) -> list[int]: ...
+    @property
+    def factors(self) -> list[float]: ...
+    @property
+    def factor_of_h(self) -> float: ...
+
 def driver_version() -> int: ...
 def runtime_version() -> int: ...
 def device_count() -> int: ...
 def device(index: int) -> dict[str, Any]: ...
-def gradient_scale_end(scale: _Array, stream: int) -> None: ...
+def evaluation_end(end: EvaluationEnd, stream: int) -> None: ...
 def conv3x3_most_clustered() -> int: ...
 def conv3x3_scratch(
     C: int, N: int, H: int, W: int, tile: _ConvTile, parts: int, clustered: bool
@@ -168,46 +186,57 @@ def content_loss(
     dF: _Array,
     loss: _Array,
     scratch: _Array,
+    end: EvaluationEnd | None,
     stream: int,
 ) -> None: ...
-def style_loss_scratch(N: int, M: int) -> int: ...
-def style_loss(
+def style_difference_scratch(N: int) -> int: ...
+def style_difference(
     F: _Array,
     G: _Array,
     A: _Array,
     k: float,
     scale: _Array | None,
-    pixel_weights: _Array | None,
     total: float,
+    products: _Products,
+    gradient_scale: _Array | None,
+    difference: _Array,
+    stream: int,
+) -> None: ...
+def style_loss(
+    F: _Array,
+    difference: _Array,
+    N: int,
+    k: float,
+    pixel_weights: _Array | None,
     products: _Products,
     gradient_scale: _Array | None,
     dF: _Array,
     loss: _Array,
-    scratch: _Array,
     stream: int,
 ) -> None: ...
 def total_variation_scratch(H: int, W: int) -> int: ...
 def total_variation(
-    x: _Array, k: float, circular: bool, dx: _Array, loss: _Array, scratch: _Array, stream: int
+    x: _Array,
+    k: float,
+    circular: bool,
+    dx: _Array,
+    loss: _Array,
+    scratch: _Array,
+    end: EvaluationEnd | None,
+    stream: int,
 ) -> None: ...
 def image_input(
     image: _Array, axes: Sequence[float], mean: Sequence[float], x: _Array, stream: int
 ) -> None: ...
 def image_input_backward(
-    dx: _Array, axes: Sequence[float], gradient: _Array, stream: int
+    dx: _Array, axes: Sequence[float], gradient: _Array, end: EvaluationEnd | None, stream: int
 ) -> None: ...
 def destripe(x: _Array, y: _Array, stream: int) -> None: ...
 def lbfgs_coefficients(
     products: NDArray[np.float64], order: Sequence[int], with_g: NDArray[np.float64], g_h: float
-) -> tuple[list[int], list[float], float, float]: ...
+) -> tuple[PairCoefficients, float]: ...
 def lbfgs_direction(
-    pairs: _Array,
-    rows: Sequence[int],
-    factors: Sequence[float],
-    factor_of_h: float,
-    h: _Array,
-    d: _Array,
-    stream: int,
+    pairs: _Array, coefficients: PairCoefficients, h: _Array, d: _Array, stream: int
 ) -> None: ...
 def lbfgs_step(x: _Array, d: _Array, t: float, next: _Array, seen: _Array, stream: int) -> None: ...
 def lbfgs_gradient(

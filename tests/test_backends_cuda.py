@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 from conftest import MEAN, picture, tiny_convolutions, tiny_vgg19
 from cuda_on_cpu.build import load
 from cuda_on_cpu.host_device import HostDevice
-from op_cases import OP_CASES, Bench, OpCase, loss_ops, noise
+from op_cases import OP_CASES, Bench, OpCase, features, loss_ops, noise
 from test_backends import relative_error
 from test_forecast import vgg19_of_zeros
 from test_objective import Recorder, errors_with_equal_masks
@@ -105,7 +106,7 @@ SCRATCH = {
     "filter7x7_scratch": ("K", "H", "W"),
     "gram_scratch": ("N", "M"),
     "gram_weighted_scratch": ("N", "M"),
-    "style_loss_scratch": ("N", "M"),
+    "style_difference_scratch": ("N",),
     "content_loss_scratch": ("N", "M"),
     "total_variation_scratch": ("H", "W"),
     "lbfgs_arrive_scratch": ("rows", "n"),
@@ -448,7 +449,7 @@ def test_a_lost_gradient_is_computed_again_and_only_then(module):
     def walks():
         before = len(device.launches)
         objective(x)
-        return device.launches[before:].count("gradient_scale_end")
+        return device.launches[before:].count("evaluation_end")
 
     assert walks() > 1, "at the scale one, so strong a gradient overflows"
     assert [walks(), walks()] == [1, 1]
@@ -500,7 +501,7 @@ def test_a_replayed_evaluation_gives_the_same_bits(cuda):
     assert relative_error(found[0][1], found[2][1]) < 1e-3
 
 
-def test_gram_matrices_may_be_computed_as_early_or_as_late_as_they_can(module):
+def test_what_needs_no_gradient_may_be_computed_as_early_or_as_late_as_it_can(module):
     found = []
     for late in (False, True):
         device = HostDevice(module)
@@ -512,8 +513,9 @@ def test_gram_matrices_may_be_computed_as_early_or_as_late_as_they_can(module):
         found.append(objective(x))
         replayed = device.launches[before:]
         back = replayed.index("conv3x3_relu_backward")
-        assert replayed[:back].count("gram") == (1 if late else 5)
-        assert replayed.count("gram") == replayed.count("style_loss") == 5
+        for op in ("gram", "style_difference"):
+            assert replayed[:back].count(op) == (1 if late else 5)
+            assert replayed.count(op) == replayed.count("style_loss") == 5
     for value, gradient in found[1:]:
         assert value == found[0][0]
         np.testing.assert_array_equal(gradient, found[0][1])
@@ -717,13 +719,13 @@ def test_in_tiles_a_lost_gradient_is_computed_again_and_no_other(module):
     def walks():
         before = len(device.launches)
         tiles(x)
-        return device.launches[before:].count("gradient_scale_end")
+        return device.launches[before:].count("evaluation_end")
 
     assert walks() > 1
     assert walks() == 1
     before = len(device.launches)
     assert np.isnan(tiles(np.full((40, 44, 3), np.nan))[0])
-    assert device.launches[before:].count("gradient_scale_end") == 1
+    assert device.launches[before:].count("evaluation_end") == 1
 
 
 class Measured(HostDevice):
@@ -831,6 +833,71 @@ def test_pixel_weights_of_one_give_the_bits_of_none(N, cuda):
         loss_ops(cuda, N, 13, 15, None), loss_ops(cuda, N, 13, 15, ones), strict=True
     ):
         np.testing.assert_array_equal(without, weighted)
+
+
+# ---- what is left to others ----------------------------------------------------------------------
+
+
+def test_a_style_loss_that_was_begun_ahead_has_the_same_bits_and_no_others(cuda):
+    rng, b, shape = np.random.default_rng(1), Bench(cuda), (20, 5, 9)
+    F = b.new("features", shape, features(rng, *shape))
+    G, A, other = (cuda.upload_gram(np.cov(noise(rng, 20, 50))) for _ in range(3))
+    m = cuda.upload_pixel_weights(np.full((5, 9), 0.5))
+
+    def outputs(begin, *given):
+        loss, dF = cuda.empty_losses(1), b.new("features", shape, np.zeros(shape))
+        begin()
+        cuda.style_loss(F, G, *given[:3], dF, loss, *given[3:])
+        return cuda.download_losses(loss)[0], b.read(dF, "features", shape)
+
+    asked = A, 1e-3, None, m
+    wanted = outputs(lambda: None, *asked)
+    for ahead in (asked, (other, 1e-3, None, m), (A, 1e-2, None, m), (A, 1e-3, None, None)):
+        value, gradient = outputs(partial(cuda.style_ahead, F, G, *ahead), *asked)
+        assert value == wanted[0]
+        np.testing.assert_array_equal(gradient, wanted[1])
+    cuda.style_ahead(F, G, *asked)
+    changed = outputs(lambda: cuda.gram(F, G), *asked)
+    assert changed[0] == outputs(lambda: None, *asked)[0] != wanted[0]
+
+
+@pytest.mark.parametrize("losses", [1, 8, 9, 20])
+def test_sums_that_are_left_to_the_end_have_the_same_bits(losses, cuda):
+    """More than the end has room for are added up at once."""
+    rng, b, shape = np.random.default_rng(2), Bench(cuda), (8, 40, 60)
+    F, P = (b.new("features", shape, features(rng, *shape)) for _ in range(2))
+    dF, found = b.new("features", shape, np.zeros(shape)), cuda.empty_losses(losses)
+
+    def walk():
+        for i in range(losses):
+            cuda.content_loss(F, P, 1.0 + i, None, dF, found[i : i + 1])
+
+    walk()
+    wanted = cuda.download_losses(found)
+    evaluate = cuda.repeated(found)
+    for _ in range(3):  # as it is written, recorded, replayed
+        cuda.zero(found)
+        evaluate(walk)
+        np.testing.assert_array_equal(cuda.download_losses(found), wanted)
+
+
+def test_an_evaluation_ends_in_place_as_it_does_on_the_host(cuda):
+    """There the last kernel adds up the losses; here that is one which makes no gradient."""
+    objective = tiny_objective(cuda, tv_weight=3, content_weight=1e3)
+    x = picture(2, *objective.shape[:2]).astype(np.float32)
+    place = objective.in_place(0)
+    image, gradient = place.images.image, place.images.gradient
+    cuda.device.copy_in(x, image)
+    for _ in range(3):  # as it is written, recorded, replayed
+        value, wanted = objective(x)
+        terms, _ = place.evaluate(image, gradient, lambda: None)
+        found = np.empty(x.shape, np.float32)
+        cuda.device.copy_out(gradient, found)
+        assert terms.total == pytest.approx(value, rel=1e-4)
+        assert min(terms.content, terms.style, terms.tv) > 0
+        assert relative_error(found, wanted) < 1e-3
+        assert objective.gradient_scale == objective._evaluation.gradient_scale
+    assert (objective.gradient_scale != 1) == cuda.narrow
 
 
 # ---- bad arguments -------------------------------------------------------------------------------

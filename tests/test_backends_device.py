@@ -222,6 +222,7 @@ class FakeCore:
     def __init__(self, module, cupy, **found):
         self._module, self._cupy = module, cupy
         self.CudaError = module.CudaError
+        self.EvaluationEnd = module.EvaluationEnd
         found = {"driver": 13000, "built": 13000, "count": 1, "capability": (9, 0), **found}
         self.driver_version = lambda: found["driver"]
         self.runtime_version = lambda: found["built"]
@@ -524,7 +525,7 @@ def test_a_module_without_code_for_the_device_says_how_to_build_it(machine, modu
     monkeypatch.setattr(FakeCore, "__getattr__", refuse)
     with pytest.raises(
         BackendError,
-        match=r"compute capability 8\.6, and PyNST was built for 80-real 90 \(gradient_scale_end:"
+        match=r"compute capability 8\.6, and PyNST was built for 80-real 90 \(evaluation_end:"
         r" no kernel image.*PYNST_CUDA_ARCHITECTURES=86",
     ):
         CupyDevice()
@@ -535,9 +536,9 @@ def test_a_kernel_image_apart_other_failures_of_the_first_launch_are_quoted(mach
     core = importlib.import_module("pynst._cuda")
 
     def fail(*arguments):
-        raise core.CudaError("gradient_scale_end: the launch timed out")
+        raise core.CudaError("evaluation_end: the launch timed out")
 
-    monkeypatch.setattr(core, "gradient_scale_end", fail, raising=False)
+    monkeypatch.setattr(core, "evaluation_end", fail, raising=False)
     with pytest.raises(DeviceError, match=r"NVIDIA X cannot be used now: .*the launch timed"):
         CupyDevice()
 

@@ -108,8 +108,8 @@ def test_the_direction_is_the_sum_of_its_rows(core, n, count):
     pairs, h = vectors(rng, 22, n), vectors(rng, n)
     rows, c = rng.permutation(22)[:count], rng.standard_normal(count + 1)
     d = core.put(np.full(n, np.nan))
-    arguments = core.put(pairs), rows.tolist(), c[1:].tolist(), c[0], core.put(h), d
-    core.launch("lbfgs_direction", *arguments)
+    coefficients = core.module.PairCoefficients(rows.tolist(), c[1:].tolist(), c[0])
+    core.launch("lbfgs_direction", core.put(pairs), coefficients, core.put(h), d)
     wanted = c[1:] @ pairs[rows].astype(np.float64) + c[0] * h
     np.testing.assert_allclose(core.get(d), wanted, rtol=1e-6, atol=1e-6)
 
@@ -127,13 +127,13 @@ def test_the_core_finds_the_coefficients_that_numpy_finds(core, count):
         pairs.add(kept @ y)
     g = rng.standard_normal(50)
     c, c_h, slope = pairs.direction(kept @ g, g @ M @ g)
-    rows, factors, *found = core.module.lbfgs_coefficients(
+    found, found_slope = core.module.lbfgs_coefficients(
         pairs.products, pairs.order, kept @ g, float(g @ M @ g)
     )
     spread = np.zeros_like(c)
-    spread[rows] = factors
+    spread[found.rows] = found.factors
     np.testing.assert_allclose(spread, c, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(found, [c_h, slope], rtol=1e-12)
+    np.testing.assert_allclose([found.factor_of_h, found_slope], [c_h, slope], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,20 @@ def test_coefficients_of_pairs_that_are_not_there_are_refused(
 ):
     with pytest.raises(ValueError, match=f"lbfgs_coefficients: {message}"):
         core.module.lbfgs_coefficients(np.zeros(products), order, np.zeros(with_g), 1.0)
+
+
+@pytest.mark.parametrize("row", [-1, 22])
+def test_rows_that_are_not_there_are_refused(core, row):
+    h, d = (core.put(np.zeros(5)) for _ in range(2))
+    coefficients = core.module.PairCoefficients([0, row], [1.0, 1.0], 1.0)
+    with pytest.raises(ValueError, match=f"lbfgs_direction: rows must be rows of .* got {row}$"):
+        core.launch("lbfgs_direction", core.put(np.zeros((22, 5))), coefficients, h, d)
+
+
+@pytest.mark.parametrize(("rows", "factors"), [(1, 2), (2, 1), (23, 23)])
+def test_coefficients_have_as_many_rows_as_factors(core, rows, factors):
+    with pytest.raises(ValueError, match="PairCoefficients: rows and factors must be as many"):
+        core.module.PairCoefficients([0] * rows, [1.0] * factors, 1.0)
 
 
 @pytest.mark.parametrize("n", SIZES)

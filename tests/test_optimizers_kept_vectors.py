@@ -87,7 +87,8 @@ def test_the_core_keeps_the_same_numbers_and_takes_the_products_of_what_it_keeps
 
     rows_used, factors = [5, 0, 2], [0.5, -2.0, 1.0]
     found = np.empty(n, np.float32)
-    IMAGES.launch("lbfgs_direction", vectors.arrays, rows_used, factors, 0.25, h, found)
+    coefficients = IMAGES.device.core.PairCoefficients(rows_used, factors, 0.25)
+    IMAGES.launch("lbfgs_direction", vectors.arrays, coefficients, h, found)
     direction = factors @ wide[rows_used] + 0.25 * h
     np.testing.assert_allclose(found, direction, rtol=1e-6, atol=1e-6)
 
@@ -95,13 +96,14 @@ def test_the_core_keeps_the_same_numbers_and_takes_the_products_of_what_it_keeps
 def test_the_core_says_what_is_wrong_with_the_factors():
     vectors = HalfVectors(4, 2 * RUN)
     h = d = np.zeros(2 * RUN, np.float32)
+    coefficients = IMAGES.device.core.PairCoefficients([0], [1.0], 1.0)
     for pairs, message in (
         ((vectors.numbers, vectors.factors[:, :1].copy()), r"float32 of shape \(4, 2\), got"),
         ((vectors.numbers.astype(np.int32), vectors.factors), "pairs must be int16 of shape"),
         ((vectors.numbers, None), "factors of pairs must be an array"),
     ):
         with pytest.raises(ValueError, match=f"lbfgs_direction: .*{message}"):
-            IMAGES.launch("lbfgs_direction", pairs, [0], [1.0], 1.0, h, d)
+            IMAGES.launch("lbfgs_direction", pairs, coefficients, h, d)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])

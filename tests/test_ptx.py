@@ -18,7 +18,7 @@ import numpy as np
 import op_cases
 import pytest
 import test_optimizers_device_vectors as vectors
-from conftest import tiny_vgg19
+from conftest import picture, tiny_vgg19
 from op_cases import OP_CASES, OpCase
 from ptx import build
 from ptx.assembly import members_of
@@ -29,7 +29,7 @@ from test_backends import relative_error
 from test_backends_cuda import MODES, CudaRecorder, Rounded, tolerance_of
 from test_objective import errors_with_equal_masks
 
-from pynst import BackendError
+from pynst import BackendError, Objective
 from pynst.backends.cuda import CudaBackend
 from pynst.backends.divisions import Division, Divisions
 from pynst.backends.reference import ReferenceBackend
@@ -169,6 +169,27 @@ def check_objective(mode, device):
 
 def test_an_accurate_objective_agrees_with_float64(interpreter):
     check_objective(ACCURATE, interpreter.device("90"))
+
+
+def test_no_kernel_runs_for_the_sums_of_the_losses_or_for_the_gradient_scale(interpreter):
+    device = interpreter.device("90")
+    plain = build.plain_names(list(interpreter.programs["90"]))
+    objective = Objective(
+        picture(0, 32, 32), picture(1, 32, 32), image_size=32, tv_weight=3,
+        network=tiny_vgg19(CudaBackend(*FAST, device)),
+    )  # fmt: skip
+    x = picture(2, 32, 32)
+    wanted = objective(x)[0]
+    place = objective.in_place(0)
+    image, gradient = place.images.image, place.images.gradient
+    device.copy_in(x.astype(np.float32), image)
+    kernels = []
+    interpreter.observe = lambda kernel: kernels.append(plain[kernel])
+    terms, _ = place.evaluate(image, gradient, lambda: None)
+    assert kernels[-1] == "image_input_backward_kernel"
+    assert "evaluation_end_kernel" not in kernels
+    assert terms.total == pytest.approx(wanted, rel=1e-3)
+    assert min(terms.content, terms.tv) > 0
 
 
 @pytest.mark.parametrize(

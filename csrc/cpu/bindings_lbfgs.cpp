@@ -43,28 +43,16 @@ struct Vector {
 };
 
 void bind_direction(py::module_& m) {
-    m.def("lbfgs_coefficients", lbfgs_coefficients);
+    bind_lbfgs_coefficients(m);
     m.def("lbfgs_direction",
           [](Threads& threads,
              const py::object& pairs,
-             const std::vector<int>& rows,
-             const std::vector<double>& factors,
-             double factor_of_h,
+             const PairCoefficients& c,
              const py::array& h,
              py::array d) {
               const Arguments arguments("lbfgs_direction");
               const PairRows all = pair_rows(arguments, pairs);
-              arguments.require(rows.size() == factors.size() && rows.size() <= 2u * all.rows,
-                                "rows and factors must be equally many, one for each row of the "
-                                "pairs at most");
-              PairCoefficients c = {static_cast<int>(rows.size()), {}, {}, factor_of_h};
-              for (size_t k = 0; k < rows.size(); ++k) {
-                  arguments.require(
-                      rows[k] >= 0 && rows[k] < 2 * all.rows,
-                      "rows must be rows of the pairs, got " + std::to_string(rows[k]));
-                  c.row[k] = rows[k];
-                  c.factor[k] = factors[k];
-              }
+              require_rows(arguments, c, 2 * all.rows);
               const Vector vector{arguments, static_cast<int>(all.n)};
               const float* of_h = vector("h", h);
               float* to = vector.out("d", d);

@@ -58,12 +58,15 @@ void bind_device(py::module_&) {}
 
 #endif
 
-// ---- gradient scale -----------------------------------------------------------------------------
+// ---- the end of an evaluation -------------------------------------------------------------------
 
-void bind_gradient_scale(py::module_& m) {
-    m.def("gradient_scale_end", [](const py::object& scale, uintptr_t stream) {
-        gradient_scale_end(Arguments("gradient_scale_end", stream).scale(scale), as_stream(stream));
-    });
+void bind_evaluation_end(py::module_& m) {
+    py::class_<EvaluationEnd>(m, "EvaluationEnd", py::module_local())
+        .def(py::init([](const py::object& scale) {
+            return EvaluationEnd{Arguments("EvaluationEnd").scale(scale), 0, {}, false};
+        }));
+    m.def("evaluation_end",
+          [](EvaluationEnd& end, uintptr_t stream) { evaluation_end(&end, as_stream(stream)); });
 }
 
 // ---- image and input ----------------------------------------------------------------------------
@@ -93,13 +96,17 @@ void bind_image_input(py::module_& m) {
               image_input(p, input_axes(axes, mean), H, W, q, as_stream(stream));
           });
     m.def("image_input_backward",
-          [](const py::object& dx, const Axes& axes, const py::object& gradient, uintptr_t stream) {
+          [](const py::object& dx,
+             const Axes& axes,
+             const py::object& gradient,
+             EvaluationEnd* end,
+             uintptr_t stream) {
               const Arguments arguments("image_input_backward", stream);
               const DeviceArray from = arguments.array("dx", dx);
               const int H = from.length(1), W = from.length(2);
               const float* p = arguments.image("dx", from, kAny, kAny);
               float* q = arguments.out<float>("gradient", gradient, {{"", H}, {"", W}, {"3", 3}});
-              image_input_backward(p, input_axes(axes, {}), H, W, q, as_stream(stream));
+              image_input_backward(p, input_axes(axes, {}), H, W, q, end, as_stream(stream));
           });
 }
 
@@ -117,7 +124,7 @@ PYBIND11_MODULE(_cuda, m) {
     m.def("lbfgs_arrive_sums", lbfgs_arrive_sums, "Scalar products of one step of L-BFGS.");
     py::register_exception<CudaError>(m, "CudaError", PyExc_RuntimeError);
     bind_device(m);
-    bind_gradient_scale(m);
+    bind_evaluation_end(m);
     bind_image_input(m);
     bind_networks(m);
     bind_filters(m);

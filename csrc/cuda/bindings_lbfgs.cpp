@@ -1,46 +1,15 @@
 // bindings_lbfgs.cpp: the vectors of L-BFGS.
 
-#include <pybind11/numpy.h>
-#include <pybind11/stl.h>
-
-#include <algorithm>
-#include <iterator>
-#include <vector>
-
 #include "../lbfgs_coefficients.h"
 #include "bindings.h"
 
 namespace pynst {
-namespace {
-
-PairCoefficients pair_coefficients(const Arguments& arguments,
-                                   const std::vector<int>& rows,
-                                   const std::vector<double>& factors,
-                                   double factor_of_h,
-                                   int vectors) {
-    PairCoefficients c = {};
-    arguments.require(
-        rows.size() == factors.size() && rows.size() <= std::size(c.row),
-        "rows and factors must be as many, and at most " + std::to_string(std::size(c.row)));
-    for (const int row : rows) {
-        arguments.require(row >= 0 && row < vectors, "rows must be of the pairs");
-    }
-    c.count = static_cast<int>(rows.size());
-    std::copy(rows.begin(), rows.end(), c.row);
-    std::copy(factors.begin(), factors.end(), c.factor);
-    c.factor_of_h = factor_of_h;
-    return c;
-}
-
-}  // namespace
 
 void bind_lbfgs(py::module_& m) {
-    m.def("lbfgs_coefficients", lbfgs_coefficients);
+    bind_lbfgs_coefficients(m);
     m.def("lbfgs_direction",
           [](const py::object& pairs,
-             const std::vector<int>& rows,
-             const std::vector<double>& factors,
-             double factor_of_h,
+             const PairCoefficients& c,
              const py::object& h,
              const py::object& d,
              uintptr_t stream) {
@@ -48,8 +17,7 @@ void bind_lbfgs(py::module_& m) {
               const DeviceArray kept = arguments.array("pairs", pairs);
               const int vectors = kept.length(0), n = kept.length(1);
               const float* v = arguments.in<float>("pairs", kept, {{"2 rows"}, {"n"}});
-              const PairCoefficients c =
-                  pair_coefficients(arguments, rows, factors, factor_of_h, vectors);
+              require_rows(arguments, c, vectors);
               const float* from = arguments.in<float>("h", h, {{"n", n}});
               float* to = arguments.out<float>("d", d, {{"n", n}});
               lbfgs_direction(v, c, from, n, to, as_stream(stream));

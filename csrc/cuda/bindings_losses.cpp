@@ -54,6 +54,7 @@ void bind_terms(py::module_& m) {
              const py::object& dF,
              const py::object& loss,
              const py::object& scratch,
+             EvaluationEnd* end,
              uintptr_t stream) {
               const Arguments arguments("content_loss", stream);
               const DeviceArray from = arguments.array("F", F), target = arguments.array("P", P);
@@ -69,45 +70,64 @@ void bind_terms(py::module_& m) {
                   const T* p = arguments.features<T>("F", from, kAny, kAny, kAny);
                   const T* q = arguments.features<T>("P", target, H, W, N);
                   T* to = arguments.features_out<T>("dF", dF, H, W, N);
-                  content_loss(p, q, N, M, k, s, w, factor, to, value, memory, as_stream(stream));
+                  content_loss(
+                      p, q, N, M, k, s, w, factor, to, value, memory, end, as_stream(stream));
               });
           });
-    m.def("style_loss_scratch", [](const py::object& N, const py::object& M) {
-        const Sizes sizes("style_loss_scratch");
-        return style_loss_scratch(sizes.channels("N", N), sizes.pixels("M", M));
+    m.def("style_difference_scratch", [](const py::object& N) {
+        return style_difference_scratch(Sizes("style_difference_scratch").channels("N", N));
     });
-    m.def("style_loss",
+    // F tells the type for which D is made, and nothing else.
+    m.def("style_difference",
           [](const py::object& F,
              const py::object& G,
              const py::object& A,
              double k,
              const py::object& scale,
-             const py::object& pixel_weights,
              double total,
              const std::string& products,
              const py::object& gradient_scale,
-             const py::object& dF,
-             const py::object& loss,
-             const py::object& scratch,
+             const py::object& difference,
              uintptr_t stream) {
-              const Arguments arguments("style_loss", stream);
+              const Arguments arguments("style_difference", stream);
               const DeviceArray from = arguments.array("F", F), square = arguments.array("G", G);
-              const int H = from.length(0), W = from.length(1), N = square.length(0);
-              const int M = pixels(arguments, from);
+              const int N = square.length(0);
               const Products how = products_of(arguments, products);
               const double* g = arguments.in<double>("G", square, {{"N"}, {"", N}});
               const double* a = arguments.in<double>("A", A, {{"", N}, {"", N}});
               const double* s = arguments.in_or_none<double>("scale", scale, {{"", N}});
-              const PixelWeights w = {arguments.pixel_weights(pixel_weights, H, W), total};
+              const GradientScale* factor = arguments.scale(gradient_scale);
+              void* D = arguments.scratch(difference, style_difference_scratch(N));
+              arguments.with_type("F", from, [&](auto type) {
+                  style_difference<decltype(type)>(
+                      g, a, N, k, s, total, how, factor, D, as_stream(stream));
+              });
+          });
+    m.def("style_loss",
+          [](const py::object& F,
+             const py::object& difference,
+             const py::object& N,
+             double k,
+             const py::object& pixel_weights,
+             const std::string& products,
+             const py::object& gradient_scale,
+             const py::object& dF,
+             const py::object& loss,
+             uintptr_t stream) {
+              const Arguments arguments("style_loss", stream);
+              const DeviceArray from = arguments.array("F", F);
+              const int H = from.length(0), W = from.length(1), M = pixels(arguments, from);
+              const int channels = Sizes("style_loss").channels("N", N);
+              const Products how = products_of(arguments, products);
+              const float* m = arguments.pixel_weights(pixel_weights, H, W);
+              void* D = arguments.scratch(difference, style_difference_scratch(channels));
               GradientScale* factor = arguments.scale(gradient_scale);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
-              void* memory = arguments.scratch(scratch, style_loss_scratch(N, M));
               arguments.with_type("F", from, [&](auto type) {
                   using T = decltype(type);
-                  const T* p = arguments.features<T>("F", from, kAny, kAny, padded(N));
-                  T* to = arguments.features_out<T>("dF", dF, H, W, padded(N));
-                  style_loss(
-                      p, g, a, N, M, k, s, w, how, factor, to, value, memory, as_stream(stream));
+                  const T* p = arguments.features<T>("F", from, kAny, kAny, padded(channels));
+                  T* to = arguments.features_out<T>("dF", dF, H, W, padded(channels));
+                  style_loss(p, D, channels, M, k, m, how, factor, to, value, as_stream(stream));
               });
           });
     m.def("total_variation_scratch", [](const py::object& H, const py::object& W) {
@@ -123,6 +143,7 @@ void bind_terms(py::module_& m) {
              const py::object& dx,
              const py::object& loss,
              const py::object& scratch,
+             EvaluationEnd* end,
              uintptr_t stream) {
               const Arguments arguments("total_variation", stream);
               const DeviceArray from = arguments.array("x", x), to = arguments.array("dx", dx);
@@ -131,7 +152,7 @@ void bind_terms(py::module_& m) {
               float* q = arguments.image_out("dx", to, H, W);
               double* value = arguments.out<double>("loss", loss, {{"", 1}});
               void* memory = arguments.scratch(scratch, total_variation_scratch(H, W));
-              total_variation(p, H, W, k, circular, q, value, memory, as_stream(stream));
+              total_variation(p, H, W, k, circular, q, value, memory, end, as_stream(stream));
           });
 }
 

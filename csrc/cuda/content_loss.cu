@@ -7,7 +7,7 @@
 //           or null for 1.
 //   out     loss, overwritten; dF (M, padded(N)), times the loss scale, added to.
 //   mapping an item is eight channels of a pixel; a thread has kRuns items, a block kRuns *
-//           kThreads. A second kernel of one block adds the blocks' sums.
+//           kThreads. The blocks' sums are added up at the end of the evaluation.
 //   bounds  any N, M >= 1; the lanes beyond N hold zeros in F and P and add nothing.
 //   order   float32 over eight channels, then float64 in a fixed tree.
 //   cost    one pass over F and P, reading and writing dF: 16.8 MB of halves for 512 channels of
@@ -124,6 +124,7 @@ void content_loss(const T* F,
                   T* dF,
                   double* loss,
                   void* scratch,
+                  EvaluationEnd* end,
                   cudaStream_t stream) {
     const int blocks = static_cast<int>(blocks_for(N, M));
     double* partials = static_cast<double*>(scratch);
@@ -143,8 +144,7 @@ void content_loss(const T* F,
            dF,
            partials);
     CHECK_LAUNCH("content_loss");
-    sum_partials(partials, blocks, k, loss, stream);
-    CHECK_LAUNCH("content_loss");
+    add_up({partials, blocks, k, loss}, end, stream);
 }
 
 template void content_loss(const float*,
@@ -158,6 +158,7 @@ template void content_loss(const float*,
                            float*,
                            double*,
                            void*,
+                           EvaluationEnd*,
                            cudaStream_t);
 template void content_loss(const half*,
                            const half*,
@@ -170,6 +171,7 @@ template void content_loss(const half*,
                            half*,
                            double*,
                            void*,
+                           EvaluationEnd*,
                            cudaStream_t);
 
 }  // namespace pynst

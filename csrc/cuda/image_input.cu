@@ -3,18 +3,19 @@
 //   x_p = sum_c axes_pc (255 image_c - mean_c),   gradient_c = 255 sum_p axes_pc dx_p
 //
 //   in      image (H, W, 3) in [0, 1], axes (3, 3), mean (3); backward: dx (3, H, W).
-//   out     x (3, H, W); backward: gradient (H, W, 3), overwritten.
-//   mapping one thread per pixel; three neighbouring loads share each sector.
+//   out     x (3, H, W); backward: gradient (H, W, 3), overwritten, and the end of the evaluation.
+//   mapping one thread per pixel; three neighbouring loads share each sector. backward: the first
+//           block does what evaluation_end.cu tells.
 //   bounds  any H, W >= 1; values outside [0, 1] are allowed.
 //   order   c = 0, 1, 2, or p = 0, 1, 2.
 //   cost    24 bytes per pixel each way: 6.3 MB at 512 x 512.
 
-#include "inner/common.cuh"
+#include "inner/evaluation_end.cuh"
 
 namespace pynst {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kEndThreads;
 
 __global__ void image_input_kernel(const float* __restrict__ image,
                                    InputAxes input,
@@ -40,8 +41,13 @@ __global__ void image_input_kernel(const float* __restrict__ image,
 __global__ void image_input_backward_kernel(const float* __restrict__ dx,
                                             InputAxes input,
                                             int pixels,
-                                            float* __restrict__ gradient) {
-    const int pixel = blockIdx.x * kThreads + threadIdx.x;
+                                            float* __restrict__ gradient,
+                                            EvaluationEnd end) {
+    if (blockIdx.x == 0) {
+        end_evaluation(end);
+        return;
+    }
+    const int pixel = (blockIdx.x - 1) * kThreads + threadIdx.x;
     if (pixel >= pixels) {
         return;
     }
@@ -69,18 +75,28 @@ void image_input(const float* image, InputAxes axes, int H, int W, float* x, cud
     CHECK_LAUNCH("image_input");
 }
 
-void image_input_backward(
-    const float* dx, InputAxes axes, int H, int W, float* gradient, cudaStream_t stream) {
+void image_input_backward(const float* dx,
+                          InputAxes axes,
+                          int H,
+                          int W,
+                          float* gradient,
+                          EvaluationEnd* end,
+                          cudaStream_t stream) {
     LAUNCH(image_input_backward_kernel,
-           (blocks_for(H * W)),
+           (1 + blocks_for(H * W)),
            (kThreads),
            0,
            stream,
            dx,
            axes,
            H * W,
-           gradient);
+           gradient,
+           end == nullptr ? EvaluationEnd{} : *end);
     CHECK_LAUNCH("image_input_backward");
+    if (end != nullptr) {
+        end->count = 0;
+        end->done = true;
+    }
 }
 
 }  // namespace pynst

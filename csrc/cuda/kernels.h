@@ -63,7 +63,29 @@ struct GradientScale {
     float last;         // the loss scale of the last evaluation that ended
     unsigned accepted;  // 1: that one lost nothing; 0: it must be run again
 };
-void gradient_scale_end(GradientScale* scale, cudaStream_t);
+
+// A loss whose op has left it to be added up: loss = factor * (partials[0] + ... + partials[count -
+// 1]). The partial sums have to stay where they are until then.
+struct LossSum {
+    const double* partials;
+    int count;
+    double factor;
+    double* loss;
+};
+constexpr int kMostOpenSums = 8;
+
+// What the last kernel of an evaluation has to do besides, so that no kernels have to run for it:
+// add up the losses, and choose the next loss scale, unless that is null. Ops that take an end leave
+// their sums to it; where it is null, or has no room, they add up their sums at once.
+struct EvaluationEnd {
+    GradientScale* scale;
+    int count;
+    LossSum sums[kMostOpenSums];
+    bool done;  // by another kernel than that of evaluation_end
+};
+void add_up(const LossSum& sum, EvaluationEnd* end, cudaStream_t);
+// Does what is not done yet, with a kernel of its own; `end` is ready for another evaluation then.
+void evaluation_end(EvaluationEnd* end, cudaStream_t);
 
 // Weights are (9, padded(N), padded(C)): tap, output, input. The backward ops take them as (9,
 // padded(C), padded(N)) with the taps turned by 180 degrees, so that both directions share a
@@ -178,15 +200,22 @@ size_t gram_scratch(int N, int M);           // without factors of the pixels
 size_t gram_weighted_scratch(int N, int M);  // with them
 template <class T>
 void content_loss(const T* F, const T* P, int N, int M, double k, const float* s, const float* m,
-                  GradientScale* scale, T* dF, double* loss, void* scratch, cudaStream_t);
+                  GradientScale* scale, T* dF, double* loss, void* scratch, EvaluationEnd* end,
+                  cudaStream_t);
 size_t content_loss_scratch(int N, int M);
+// style_loss is launched in two steps, of which the first one needs no features: it can run as soon
+// as G is there, beside other ops. `difference` is scratch that belongs to both; T, k, the pixels'
+// weights and the products have to be the same for both.
 template <class T>
-void style_loss(const T* F, const double* G, const double* A, int N, int M, double k,
-                const double* s, PixelWeights m, Products products, GradientScale* scale, T* dF,
-                double* loss, void* scratch, cudaStream_t);
-size_t style_loss_scratch(int N, int M);
+void style_difference(const double* G, const double* A, int N, double k, const double* s,
+                      double total_weight, Products products, const GradientScale* scale,
+                      void* difference, cudaStream_t);
+template <class T>
+void style_loss(const T* F, void* difference, int N, int M, double k, const float* m,
+                Products products, GradientScale* scale, T* dF, double* loss, cudaStream_t);
+size_t style_difference_scratch(int N);
 void total_variation(const float* x, int H, int W, double k, bool circular, float* dx,
-                     double* loss, void* scratch, cudaStream_t);
+                     double* loss, void* scratch, EvaluationEnd* end, cudaStream_t);
 size_t total_variation_scratch(int H, int W);
 
 // ---- image (H, W, 3) in [0, 1] to the network's input planes (3, H, W), and the gradient back ---
@@ -196,8 +225,9 @@ struct InputAxes {
     float mean[3];
 };
 void image_input(const float* image, InputAxes axes, int H, int W, float* x, cudaStream_t);
+// Ends the evaluation, too: after it no op of the evaluation may need the loss scale.
 void image_input_backward(const float* dx, InputAxes axes, int H, int W, float* gradient,
-                          cudaStream_t);
+                          EvaluationEnd* end, cudaStream_t);
 
 // ---- L-BFGS (pynst/optimizers/device_vectors.py): vectors of n values ---------------------------
 

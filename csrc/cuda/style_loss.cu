@@ -7,10 +7,11 @@
 //           s (N,) float64 or null for ones; m (M,) or null for ones, and its sum; the loss scale by
 //           which dF is multiplied, or null for 1.
 //   out     loss, overwritten; dF, added to; the largest magnitude of dF, noted in the loss scale.
-//   mapping 1. a warp per row of D: its contribution to the loss, and D times a power of two that
-//           brings the row's largest value to 2^14, as half, as two halves (split.cuh) or as float32.
-//           2. a block per 128 pixels and up to 144 channels: F D (product_channels.cuh); the first
-//           warp also adds the rows' contributions to the loss.
+//   mapping 1. style_difference: a warp per row of D: its contribution to the loss, and D times a
+//           power of two that brings the row's largest value to 2^14, as half, as two halves
+//           (split.cuh) or as float32.
+//           2. style_loss: a block per 128 pixels and up to 144 channels: F D
+//           (product_channels.cuh); the first warp also adds the rows' contributions to the loss.
 //   bounds  any N, M >= 1; D is padded with zeros to padded(N).
 //   order   the loss is summed in float64, along each row by 32 lanes, then over the rows likewise;
 //           each element of F D is a float32 chain in the order of the channels, which is folded
@@ -27,26 +28,6 @@ using Half64 = ProductShape<128, 64, 32, 32, 64, 2, 2, true>;
 using Half128 = ProductShape<128, 128, 64, 32, 32, 3, 2, false>;
 using Half144 = ProductShape<128, 144, 64, 48, 32, 3, 2, false>;  // the built-in network: 134
 using Float64 = ProductShape<128, 64, 32, 32, 16, 2, 1, false>;
-
-template <class T, Products kProducts>
-void make_operand(const StyleDifference& difference,
-                  const StyleScratch& scratch,
-                  double k,
-                  double weights,
-                  const GradientScale* scale,
-                  cudaStream_t stream) {
-    LAUNCH((style_operand_kernel<StyleOperand<T, kProducts>>),
-           (ceil_div(padded(difference.N), kRowThreads / 32)),
-           (kRowThreads),
-           0,
-           stream,
-           difference,
-           scratch,
-           k,
-           weights,
-           scale);
-    CHECK_LAUNCH("style_loss");
-}
 
 template <class Shape, class T>
 void launch_product(const T* F,
@@ -127,64 +108,96 @@ void add_product(const float* F,
 
 }  // namespace
 
-size_t style_loss_scratch(int N, int) {
+size_t style_difference_scratch(int N) {
     return StyleScratch::bytes(N);
 }
 
 template <class T>
+void style_difference(const double* G,
+                      const double* A,
+                      int N,
+                      double k,
+                      const double* s,
+                      double total_weight,
+                      Products products,
+                      const GradientScale* scale,
+                      void* difference,
+                      cudaStream_t stream) {
+    const auto kernel = sizeof(T) == sizeof(half) || products == Products::tensor
+                            ? style_operand_kernel<StyleOperand<T, Products::tensor>>
+                            : style_operand_kernel<StyleOperand<float, Products::simt>>;
+    LAUNCH(kernel,
+           (ceil_div(padded(N), kRowThreads / 32)),
+           (kRowThreads),
+           0,
+           stream,
+           StyleDifference{G, A, s, N},
+           StyleScratch(N, difference),
+           k,
+           total_weight,
+           scale);
+    CHECK_LAUNCH("style_difference");
+}
+
+template <class T>
 void style_loss(const T* F,
-                const double* G,
-                const double* A,
+                void* difference,
                 int N,
                 int M,
                 double k,
-                const double* s,
-                PixelWeights m,
+                const float* m,
                 Products products,
                 GradientScale* scale,
                 T* dF,
                 double* loss,
-                void* scratch,
                 cudaStream_t stream) {
-    const StyleDifference difference = {G, A, s, N};
-    const StyleScratch parts(N, scratch);
-    if (sizeof(T) == sizeof(half) || products == Products::tensor) {
-        make_operand<T, Products::tensor>(difference, parts, k, m.total, scale, stream);
-    } else {
-        make_operand<float, Products::simt>(difference, parts, k, m.total, scale, stream);
-    }
+    const StyleScratch parts(N, difference);
     const StyleTotal total = {parts.losses, N, k, loss};
-    add_product(F, parts, M, m.values, total, products, scale, dF, stream);
+    add_product(F, parts, M, m, total, products, scale, dF, stream);
     CHECK_LAUNCH("style_loss");
 }
 
+template void style_difference<half>(const double*,
+                                     const double*,
+                                     int,
+                                     double,
+                                     const double*,
+                                     double,
+                                     Products,
+                                     const GradientScale*,
+                                     void*,
+                                     cudaStream_t);
 template void style_loss<half>(const half*,
-                               const double*,
-                               const double*,
+                               void*,
                                int,
                                int,
                                double,
-                               const double*,
-                               PixelWeights,
+                               const float*,
                                Products,
                                GradientScale*,
                                half*,
                                double*,
-                               void*,
                                cudaStream_t);
+template void style_difference<float>(const double*,
+                                      const double*,
+                                      int,
+                                      double,
+                                      const double*,
+                                      double,
+                                      Products,
+                                      const GradientScale*,
+                                      void*,
+                                      cudaStream_t);
 template void style_loss<float>(const float*,
-                                const double*,
-                                const double*,
+                                void*,
                                 int,
                                 int,
                                 double,
-                                const double*,
-                                PixelWeights,
+                                const float*,
                                 Products,
                                 GradientScale*,
                                 float*,
                                 double*,
-                                void*,
                                 cudaStream_t);
 
 }  // namespace pynst

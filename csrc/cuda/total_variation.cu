@@ -9,8 +9,8 @@
 //   in      x (3, H, W), k.
 //   out     loss, overwritten; dx (3, H, W), added to.
 //   mapping one thread per pixel of a plane, which gathers from the four squares around it; it adds
-//           only the square whose upper left corner it is to the loss. A second kernel of one block
-//           adds the blocks' sums.
+//           only the square whose upper left corner it is to the loss. The blocks' sums are added up
+//           at the end of the evaluation.
 //   bounds  any H, W >= 1.
 //   order   the gradient in float32 in the order of the squares; the loss in float64 in a fixed
 //           tree.
@@ -116,6 +116,7 @@ void total_variation(const float* x,
                      float* dx,
                      double* loss,
                      void* scratch,
+                     EvaluationEnd* end,
                      cudaStream_t stream) {
     // TV9 = unit * sum of (4 a^2 + 4 b^2 + c^2 + d^2)
     const double unit = 2.0 * k / (12.0 * 3.0 * H * W);
@@ -134,8 +135,7 @@ void total_variation(const float* x,
            dx,
            partials);
     CHECK_LAUNCH("total_variation");
-    sum_partials(partials, 3 * blocks, unit, loss, stream);
-    CHECK_LAUNCH("total_variation");
+    add_up({partials, 3 * blocks, unit, loss}, end, stream);
 }
 
 }  // namespace pynst

@@ -349,6 +349,20 @@ class Backend(Protocol):
         or None for ones. The sum is float64.
         """
 
+    def style_ahead(
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        pixel_weights: Array | None = None,
+    ) -> None:
+        """Do what the next `style_loss` with these arguments needs of G, before there is a dF.
+
+        It may be left out, and changes no result. A backend that has nothing to gain does nothing.
+        """
+
     def style_loss(
         self,
         F: Array,

@@ -352,6 +352,9 @@ class CpuBackend:
             m, _ = _of_pixels(F, pixel_weights)
             self._cpu.content_loss(self._threads, F, P, k, factors, m, dF, loss, scratch)
 
+    def style_ahead(self, *given: Any) -> None:
+        pass
+
     def style_loss(
         self,
         F: Array,

@@ -82,6 +82,17 @@ class PixelWeights(NamedTuple):
     total: float
 
 
+class GramMatrix(DeviceArray):
+    """A Gram matrix G, float64, and what `CudaBackend.style_ahead` has made of it."""
+
+    __slots__ = ("difference", "made_of")
+
+    def __init__(self, array: DeviceArray) -> None:
+        super().__init__(array.owner, array.pointer, array.dtype, array.shape)
+        self.difference: DeviceArray | None = None  # memory for it, which a graph may refer to
+        self.made_of: Any = None  # from what it was made, if a `style_loss` has still to use it
+
+
 class CudaBackend:
     """Implements `pynst.backends.base.Backend` with the compiled module ``pynst._cuda``.
 
@@ -126,6 +137,7 @@ class CudaBackend:
         self.name = f"cuda ({self.device.name}, {how})"
         self.scratch, self._scratch_beside = (self.device.allocate(1) for _ in range(2))
         self.gradient_scale: DeviceArray | None = None
+        self._end: Any = None  # the core's `EvaluationEnd`, to which ops leave their sums
         self._lock = RLock()
         kind = "fast" if precision == "fast" else products
         tiles = {name: self._core.conv3x3_tiles[name] for name in _TILES[kind]}
@@ -160,7 +172,7 @@ class CudaBackend:
         if op == "gram_weighted":
             return int(core.gram_weighted_scratch(N, M))
         if op == "style_loss":
-            return int(core.style_loss_scratch(N, M))
+            return int(core.style_difference_scratch(N))
         if op == "content_loss":
             return int(core.content_loss_scratch(padded(N), M))
         if op == "total_variation":
@@ -191,10 +203,10 @@ class CudaBackend:
         return from_device(values, kind, shape)
 
     def empty_gram(self, N: int) -> Array:
-        return self.empty(np.float64, (N, N))
+        return GramMatrix(self.empty(np.float64, (N, N)))
 
     def upload_gram(self, values: NDArray[np.float64]) -> Array:
-        return self._put(values.astype(np.float64))
+        return GramMatrix(self._put(values.astype(np.float64)))
 
     def download_gram(self, G: Array) -> NDArray[np.float64]:
         return self._fetch(G)
@@ -220,7 +232,7 @@ class CudaBackend:
 
     def repeated(self, losses: Array, *, captured: bool = True) -> Evaluation:
         report: Report = losses.owner
-        scaled = partial(self._scaled, report)
+        scaled = partial(self._scaled, report, captured)
         count, scratch = len(losses), lambda: (self.scratch, self._scratch_beside)
         return GraphEvaluation(
             self.device, report, count, scaled, scratch, self._lock, captured=captured
@@ -252,7 +264,7 @@ class CudaBackend:
 
     def image_input_backward(self, dx: Array, axes: NDArray[np.float64], gradient: Array) -> None:
         if isinstance(gradient, DeviceArray):
-            self.launch("image_input_backward", dx, axes.reshape(9).tolist(), gradient)
+            self.launch("image_input_backward", dx, axes.reshape(9).tolist(), gradient, self._end)
         else:
             gradient[...] = from_planes(self._fetch(dx), axes)
 
@@ -369,6 +381,7 @@ class CudaBackend:
     # ---- losses --------------------------------------------------------------------------------
 
     def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
+        G.made_of = None
         op = "gram" if pixel_weights is None else "gram_weighted"
         scratch = self._grow(op, len(G), len(G), *F.shape[:2])
         self.launch("gram", F, *_of_pixels(F, pixel_weights), self._products, G, scratch)
@@ -384,13 +397,27 @@ class CudaBackend:
         pixel_weights: Array | None = None,
     ) -> None:
         H, W, N = F.shape
-        scratch = self._grow("content_loss", N, N, H, W)
+        sums = self._sums("content_loss", loss, N, H, W)
         factors = None if scale is None else scale.padded
         m, _ = _of_pixels(F, pixel_weights)
         self.launch(
             "content_loss",
-            F, P, k, factors, m, self.gradient_scale, dF, _slot(loss), scratch,
+            F, P, k, factors, m, self.gradient_scale, dF, _slot(loss), sums, self._end,
         )  # fmt: skip
+
+    def style_ahead(
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        pixel_weights: Array | None = None,
+    ) -> None:
+        if G.difference is None:
+            G.difference = self.allocate(self.scratch_nbytes("style_loss", 0, len(G), 0, 0))
+        self._subtract(F, G, A, k, scale, pixel_weights, G.difference)
+        G.made_of = A, k, scale, pixel_weights, self.gradient_scale
 
     def style_loss(
         self,
@@ -403,38 +430,58 @@ class CudaBackend:
         loss: Array,
         pixel_weights: Array | None = None,
     ) -> None:
-        scratch = self._grow("style_loss", len(G), len(G), *F.shape[:2])
-        factors = None if scale is None else scale.values
+        difference, made_of, G.made_of = G.difference, G.made_of, None
+        if made_of != (A, k, scale, pixel_weights, self.gradient_scale):
+            difference = self._grow("style_loss", 0, len(G), 0, 0)
+            self._subtract(F, G, A, k, scale, pixel_weights, difference)
+        m, _ = _of_pixels(F, pixel_weights)
         self.launch(
             "style_loss",
-            F, G, A, k, factors, *_of_pixels(F, pixel_weights), self._products,
-            self.gradient_scale, dF, _slot(loss), scratch,
+            F, difference, len(G), k, m, self._products, self.gradient_scale, dF, _slot(loss),
         )  # fmt: skip
 
     def total_variation(
         self, x: Array, k: float, dx: Array, loss: Array, circular: bool = False
     ) -> None:
-        scratch = self._grow("total_variation", 3, 3, *x.shape[1:])
-        self.launch("total_variation", x, k, circular, dx, _slot(loss), scratch)
+        sums = self._sums("total_variation", loss, *x.shape)
+        self.launch("total_variation", x, k, circular, dx, _slot(loss), sums, self._end)
 
     # ---- inside --------------------------------------------------------------------------------
 
-    def _scaled(self, report: Report, walk: Walk) -> None:
+    def _scaled(self, report: Report, captured: bool, walk: Walk) -> None:
         """Do the walk, with gradients multiplied by the scale that the device has found if need be.
 
-        The convolutions of a walk are done again and again, so that it pays to measure them.
+        The convolutions of a walk are done again and again, so that it pays to measure them. A walk
+        that is not captured may read a loss before it ends, so that its ops leave no sums open.
         """
         self._evaluating = bool(self.device.identity)
+        self.gradient_scale = report.gradient_scale if self.narrow else None
+        end = self._core.EvaluationEnd(self.gradient_scale)
+        self._end = end if captured else None
         try:
-            if not self.narrow:
-                walk()
-                return
-            self.gradient_scale = report.gradient_scale
             walk()
-            self.launch("gradient_scale_end", self.gradient_scale)
+            self.launch("evaluation_end", end)
         finally:
-            self.gradient_scale, self._evaluating = None, False
+            self.gradient_scale, self._end, self._evaluating = None, None, False
             self._tuning.keep()
+
+    def _subtract(
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        pixel_weights: Array | None,
+        difference: DeviceArray,
+    ) -> None:
+        """Make of G - A what the product with F needs; only type and size of F are used."""
+        factors = None if scale is None else scale.values
+        _, total = _of_pixels(F, pixel_weights)
+        self.launch(
+            "style_difference",
+            F, G, A, k, factors, total, self._products, self.gradient_scale, difference,
+        )  # fmt: skip
 
     def _convolve(
         self, product: Product, launch: Callable[[tuple[str, int, bool], DeviceArray], None]
@@ -463,6 +510,12 @@ class CudaBackend:
     def _clustered(self, division: Division) -> tuple[str, int, bool]:
         """What the core is told: the division, and whether a cluster of blocks adds its parts."""
         return *division, division.parts <= self.device.most_clustered
+
+    def _sums(self, op: str, loss: Array, N: int, H: int, W: int) -> DeviceArray:
+        """Memory for the sums of a loss's blocks; in an evaluation they are added up at its end."""
+        if self._end is None:
+            return self._grow(op, N, N, H, W)
+        return cast(Report, loss.owner).sums_of(loss, self.scratch_nbytes(op, N, N, H, W))
 
     def _grow(self, op: str, C: int, N: int, H: int, W: int) -> DeviceArray:
         """Return the scratch memory, made larger if `op` needs more."""

@@ -239,7 +239,10 @@ def _named(
         @wraps(method)
         def call(device: CupyDevice, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
             try:
-                return device._here(method, device, *given, **named)
+                if device._runtime.getDevice() == device._index:  # it nearly always is
+                    return method(device, *given, **named)
+                with device._cupy.cuda.Device(device._index):
+                    return method(device, *given, **named)
             except device.errors as error:
                 raise DeviceError(f"cuda: {what} failed on {device.name}: {error}{help}") from error
 
@@ -298,22 +301,15 @@ class CupyDevice:
         return handle
 
     def launch(self, op: str, *arguments: Any) -> None:
+        run = getattr(self.core, op)
         try:
-            self._here(self._launch, op, arguments)
+            if self._runtime.getDevice() == self._index:  # it nearly always is
+                run(*arguments, self._current_stream().ptr)
+            else:
+                with self._cupy.cuda.Device(self._index):
+                    run(*arguments, self._current_stream().ptr)
         except self.errors as error:
             raise BackendError(f"cuda: {error}") from error
-
-    def _launch(self, op: str, arguments: tuple[Any, ...]) -> None:
-        getattr(self.core, op)(*arguments, self._current_stream().ptr)
-
-    def _here(
-        self, work: Callable[_Given, _Result], *given: _Given.args, **named: _Given.kwargs
-    ) -> _Result:
-        """Call a function with this device as the current one of the thread."""
-        if self._runtime.getDevice() == self._index:  # it nearly always is
-            return work(*given, **named)
-        with self._cupy.cuda.Device(self._index):
-            return work(*given, **named)
 
     @_named("asking for free memory")
     def memory(self) -> tuple[int, int]:
@@ -440,7 +436,7 @@ class CupyDevice:
         self.zero(scale)
         words = DeviceArray(scale.owner, scale.pointer, np.uint32, 4)
         try:
-            self.core.gradient_scale_end(words, self.stream)
+            self.core.evaluation_end(self.core.EvaluationEnd(words), self.stream)
         except self.core.CudaError as error:
             if "kernel image" not in str(error):
                 raise

@@ -49,6 +49,7 @@ class Report:
         self._host, self._fetch = device.fetching(self._block)
         start = self._block.pointer
         self.gradient_scale = DeviceArray(self._block.owner, start, np.uint32, 4)
+        self._sums: dict[int, DeviceArray] = {}
         self.arrived = False
         # Views of the same memory, made once: an evaluation reads them again and again.
         self._head = self._host[:_HEAD].view(_GRADIENT_SCALE)
@@ -62,6 +63,13 @@ class Report:
     @property
     def losses(self) -> DeviceArray:  # made anew, since it refers to this report
         return DeviceArray(self, self._block.pointer + _HEAD, np.float64, self.host_losses.size)
+
+    def sums_of(self, loss: DeviceArray, nbytes: int) -> DeviceArray:
+        """Memory for the sums of which a loss is made, the same each time: graphs refer to it."""
+        sums = self._sums.get(loss.pointer)
+        if sums is None or sums.nbytes < nbytes:
+            sums = self._sums[loss.pointer] = self._device.allocate(nbytes)
+        return sums
 
     @property
     def accepted(self) -> bool:

@@ -259,8 +259,13 @@ class GramTargets:
         self.layers = tuple(layer for layer, of_layer in self._targets.items() for _ in of_layer)
 
     def prepare(self, layer: str, F: Array) -> None:
-        """Compute the Gram matrices of a layer, at the latest when `add` is called (Eq. 3)."""
-        self._ahead[layer] = self._backend.beside(partial(self._read, layer, F))
+        """Compute all that needs no dF of a layer, at the latest when `add` is called (Eq. 3)."""
+        self._ahead[layer] = self._backend.beside(partial(self._begin, layer, F))
+
+    def _begin(self, layer: str, F: Array) -> None:
+        self._read(layer, F)
+        for t in self._targets[layer]:
+            self._backend.style_ahead(F, t.G, t.A, t.k, t.scale, t.pixel_weights)
 
     def _read(self, layer: str, F: Array) -> None:
         for target in self._targets[layer]:

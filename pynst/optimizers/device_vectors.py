@@ -119,11 +119,11 @@ class DeviceVectors:
     def direction(self, pairs: Pairs, here: Point) -> tuple[Vector, float]:
         """-H g at a point, as `Pairs.direction` has it, and its product with g."""
         # The core does the recursion, too: in NumPy it takes longer than the kernel of a GPU.
-        rows, factors, c_h, slope = self._device.core.lbfgs_coefficients(
+        coefficients, slope = self._device.core.lbfgs_coefficients(
             pairs.products, pairs.order, here.with_g, here.g_h
         )
         d = self._device.empty((self._n,))
-        self._launch("lbfgs_direction", self._kept, rows, factors, c_h, here.h, d)
+        self._launch("lbfgs_direction", self._kept, coefficients, here.h, d)
         return d, slope
 
     def evaluate(self, descent: Descent, origin: Point, d: Vector, t: float, spare: int) -> Point:
@@ -152,7 +152,7 @@ class DeviceVectors:
 
         terms, sums = self._place.evaluate(x, g, arrive)
         penalty, slope, g_h, h_h = sums[:_OWN].tolist()
-        with_g, with_y = sums[_OWN:].reshape(2, -1)
+        with_g, with_y = sums[_OWN : -2 * self._rows], sums[-2 * self._rows :]
         finite = math.isfinite(terms.total) and math.isfinite(h_h)
         # Not a method: whoever keeps a preview must not keep all pairs with it.
         descent.note(terms, finite, partial(_seen, self._device, x, self._shape, self._dtype))

@@ -132,7 +132,8 @@ struct Scale : Array<GradientScale> {
         **this = {256.0f, 0, 256.0f, 1};
     }
     void end() {
-        gradient_scale_end(*this, nullptr);
+        EvaluationEnd end = {*this, 0, {}, false};
+        evaluation_end(&end, nullptr);
         require(is_number((**this).scale), "the next gradient scale");
     }
     GradientScale& operator*() {

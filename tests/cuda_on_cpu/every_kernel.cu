@@ -161,7 +161,7 @@ void check_image_ops(const Shape& s) {
     const InputAxes axes{{1, 0, 0, 0, 1, 0, 0, 0, 1}, {100, 110, 120}};
     image_input(image, axes, s.H, s.W, x, nullptr);
     x.require_numbers("x of image_input" + s.text());
-    image_input_backward(dx_in, axes, s.H, s.W, gradient, nullptr);
+    image_input_backward(dx_in, axes, s.H, s.W, gradient, nullptr, nullptr);
     gradient.require_numbers("gradient of image_input_backward" + s.text());
     if (s.H >= 2 && s.W >= 2) {
         Array<float> y(3 * half_M), dx(3 * M);
@@ -181,7 +181,7 @@ void check_image_ops(const Shape& s) {
     Array<double> loss(1);
     Scratch scratch(total_variation_scratch(s.H, s.W));
     for (const bool circular : {false, true}) {
-        total_variation(image, s.H, s.W, 1.5, circular, dx_in, loss, scratch, nullptr);
+        total_variation(image, s.H, s.W, 1.5, circular, dx_in, loss, scratch, nullptr, nullptr);
         loss.require_numbers("loss of total_variation" + s.text());
         dx_in.require_numbers("dx of total_variation" + s.text());
     }
@@ -219,30 +219,23 @@ void check_losses(const Shape& s, Products products) {
         static_cast<float*>(shares)[p] = static_cast<float>(p % 4 + 1) / 4;
     }
     const PixelWeights some = {shares, 0.6 * M};
-    Scratch gram_memory(gram_weighted_scratch(N, M)), style_memory(style_loss_scratch(N, M));
+    Scratch gram_memory(gram_weighted_scratch(N, M)), difference(style_difference_scratch(N));
     Scratch content_memory(content_loss_scratch(N, M));
     for (const PixelWeights& m : {some, ones}) {
         gram<T>(F, N, M, m, products, G, gram_memory, nullptr);
         G.require_numbers("G of gram" + s.text());
     }
     Scale scale;
-    content_loss<T>(F, P, N, M, 0.75, lanes, nullptr, scale, dF, losses, content_memory, nullptr);
-    content_loss<T>(F, P, N, M, 0.75, lanes, shares, scale, dF, losses, content_memory, nullptr);
+    EvaluationEnd end = {};
+    content_loss<T>(
+        F, P, N, M, 0.75, lanes, nullptr, scale, dF, losses, content_memory, nullptr, nullptr);
+    content_loss<T>(
+        F, P, N, M, 0.75, lanes, shares, scale, dF, losses, content_memory, &end, nullptr);
+    evaluation_end(&end, nullptr);
     for (const PixelWeights& m : {some, ones}) {
-        style_loss<T>(F,
-                      G,
-                      A,
-                      N,
-                      M,
-                      0.75,
-                      factors,
-                      m,
-                      products,
-                      scale,
-                      dF,
-                      static_cast<double*>(losses) + 1,
-                      style_memory,
-                      nullptr);
+        style_difference<T>(G, A, N, 0.75, factors, m.total, products, scale, difference, nullptr);
+        double* loss = static_cast<double*>(losses) + 1;
+        style_loss<T>(F, difference, N, M, 0.75, m.values, products, scale, dF, loss, nullptr);
     }
     scale.end();
     losses.require_numbers("the losses" + s.text());

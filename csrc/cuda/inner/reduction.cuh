@@ -1,8 +1,8 @@
-// reduction.cuh: a loss in float64 from the partial sums of many blocks, in a fixed order.
+// reduction.cuh: the sum over a block, in float64 and in a fixed order.
 //
-// Each block writes its sum to a slot of its own, and one block adds the slots: no atomics, so
-// equal inputs give equal bits. It is float64, because a line search compares losses that differ
-// little.
+// Each block of a loss writes its sum to a slot of its own, and one block adds the slots at the end
+// (evaluation_end.cuh): no atomics, so equal inputs give equal bits. It is float64, because a line
+// search compares losses that differ little.
 
 #pragma once
 
@@ -10,8 +10,8 @@
 
 namespace pynst {
 
-// The sum over a block of kThreads threads; thread 0 gets it. A kernel may call this once only: a
-// second call could overwrite shared memory that a thread still reads.
+// The sum over a block of kThreads threads; thread 0 gets it. Before another call a kernel needs a
+// barrier: it could overwrite shared memory that a thread still reads.
 template <int kThreads>
 __device__ __forceinline__ double block_sum(double value) {
     SHARED(double, of_warp, kThreads / 32);
@@ -25,29 +25,6 @@ __device__ __forceinline__ double block_sum(double value) {
         total += of_warp[warp];
     }
     return total;
-}
-
-template <int kThreads>
-__global__ void sum_partials_kernel(const double* __restrict__ partials,
-                                    int count,
-                                    double factor,
-                                    double* __restrict__ loss) {
-    double sum = 0.0;
-    for (int i = threadIdx.x; i < count; i += kThreads) {
-        sum += partials[i];
-    }
-    sum = block_sum<kThreads>(sum);
-    if (threadIdx.x == 0) {
-        *loss = factor * sum;
-    }
-}
-
-// loss = factor * (partials[0] + ... + partials[count - 1])
-inline void sum_partials(
-    const double* partials, int count, double factor, double* loss, cudaStream_t stream) {
-    constexpr int kThreads = 256;
-    LAUNCH(
-        (sum_partials_kernel<kThreads>), (1), (kThreads), 0, stream, partials, count, factor, loss);
 }
 
 }  // namespace pynst
