@@ -237,7 +237,7 @@ class TotalLoss:
         return LossTerms(
             total=sum(totals.values()),
             content=totals.pop("content", 0.0),
-            style=sum(totals.pop(name, 0.0) for name in STYLE),
+            style=sum([totals.pop(name, 0.0) for name in STYLE]),
             tv=totals.pop("tv", 0.0),
             layers=of_layers,
             others=totals,
