@@ -19,6 +19,7 @@ import numpy as np
 from pynst.checkpoint import Checkpoints, read_checkpoint
 from pynst.forecast import fit_memory
 from pynst.images import ImageLike, resize
+from pynst.images.masks import resize_mask
 from pynst.inputs import named_start, read_inputs
 from pynst.levels import Level, plan_levels
 from pynst.losses.table import loss_terms
@@ -181,13 +182,17 @@ def _first_image(run: Run, level: Level) -> Image:
 
 
 def _grained(x: Image, run: Run) -> Image:
-    """The content with the noise that the network needs; in place."""
-    if run.network.grain:
-        rng = np.random.default_rng(run.options.seed)
-        for row in x:  # all the noise at once would be another image
-            row += run.network.grain * rng.standard_normal(row.shape)
-        np.clip(x, 0, 1, out=x)
-    return x
+    """The content with the grey noise that the network needs where a style will be; in place."""
+    grain, regions = run.network.grain, run.inputs.regions
+    if not grain or not regions or run.options.style_weight == 0:
+        return x
+    H, W, _ = x.shape
+    masks = [region.mask for region in regions]
+    styled = sum(1.0 if mask is None else resize_mask(mask, H, W) for mask in masks)
+    rng = np.random.default_rng(run.options.seed)
+    for row, share in zip(x, np.broadcast_to(styled, (H, W)), strict=True):
+        row += (grain * share * rng.standard_normal(W))[:, None]
+    return np.clip(x, 0, 1, out=x)
 
 
 def _enlarged(run: Run, H: int, W: int) -> Image:

@@ -91,6 +91,22 @@ def test_a_network_that_needs_grain_gets_it_at_the_start_alone():
     assert np.ptp(starts[-1]) == 0
 
 
+def test_grain_is_only_where_a_style_will_be():
+    starts = []
+    flat, mask = np.full((64, 64, 3), 0.5), np.zeros((64, 64))
+    mask[:, :32] = 1
+    changes = [{"style_masks": [mask]}, {"style_masks": [mask, "rest"]}, {"style_weight": 0}]
+    for change in changes:
+        styles = [STYLE] * len(change.get("style_masks", "1"))
+        stylize(
+            flat, styles, callback=lambda progress: starts.append(progress.image().astype(float)),
+            **{**FAST, "image_size": 64, "iterations": 1}, **change,
+        )  # fmt: skip
+    assert starts[0][:, 34:].std() == 0 < 10 < starts[0][:, :30].std()
+    assert starts[1][:, 34:].std() > 10
+    assert starts[2].std() == 0
+
+
 @pytest.mark.parametrize("init", ["content", "style", "noise", STYLE], ids=lambda v: str(v)[:7])
 def test_every_start_works(init):
     result = stylize(CONTENT, STYLE, init=init, **FAST)

@@ -88,8 +88,8 @@ class Gabor:
     """Its features reach no further than their level, so strokes are made where they are fine:
     three levels of 50, 40, 40 evaluations to 512 are crisper than five of 50 to 14."""
     grain = 0.05
-    """Filters answer evenly to an even sky, which would become a regular weave; grain makes strokes
-    of it, at the same loss (0.1 % lower on two of three pairs)."""
+    """Filters answer evenly to an even sky, which would become a regular weave; of grain they make
+    strokes, at a loss that is 0.1 to 0.5 % lower (three pairs)."""
     layers = ("level1", "level2", "level3", "level4", "level5", "level6", "level7")
 
     def __init__(self, backend: Backend) -> None:

@@ -42,7 +42,8 @@ class Network(Protocol):
     finest_share : float
         Least evaluations of any level, as a share of the coarsest's.
     grain : float
-        Standard deviation of the noise that a start from the content gets, of [0, 1].
+        Standard deviation of the grey noise that a start from the content gets where a style will
+        be, of [0, 1].
     scales : mapping of str to ndarray (N,)
         By layer: factors by which the losses multiply the features of each channel; ones where a
         layer is not named.
