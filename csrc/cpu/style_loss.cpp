@@ -11,8 +11,8 @@
 //           pixels as its rows.
 //   bounds  any N, M >= 1.
 //   order   the loss is summed in float64 along each row, in sixteen sums, then over the rows; each
-//           element of dF + D F is one float32 chain in the order of the channels, except with AMX
-//           (inner/multiply_amx.h tells its order).
+//           element of D F is one float32 chain in the order of the channels, which is added to dF
+//           times m, except with AMX (inner/multiply_amx.h tells its order).
 //   cost    N^2 M multiply-adds.
 
 #include <algorithm>

@@ -171,8 +171,9 @@ constexpr int kSlicePixels = 4 * kRows;
 // the time at 64 channels and 6 % at 128 (five style layers, AVX-512).
 constexpr int kUnpacked = 8;
 
-// Copies `pixels` pixels of F to (groups, blocks, kRows, 16). In F itself the blocks are M * 64 bytes apart, which often is a multiple of a power of two and makes all cache
-// lines of a group compete for a few places of the cache.
+// Copies `pixels` pixels of F to (groups, blocks, kRows, 16). In F itself the blocks are M * 64
+// bytes apart, which often is a multiple of a power of two and makes all cache lines of a group
+// compete for a few places of the cache.
 inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, float* to) {
     const size_t block_stride = job.M * kLanes;
     const size_t group = static_cast<size_t>(job.blocks) * kRows * kLanes;
@@ -184,7 +185,7 @@ inline void pack_pixels(const StyleGradientJob& job, size_t begin, int pixels, f
     }
 }
 
-// Adds the products to dF, weighed or not.
+// Adds the products to dF, as they are or times the weights of their pixels.
 template <Into kInto>
 inline void style_gradient_slice(const StyleGradientJob& job,
                                  size_t begin,
