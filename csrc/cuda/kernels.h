@@ -64,8 +64,11 @@ struct GradientScale {
     unsigned accepted;  // 1: that one lost nothing; 0: it must be run again
 };
 
-// A loss whose op has left it to be added up: loss = factor * (partials[0] + ... + partials[count -
-// 1]). The partial sums have to stay where they are until then.
+// A loss that its op has left to be added up,
+//
+//   loss = factor * (partials[0] + ... + partials[count - 1])
+//
+// The partial sums have to stay where they are until then.
 struct LossSum {
     const double* partials;
     int count;
@@ -74,9 +77,10 @@ struct LossSum {
 };
 constexpr int kMostOpenSums = 8;
 
-// What the last kernel of an evaluation has to do besides, so that no kernels have to run for it:
-// add up the losses, and choose the next loss scale, unless that is null. Ops that take an end leave
-// their sums to it; where it is null, or has no room, they add up their sums at once.
+// The last kernel of an evaluation also adds up the losses and chooses the next loss scale, unless
+// that is null, so that no kernels of their own have to run for these. Ops that take an
+// EvaluationEnd leave their sums to it; where it is null, or has no room, they add up their sums at
+// once.
 struct EvaluationEnd {
     GradientScale* scale;
     int count;

@@ -41,7 +41,7 @@ struct Rows {
     const float* weights = nullptr;
 };
 
-// What becomes of a product: it is stored, added to what is there, or added times its row's weight.
+// A product is stored, or added to what is there, or added to it times the weight of its row.
 enum class Into { stored, added, weighed };
 
 // One product of a call. It has `width` blocks of columns, 1 <= width <= kBlocks.
