@@ -202,6 +202,20 @@ def style_difference(
     difference: _Array,
     stream: int,
 ) -> None: ...
+def gram_difference(
+    F: _Array,
+    pixel_weights: _Array | None,
+    total: float,
+    A: _Array,
+    k: float,
+    scale: _Array | None,
+    products: _Products,
+    gradient_scale: _Array | None,
+    G: _Array,
+    scratch: _Array,
+    difference: _Array,
+    stream: int,
+) -> None: ...
 def style_loss(
     F: _Array,
     difference: _Array,

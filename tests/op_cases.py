@@ -363,6 +363,35 @@ def style_loss(
     }
 
 
+def style_ahead(
+    backend: Any,
+    rng: np.random.Generator,
+    N: int,
+    H: int,
+    W: int,
+    scaled: bool,
+    weighted: bool = False,
+) -> Outputs:
+    """The style loss whose Gram matrix is computed ahead of it."""
+    b = Bench(backend)
+    F = b.new("features", (N, H, W), features(rng, N, H, W))
+    dF = b.new("features", (N, H, W), noise(rng, N, H, W))
+    A = float32(np.cov(noise(rng, N, 2 * N + 2)).reshape(N, N))
+    scale = backend.upload_scale(float32(rng.uniform(0.1, 3, N))) if scaled else None
+    losses, G = backend.empty_losses(2), backend.empty_gram(N)
+    m = pixel_weights(backend, rng, H, W, weighted)
+    given = G, backend.upload_gram(float32((A + A.T) / 2)), 0.01 / N, scale
+    backend.style_ahead(F, *given, m)
+    backend.style_loss(F, *given, dF, losses[1:2], m)
+    values = backend.download_gram(G)
+    np.testing.assert_array_equal(values, values.T)
+    return {
+        "G": values,
+        "loss": backend.download_losses(losses)[1:],
+        "dF": b.read(dF, "features", (N, H, W)),
+    }
+
+
 def loss_ops(backend: Any, N: int, H: int, W: int, m: Any) -> list[np.ndarray]:
     """G, dF and the losses of the ops that take pixel weights, with these."""
     rng, b, shape = np.random.default_rng(N), Bench(backend), (N, H, W)
@@ -506,6 +535,10 @@ def _cases() -> list[OpCase]:
             cases.append(
                 OpCase("style_loss", sizes | factors, style_loss, 1e-6,
                        2.0 * N * N * H * W, 12.0 * N * H * W)
+            )  # fmt: skip
+            cases.append(
+                OpCase("style_ahead", sizes | factors, style_ahead, 1e-6,
+                       3.0 * N * N * H * W, 16.0 * N * H * W)
             )  # fmt: skip
     for H, W in [(1, 1), (1, 7), (6, 1), (9, 16), (16, 16), (33, 50), (53, 61), LONG]:
         for circular in (False, True):

@@ -36,7 +36,7 @@ NOT_OPS = {
     "upload_gram", "download_gram", "upload_scale", "upload_pixel_weights",
     "empty_losses", "download_losses", "zero", "repeated", "free_memory", "conv3x3_weights",
     "conv3x3_weights_nbytes", "device_images", "filter7x7_weights", "beside", "choose_as",
-    "shape_of", "style_ahead",
+    "shape_of",
 }  # fmt: skip
 
 

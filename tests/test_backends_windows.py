@@ -113,6 +113,8 @@ def op(name, backend, F, values_of, dF, loss, weights=None):
     G, A = (np.random.default_rng(seed).random((N, N)) for seed in (4, 5))
     symmetric = [backend.upload_gram(each + each.T) for each in (G, A)]
     m = uploaded_weights(backend, weights)
+    if name == "style_ahead":
+        backend.style_ahead(F, *symmetric, 0.3, scale, m)
     backend.style_loss(F, *symmetric, 0.3, scale, dF, loss, m)
 
 
@@ -177,10 +179,11 @@ def test_what_is_no_part_is_the_other_backends(inner, weights):
     (values, F), backend = features(inner, 0), WindowsBackend(inner, type(None))
     found = []
     for each in (inner, backend):
-        G, dF, loss = each.empty_gram(N), uploaded(inner, 0 * values), each.empty_losses(2)
+        G, dF, loss = each.empty_gram(N), uploaded(inner, 0 * values), each.empty_losses(3)
         each.gram(F, G, uploaded_weights(each, weights))
         op("content_loss", each, F, lambda array: uploaded(inner, array), dF, loss[:1], weights)
-        op("style_loss", each, F, None, dF, loss[1:], weights)
+        op("style_loss", each, F, None, dF, loss[1:2], weights)
+        op("style_ahead", each, F, None, dF, loss[2:], weights)
         found.append((G.copy(), each.download(dF, "features", values.shape), loss.copy()))
     for here, there in zip(*found, strict=True):
         np.testing.assert_array_equal(here, there)

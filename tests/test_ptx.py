@@ -277,7 +277,6 @@ MOST = {
         "filter7x7_kernel": (1.6, 1.2),
         "image_conv3x3_relu_kernel": (1.6, 1.1),
         "binomial_down_kernel": (2.1, 1.1),  # every second pixel of the planes
-        "gram_reduce_kernel": (2.1, 1.1),  # writes the mirrored half by columns
         # It reads factors and sums as single floats, 32 bytes from lane to lane.
         "product_tensor_kernel": (1.5, 2.6),
     },
@@ -296,6 +295,8 @@ TRAFFIC = [
     (op_cases.style_loss, {"N": 64, "H": 16, "W": 32, "scaled": False}),
     (op_cases.style_loss, {"N": 128, "H": 8, "W": 32, "scaled": False}),
     (op_cases.gram, {"N": 64, "H": 16, "W": 32}),
+    (op_cases.gram, {"N": 264, "H": 2, "W": 32}),  # of several tiles
+    (op_cases.style_ahead, {"N": 64, "H": 16, "W": 32, "scaled": False}),
     (op_cases.content_loss, {"N": 64, "H": 16, "W": 32, "scaled": False}),
     (op_cases.image_conv3x3_relu, {"N": 64, "H": 16, "W": 32, "padding": "zero"}),
     (op_cases.image_conv3x3_relu_backward, {"N": 64, "H": 20, "W": 60, "padding": "zero"}),

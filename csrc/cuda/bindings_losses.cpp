@@ -5,6 +5,42 @@
 namespace pynst {
 namespace {
 
+// What an op is told that computes a Gram matrix.
+struct GramArguments {
+    GramArguments(const Arguments& of,
+                  const py::object& F,
+                  const py::object& pixel_weights,
+                  double total,
+                  const std::string& how,
+                  const py::object& G_,
+                  const py::object& memory)
+        : arguments(of),
+          features(of.array("F", F)),
+          square(of.array("G", G_)),
+          N(square.length(0)),
+          M(pixels(of, features)),
+          m{of.pixel_weights(pixel_weights, features.length(0), features.length(1)), total},
+          products(products_of(of, how)),
+          G(of.out<double>("G", square, {{"N"}, {"", N}})),
+          scratch(of.scratch(
+              memory, m.values == nullptr ? gram_scratch(N, M) : gram_weighted_scratch(N, M))) {}
+
+    template <class Run>
+    void with_features(Run run) const {
+        arguments.with_type("F", features, [&](auto type) {
+            run(arguments.features<decltype(type)>("F", features, kAny, kAny, padded(N)));
+        });
+    }
+
+    const Arguments& arguments;
+    DeviceArray features, square;
+    int N, M;
+    PixelWeights m;
+    Products products;
+    double* G;
+    void* scratch;
+};
+
 void bind_gram(py::module_& m) {
     m.def("gram_scratch", [](const py::object& N, const py::object& M) {
         const Sizes sizes("gram_scratch");
@@ -23,18 +59,9 @@ void bind_gram(py::module_& m) {
              const py::object& scratch,
              uintptr_t stream) {
               const Arguments arguments("gram", stream);
-              const DeviceArray from = arguments.array("F", F), square = arguments.array("G", G);
-              const int N = square.length(0), M = pixels(arguments, from);
-              const Products how = products_of(arguments, products);
-              const float* w =
-                  arguments.pixel_weights(pixel_weights, from.length(0), from.length(1));
-              double* to = arguments.out<double>("G", square, {{"N"}, {"", N}});
-              void* memory = arguments.scratch(
-                  scratch, w == nullptr ? gram_scratch(N, M) : gram_weighted_scratch(N, M));
-              arguments.with_type("F", from, [&](auto type) {
-                  const auto* p =
-                      arguments.features<decltype(type)>("F", from, kAny, kAny, padded(N));
-                  gram(p, N, M, {w, total}, how, to, memory, as_stream(stream));
+              const GramArguments a(arguments, F, pixel_weights, total, products, G, scratch);
+              a.with_features([&](const auto* p) {
+                  gram(p, a.N, a.M, a.m, a.products, a.G, a.scratch, as_stream(stream));
               });
           });
 }
@@ -101,6 +128,42 @@ void bind_terms(py::module_& m) {
               arguments.with_type("F", from, [&](auto type) {
                   style_difference<decltype(type)>(
                       g, a, N, k, s, total, how, factor, D, as_stream(stream));
+              });
+          });
+    m.def("gram_difference",
+          [](const py::object& F,
+             const py::object& pixel_weights,
+             double total,
+             const py::object& A,
+             double k,
+             const py::object& scale,
+             const std::string& products,
+             const py::object& gradient_scale,
+             const py::object& G,
+             const py::object& scratch,
+             const py::object& difference,
+             uintptr_t stream) {
+              const Arguments arguments("gram_difference", stream);
+              const GramArguments gram(arguments, F, pixel_weights, total, products, G, scratch);
+              const int N = gram.N;
+              const double* a = arguments.in<double>("A", A, {{"", N}, {"", N}});
+              const double* s = arguments.in_or_none<double>("scale", scale, {{"", N}});
+              const GradientScale* factor = arguments.scale(gradient_scale);
+              void* D = arguments.scratch(difference, style_difference_scratch(N));
+              gram.with_features([&](const auto* p) {
+                  gram_difference(p,
+                                  N,
+                                  gram.M,
+                                  gram.m,
+                                  a,
+                                  k,
+                                  s,
+                                  gram.products,
+                                  factor,
+                                  gram.G,
+                                  gram.scratch,
+                                  D,
+                                  as_stream(stream));
               });
           });
     m.def("style_loss",

@@ -7,14 +7,14 @@
 //           null for ones, and its sum.
 //   out     G (N, N) float64, exactly symmetric, overwritten.
 //   mapping 1. a block per tile of the upper triangle and split of the pixels (gram_partial.cuh).
-//           2. a block per 32 elements, whose eight warps share the splits; the sums are written on
-//           both sides of the diagonal. With m, the features times sqrt(m) are written to scratch
-//           first, an item of eight channels per thread, because the copies of step 1 do not pass
-//           through registers.
+//           2. a block per eight rows of G adds up the splits (gram_sums.cuh). Where the distance to
+//           another matrix is wanted at once, style_difference.cu does that instead.
+//           With m, the features times sqrt(m) are written to scratch first, an item of eight
+//           channels per thread, because the copies of step 1 do not pass through registers.
 //   bounds  any N, M >= 1; a tile reads zeros outside F.
 //   order   float32 over 128 pixels, then those sums in float32 along a split, then the splits in
-//           float64: eight runs of splits, then the runs. The order depends on N and M alone. With
-//           m, halves are rounded once more, as sqrt(m) F.
+//           float64: runs of splits, then the runs. The order depends on N and M alone. With m,
+//           halves are rounded once more, as sqrt(m) F.
 //   cost    N (N + tile) M / 2 multiply-adds, three times as many for float32 on tensor cores; F is
 //           read once per tile of channels, partial sums of a few megabytes are written and read;
 //           with m, F is read and written once more.
@@ -30,7 +30,6 @@ constexpr int kProcessors = 132;  // multiprocessors that get an even load
 constexpr int kLeastPixels =
     256;  // of a split; with fewer, writing and reading its sums costs more
 constexpr int kMostPixels = 8192;  // of a split, which makes a chain of 64 folds
-constexpr int kRuns = 8;           // warps among which the splits are shared when they are summed
 
 using Half64 = GramShape<64, 32, 32, 64, 5, true>;
 using Half128 = GramShape<128, 64, 32, 32, 6, true>;
@@ -72,42 +71,8 @@ GramPartition partition_of(int N, int M) {
     return p;
 }
 
-__global__ void __launch_bounds__(32 * kRuns) gram_reduce_kernel(const float* __restrict__ partials,
-                                                                 GramPartition partition,
-                                                                 int N,
-                                                                 double total,
-                                                                 double* __restrict__ G) {
-    SHARED(double, runs, kRuns * 32);
-    const int tile = partition.tile, blocks_of_tile = tile * tile / 32;
-    const int tile_index = blockIdx.x / blocks_of_tile;
-    const int run = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int element = blockIdx.x % blocks_of_tile * 32 + lane;
-    int row, column;
-    locate_in_triangle(partition.across, tile_index, &row, &column);
-    const int i = row * tile + element / tile, j = column * tile + element % tile;
-    const bool wanted = i <= j && j < N;
-
-    // 1. a run of the splits
-    const int length = ceil_div(partition.splits, kRuns), begin = run * length;
-    double sum = 0.0;
-    if (wanted) {
-#pragma unroll 8
-        for (int split = begin; split < begin + length && split < partition.splits; ++split) {
-            sum += partials[partition.at(split, tile_index) + element];
-        }
-    }
-    runs[threadIdx.x] = sum;
-    __syncthreads();
-
-    // 2. the runs
-    if (run == 0 && wanted) {
-        for (int r = 1; r < kRuns; ++r) {
-            sum += runs[r * 32 + lane];
-        }
-        sum /= total;
-        G[static_cast<size_t>(i) * N + j] = sum;
-        G[static_cast<size_t>(j) * N + i] = sum;
-    }
+__global__ void __launch_bounds__(kGramThreads) gram_rows_kernel(GramSums sums, int N) {
+    set_gram_rows(sums, N, blockIdx.x * kGramRows);
 }
 
 constexpr int kWeighThreads = 256;
@@ -224,14 +189,14 @@ size_t gram_weighted_scratch(int N, int M) {
 }
 
 template <class T>
-void gram(const T* F,
-          int N,
-          int M,
-          PixelWeights m,
-          Products products,
-          double* G,
-          void* scratch,
-          cudaStream_t stream) {
+GramSums gram_partials(const T* F,
+                       int N,
+                       int M,
+                       PixelWeights m,
+                       Products products,
+                       double* G,
+                       void* scratch,
+                       cudaStream_t stream) {
     float* partials = static_cast<float*>(scratch);
     if (m.values != nullptr) {
         const size_t behind =
@@ -240,10 +205,25 @@ void gram(const T* F,
         weigh_pixels(F, m.values, N, M, weighted, stream);
         F = weighted;
     }
-    const GramPartition partition = make_partials(F, N, M, products, partials, stream);
-    const int blocks = partition.tiles * (partition.tile * partition.tile / 32);
-    LAUNCH(
-        gram_reduce_kernel, (blocks), (32 * kRuns), 0, stream, partials, partition, N, m.total, G);
+    return {partials, make_partials(F, N, M, products, partials, stream), m.total, G};
+}
+
+template GramSums gram_partials<half>(
+    const half*, int, int, PixelWeights, Products, double*, void*, cudaStream_t);
+template GramSums gram_partials<float>(
+    const float*, int, int, PixelWeights, Products, double*, void*, cudaStream_t);
+
+template <class T>
+void gram(const T* F,
+          int N,
+          int M,
+          PixelWeights m,
+          Products products,
+          double* G,
+          void* scratch,
+          cudaStream_t stream) {
+    const GramSums sums = gram_partials(F, N, M, m, products, G, scratch, stream);
+    LAUNCH(gram_rows_kernel, (padded(N) / kGramRows), (kGramThreads), 0, stream, sums, N);
     CHECK_LAUNCH("gram");
 }
 

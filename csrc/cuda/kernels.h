@@ -207,13 +207,18 @@ void content_loss(const T* F, const T* P, int N, int M, double k, const float* s
                   GradientScale* scale, T* dF, double* loss, void* scratch, EvaluationEnd* end,
                   cudaStream_t);
 size_t content_loss_scratch(int N, int M);
-// style_loss is launched in two steps, of which the first one needs no features: it can run as soon
-// as G is there, beside other ops. `difference` is scratch that belongs to both; T, k, the pixels'
-// weights and the products have to be the same for both.
+// style_loss is launched in two steps, of which the first one needs no dF: it can run as soon as G
+// is there, beside other ops. gram_difference is gram and style_difference in one kernel fewer; its
+// `scratch` is that of gram. `difference` belongs to both steps; T, k, the pixels' weights and the
+// products have to be the same for both.
 template <class T>
 void style_difference(const double* G, const double* A, int N, double k, const double* s,
                       double total_weight, Products products, const GradientScale* scale,
                       void* difference, cudaStream_t);
+template <class T>
+void gram_difference(const T* F, int N, int M, PixelWeights m, const double* A, double k,
+                     const double* s, Products products, const GradientScale* scale, double* G,
+                     void* scratch, void* difference, cudaStream_t);
 template <class T>
 void style_loss(const T* F, void* difference, int N, int M, double k, const float* m,
                 Products products, GradientScale* scale, T* dF, double* loss, cudaStream_t);

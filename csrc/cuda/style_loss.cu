@@ -3,23 +3,19 @@
 //   loss = k sum_ij (s_i s_j (G - A)_ij)^2,  dF_ip += (4 k / sum m) m_p (D F)_ip,
 //   D_ij = s_i^2 s_j^2 (G - A)_ij  Gatys et al. 2016, Eq. 4 and 6 up to the constants in k
 //
-//   in      F (M, padded(N)) float32 or half; G as from gram.cu and A, (N, N) float64, symmetric; k;
-//           s (N,) float64 or null for ones; m (M,) or null for ones, and its sum; the loss scale by
-//           which dF is multiplied, or null for 1.
+//   in      F (M, padded(N)) float32 or half; D, its factors and the rows' contributions to the loss
+//           as from style_difference.cu; k; m (M,) or null for ones; the loss scale by which dF is
+//           multiplied, or null for 1.
 //   out     loss, overwritten; dF, added to; the largest magnitude of dF, noted in the loss scale.
-//   mapping 1. style_difference: a warp per row of D: its contribution to the loss, and D times a
-//           power of two that brings the row's largest value to 2^14, as half, as two halves
-//           (split.cuh) or as float32.
-//           2. style_loss: a block per 128 pixels and up to 144 channels: F D
-//           (product_channels.cuh); the first warp also adds the rows' contributions to the loss.
+//   mapping a block per 128 pixels and up to 144 channels: F D (product_channels.cuh); the first warp
+//           also adds the rows' contributions to the loss.
 //   bounds  any N, M >= 1; D is padded with zeros to padded(N).
-//   order   the loss is summed in float64, along each row by 32 lanes, then over the rows likewise;
-//           each element of F D is a float32 chain in the order of the channels, which is folded
-//           every 128 channels where F is float32 and the products are split ones.
+//   order   the loss is summed in float64 over the rows by 32 lanes; each element of F D is a float32
+//           chain in the order of the channels, which is folded every 128 channels where F is
+//           float32 and the products are split ones.
 //   cost    N^2 M multiply-adds, F read, dF read and written: bound by memory up to 128 channels.
 
 #include "inner/product_channels.cuh"
-#include "inner/style_operand.cuh"
 
 namespace pynst {
 namespace {
@@ -108,37 +104,6 @@ void add_product(const float* F,
 
 }  // namespace
 
-size_t style_difference_scratch(int N) {
-    return StyleScratch::bytes(N);
-}
-
-template <class T>
-void style_difference(const double* G,
-                      const double* A,
-                      int N,
-                      double k,
-                      const double* s,
-                      double total_weight,
-                      Products products,
-                      const GradientScale* scale,
-                      void* difference,
-                      cudaStream_t stream) {
-    const auto kernel = sizeof(T) == sizeof(half) || products == Products::tensor
-                            ? style_operand_kernel<StyleOperand<T, Products::tensor>>
-                            : style_operand_kernel<StyleOperand<float, Products::simt>>;
-    LAUNCH(kernel,
-           (ceil_div(padded(N), kRowThreads / 32)),
-           (kRowThreads),
-           0,
-           stream,
-           StyleDifference{G, A, s, N},
-           StyleScratch(N, difference),
-           k,
-           total_weight,
-           scale);
-    CHECK_LAUNCH("style_difference");
-}
-
 template <class T>
 void style_loss(const T* F,
                 void* difference,
@@ -157,16 +122,6 @@ void style_loss(const T* F,
     CHECK_LAUNCH("style_loss");
 }
 
-template void style_difference<half>(const double*,
-                                     const double*,
-                                     int,
-                                     double,
-                                     const double*,
-                                     double,
-                                     Products,
-                                     const GradientScale*,
-                                     void*,
-                                     cudaStream_t);
 template void style_loss<half>(const half*,
                                void*,
                                int,
@@ -178,16 +133,6 @@ template void style_loss<half>(const half*,
                                half*,
                                double*,
                                cudaStream_t);
-template void style_difference<float>(const double*,
-                                      const double*,
-                                      int,
-                                      double,
-                                      const double*,
-                                      double,
-                                      Products,
-                                      const GradientScale*,
-                                      void*,
-                                      cudaStream_t);
 template void style_loss<float>(const float*,
                                 void*,
                                 int,

@@ -358,9 +358,10 @@ class Backend(Protocol):
         scale: Array | None,
         pixel_weights: Array | None = None,
     ) -> None:
-        """Do what the next `style_loss` with these arguments needs of G, before there is a dF.
+        """Set G as `gram` does, and do what the next `style_loss` with these arguments needs of it.
 
-        It may be left out, and changes no result. A backend that has nothing to gain does nothing.
+        That needs no dF yet, so that it can be done early and beside other ops. No result differs
+        from that of `gram`.
         """
 
     def style_loss(

@@ -352,8 +352,17 @@ class CpuBackend:
             m, _ = _of_pixels(F, pixel_weights)
             self._cpu.content_loss(self._threads, F, P, k, factors, m, dF, loss, scratch)
 
-    def style_ahead(self, *given: Any) -> None:
-        pass
+    def style_ahead(
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        pixel_weights: Array | None = None,
+    ) -> None:
+        del A, k, scale  # knowing them early would save nothing
+        self.gram(F, G, pixel_weights)
 
     def style_loss(
         self,

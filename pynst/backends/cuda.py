@@ -382,8 +382,7 @@ class CudaBackend:
 
     def gram(self, F: Array, G: Array, pixel_weights: Array | None = None) -> None:
         G.made_of = None
-        op = "gram" if pixel_weights is None else "gram_weighted"
-        scratch = self._grow(op, len(G), len(G), *F.shape[:2])
+        scratch = self._partial_sums(F, G, pixel_weights)
         self.launch("gram", F, *_of_pixels(F, pixel_weights), self._products, G, scratch)
 
     def content_loss(
@@ -416,7 +415,13 @@ class CudaBackend:
     ) -> None:
         if G.difference is None:
             G.difference = self.allocate(self.scratch_nbytes("style_loss", 0, len(G), 0, 0))
-        self._subtract(F, G, A, k, scale, pixel_weights, G.difference)
+        scratch = self._partial_sums(F, G, pixel_weights)
+        factors = None if scale is None else scale.values
+        self.launch(
+            "gram_difference",
+            F, *_of_pixels(F, pixel_weights), A, k, factors, self._products, self.gradient_scale,
+            G, scratch, G.difference,
+        )  # fmt: skip
         G.made_of = A, k, scale, pixel_weights, self.gradient_scale
 
     def style_loss(
@@ -430,11 +435,15 @@ class CudaBackend:
         loss: Array,
         pixel_weights: Array | None = None,
     ) -> None:
+        m, total = _of_pixels(F, pixel_weights)
         difference, made_of, G.made_of = G.difference, G.made_of, None
         if made_of != (A, k, scale, pixel_weights, self.gradient_scale):
             difference = self._grow("style_loss", 0, len(G), 0, 0)
-            self._subtract(F, G, A, k, scale, pixel_weights, difference)
-        m, _ = _of_pixels(F, pixel_weights)
+            factors = None if scale is None else scale.values
+            self.launch(
+                "style_difference",
+                F, G, A, k, factors, total, self._products, self.gradient_scale, difference,
+            )  # fmt: skip
         self.launch(
             "style_loss",
             F, difference, len(G), k, m, self._products, self.gradient_scale, dF, _slot(loss),
@@ -464,24 +473,6 @@ class CudaBackend:
         finally:
             self.gradient_scale, self._end, self._evaluating = None, None, False
             self._tuning.keep()
-
-    def _subtract(
-        self,
-        F: Array,
-        G: Array,
-        A: Array,
-        k: float,
-        scale: Array | None,
-        pixel_weights: Array | None,
-        difference: DeviceArray,
-    ) -> None:
-        """Make of G - A what the product with F needs; only type and size of F are used."""
-        factors = None if scale is None else scale.values
-        _, total = _of_pixels(F, pixel_weights)
-        self.launch(
-            "style_difference",
-            F, G, A, k, factors, total, self._products, self.gradient_scale, difference,
-        )  # fmt: skip
 
     def _convolve(
         self, product: Product, launch: Callable[[tuple[str, int, bool], DeviceArray], None]
@@ -516,6 +507,11 @@ class CudaBackend:
         if self._end is None:
             return self._grow(op, N, N, H, W)
         return cast(Report, loss.owner).sums_of(loss, self.scratch_nbytes(op, N, N, H, W))
+
+    def _partial_sums(self, F: Array, G: Array, pixel_weights: Array | None) -> DeviceArray:
+        """Scratch memory for a Gram matrix."""
+        op = "gram" if pixel_weights is None else "gram_weighted"
+        return self._grow(op, len(G), len(G), *F.shape[:2])
 
     def _grow(self, op: str, C: int, N: int, H: int, W: int) -> DeviceArray:
         """Return the scratch memory, made larger if `op` needs more."""

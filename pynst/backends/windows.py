@@ -143,6 +143,21 @@ class WindowsBackend:
                 self._inner.content_loss(piece, target, k, scale, unread, slot, m)
                 loss += self._inner.download_losses(slot)
 
+    def style_ahead(
+        self,
+        F: Array,
+        G: Array,
+        A: Array,
+        k: float,
+        scale: Array | None,
+        pixel_weights: PixelWeights | None = None,
+    ) -> None:
+        """As `Backend.style_ahead`; of a part, `gram` alone."""
+        if isinstance(F, Part):
+            self.gram(F, G, pixel_weights)
+        else:
+            self._inner.style_ahead(F, G, A, k, scale, _whole(pixel_weights))
+
     def style_loss(
         self,
         F: Array,

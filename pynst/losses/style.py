@@ -263,20 +263,15 @@ class GramTargets:
         self._ahead[layer] = self._backend.beside(partial(self._begin, layer, F))
 
     def _begin(self, layer: str, F: Array) -> None:
-        self._read(layer, F)
         for t in self._targets[layer]:
             self._backend.style_ahead(F, t.G, t.A, t.k, t.scale, t.pixel_weights)
-
-    def _read(self, layer: str, F: Array) -> None:
-        for target in self._targets[layer]:
-            self._backend.gram(F, target.G, target.pixel_weights)
 
     def add(self, layer: str, F: Array, dF: Array, loss: Array) -> None:
         """Set the loss of each region at a layer, add its gradient to dF (Eq. 3, 4 and 6)."""
         if layer in self._ahead:
             self._ahead.pop(layer)()
         else:
-            self._read(layer, F)
+            self._begin(layer, F)
         for i, t in enumerate(self._targets[layer]):
             self._backend.style_loss(
                 F, t.G, t.A, t.k, t.scale, dF, loss[i : i + 1], t.pixel_weights

@@ -233,8 +233,11 @@ void check_losses(const Shape& s, Products products) {
         F, P, N, M, 0.75, lanes, shares, scale, dF, losses, content_memory, &end, nullptr);
     evaluation_end(&end, nullptr);
     for (const PixelWeights& m : {some, ones}) {
-        style_difference<T>(G, A, N, 0.75, factors, m.total, products, scale, difference, nullptr);
         double* loss = static_cast<double*>(losses) + 1;
+        style_difference<T>(G, A, N, 0.75, factors, m.total, products, scale, difference, nullptr);
+        style_loss<T>(F, difference, N, M, 0.75, m.values, products, scale, dF, loss, nullptr);
+        gram_difference<T>(
+            F, N, M, m, A, 0.75, factors, products, scale, G, gram_memory, difference, nullptr);
         style_loss<T>(F, difference, N, M, 0.75, m.values, products, scale, dF, loss, nullptr);
     }
     scale.end();

@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include "gram_sums.cuh"
 #include "product_ring.cuh"
 #include "product_simt.cuh"
 #include "product_warp.cuh"
@@ -16,28 +17,6 @@
 namespace pynst {
 
 constexpr int kFoldPixels = kFoldDepth;
-
-// Row and column of an element on or above the diagonal, counted row by row.
-__device__ __forceinline__ void locate_in_triangle(int across, int index, int* row, int* column) {
-    for (*row = 0; index >= across - *row; ++*row) {
-        index -= across - *row;
-    }
-    *column = *row + index;
-}
-
-// How the upper triangle of G and the pixels are divided among blocks.
-struct GramPartition {
-    int tile;    // channels along one side of a tile
-    int across;  // tiles along one side of G
-    int tiles;   // tiles on and above the diagonal
-    int pixels;  // pixels of one split
-    int splits;
-
-    // Partial sums of one split and tile, (tile, tile).
-    __host__ __device__ size_t at(int split, int tile_index) const {
-        return (static_cast<size_t>(split) * tiles + tile_index) * tile * tile;
-    }
-};
 
 // A block computes pixels [begin, end) of the tile of G whose corner is (row, column).
 struct GramTask {
