@@ -234,28 +234,70 @@ def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> Tr
     OptionError
         PYNST_MEMORY is not a number of bytes, or the tile cannot be had.
     """
+    found = fit(
+        network,
+        options,
+        None if inputs.content is None else inputs.content.size,
+        [style.size for style in inputs.styles],
+        len(inputs.regions),
+    )
+    if found.told:
+        _LOG.warning("%s", found.told)
+    return found.options
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A run that fits into memory.
+
+    Attributes
+    ----------
+    options : TransferOptions
+        As given, or with the tile, the pairs and their precision that were chosen.
+    needs : Forecast
+        What it will take.
+    told : str
+        What was chosen, in one line; empty where the run fits as given.
+    """
+
+    options: TransferOptions
+    needs: Forecast
+    told: str
+
+
+def fit(
+    network: Network,
+    options: TransferOptions,
+    content: Size | None,
+    styles: Sequence[Size],
+    regions: int = 1,
+) -> Fit:
+    """As `fit_memory`, with the sizes of the pictures as for `forecast_memory`; logs nothing."""
     room = _Room.of(network, options)
     if isinstance(options.tile, int):
         tiled(network, options.tile)  # whether it can be had at all
-    if room.own is None:
-        return options
-    content = None if inputs.content is None else inputs.content.size
-    styles = [style.size for style in inputs.styles]
 
     def needed(options: TransferOptions) -> Forecast:
-        return forecast_memory(network, options, content, styles, len(inputs.regions))
+        return forecast_memory(network, options, content, styles, regions)
 
-    size = inputs.size(options.image_size)
-    for way in _ways(options, network, size):
+    if room.own is None:
+        return Fit(options, needed(options), "")
+    aspect = None if options.aspect is None else (options.aspect[1], options.aspect[0])
+    given = content or aspect or styles[0]
+
+    def size(image_size: int) -> Size:
+        return size_to_long_side(*given, image_size)
+
+    for way in _ways(options, network, size(options.image_size)):
         needs = needed(way)
         if room.holds(needs):
-            if way != options:
-                _LOG.warning("%s", _told(way, network, size, needs, room.own))
-            return way
+            same = way == options
+            told = "" if same else _told(way, network, size(way.image_size), needs, room.own)
+            return Fit(way, needs, told)
 
     def fits(image_size: int) -> bool:
         at_size = replace(options, image_size=image_size)
-        whole, *_, leanest = _ways(at_size, network, inputs.size(image_size))
+        whole, *_, leanest = _ways(at_size, network, size(image_size))
         return any(room.holds(needed(way)) for way in (leanest, whole))
 
     wanted, free, where, limit = room.lacking(needs, network, options)

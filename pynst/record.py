@@ -111,12 +111,17 @@ class Record:
         """The picture of this name, if there was one."""
         return next((used for used in self.pictures if used.name == name), None)
 
+    def started_as(self, earlier: Record) -> Record:
+        """Return this record with the picture that an earlier part of the run started from."""
+        start = earlier.picture("init")
+        return self if start is None else replace(self, pictures=(*self.pictures, start))
+
     def check_same_input(self, other: Record) -> None:
         """Raise `RecordError` where another run has other pictures or weights than this one."""
         for used in self.pictures:
             found = other.picture(used.name)
             if found is None and used.name == "init":
-                continue  # a resumed run has its start behind it
+                continue  # a run that goes on does not read it again
             if found is None:
                 raise RecordError(f"{used.name}: the record has {used.source}, this run has none")
             if found.sha256 != used.sha256:

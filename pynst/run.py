@@ -105,6 +105,7 @@ class Run:
         for difference in earlier.record.other_programs(self.record):
             _LOG.warning("%s: the bits may differ", difference)
         earlier.record.choose_on(self.network.backend, measure=True)
+        self.record = self.record.started_as(earlier.record)
         level = self.levels[earlier.level]
         shape = earlier.snapshot.state["x"].shape
         if shape != (level.H, level.W, 3):

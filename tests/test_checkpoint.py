@@ -19,6 +19,7 @@ import pynst
 import pynst.checkpoint
 from pynst import Interrupted, OptionError, PyNSTError, RecordError, stylize
 from pynst.checkpoint import read_checkpoint, write_checkpoint
+from pynst.replay import replay
 
 CONTENT, STYLE = picture(0, 96, 144), picture(1, 80, 66)
 FAST = {
@@ -214,8 +215,14 @@ def test_the_start_picture_is_not_needed_again(tmp_path):
     options = {**FAST, "init": picture(5, 40, 60)}
     whole = stylize(CONTENT, STYLE, **options)
     broken_off(tmp_path / "run.npz", 1, 2, **options)
+    with pytest.raises(Interrupted):  # it goes on, and is broken off once more
+        stylize(CONTENT, STYLE, resume=tmp_path / "run.npz", callback=Break(2, 3))
     resumed = stylize(CONTENT, STYLE, resume=tmp_path / "run.npz")
     np.testing.assert_array_equal(resumed.pixels, whole.pixels)
+    assert resumed.record.picture("init") == whole.record.picture("init") is not None
+    assert replay(resumed.record, CONTENT, STYLE, options["init"]).same
+    with pytest.raises(RecordError, match="init: array is not the picture of the record"):
+        replay(resumed.record, CONTENT, STYLE, CONTENT)
 
 
 def test_other_pictures_and_other_settings_are_refused(tmp_path):

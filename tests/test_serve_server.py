@@ -380,6 +380,14 @@ def test_the_memory_is_said_before_the_start(server):
     assert re.fullmatch(r"Needs about \d+ MB of memory(; .* are free)?\.", told["text"])
     _, told = post(server, "forecast", request(server, image_size=32768))
     assert not told["fits"]
+    assert re.fullmatch("image_size=32768 needs about .* more memory, .* would fit.*", told["text"])
+
+
+def test_what_fits_only_in_tiles_is_said_to_fit(server, monkeypatch):
+    monkeypatch.setattr("pynst.forecast.available_memory", lambda limit: 2_000_000_000)
+    _, told = post(server, "forecast", request(server, image_size=2048))
+    assert told["fits"]
+    assert "would not fit into 2.0 GB: tiles of" in told["text"]
 
 
 def test_weights_that_would_have_to_be_fetched_are_announced_and_not_fetched(server):

@@ -44,8 +44,7 @@ def is_record_of(record: Record, options: TransferOptions, inputs: Inputs) -> bo
         return False
     shown = {name: pixels_sha256(each.pixels) for name, each in inputs.pictures.items()}
     recorded = {each.name: each.sha256 for each in record.pictures}
-    # A run that was resumed has its start behind it, and records none.
-    return recorded == shown or recorded == {name: shown[name] for name in shown if name != "init"}
+    return recorded == shown
 
 
 def _settings(record: Record) -> Any:

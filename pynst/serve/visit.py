@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from pynst.display import as_jpeg
-from pynst.errors import ImageError, OptionError, PyNSTError
+from pynst.errors import BackendError, ImageError, OptionError, PyNSTError
 from pynst.files import write_whole
-from pynst.forecast import forecast_memory, in_bytes
+from pynst.forecast import fit, in_bytes
 from pynst.images import read_picture, size_to_long_side, to_uint8
 from pynst.images.pictures import resize
 from pynst.machine import available_memory
@@ -244,13 +244,17 @@ class Visit(Board):
                 "text": "The weights of VGG-19 are not on this machine. The first run fetches"
                 " them, 18.5 MB or more, once; where it cannot, the built-in filters paint.",
             }
+        network = self._open(options)
         sizes = [style.size for style in asked.styles]
-        needs = forecast_memory(self._open(options), options, asked.content.size, sizes).total
-        room = self._open(options).backend.free_memory() or available_memory()
-        fits = room is None or needs <= room
-        text = f"Needs about {in_bytes(needs)} of memory"
+        regions = 1 if asked.mask is None else min(2, len(sizes))
+        try:
+            found = fit(network, options, asked.content.size, sizes, regions)
+        except BackendError as error:
+            return {"fits": False, "text": str(error)}
+        room = network.backend.free_memory() or available_memory(options.memory)
+        text = f"Needs about {in_bytes(found.needs.total)} of memory"
         text += "." if room is None else f"; {in_bytes(max(0, room))} are free."
-        return {"fits": fits, "text": text}
+        return {"fits": True, "text": found.told or text}
 
     def _open(self, options: TransferOptions) -> Network:
         """A network to make plans with; the last one is kept, as opening takes a moment."""
