@@ -67,6 +67,13 @@ def _style(N: int, H: int, W: int, scaled: bool, weighted: bool = False) -> tupl
     return 2.0 * N * N * H * W, 12.0 * N * H * W
 
 
+def _style_ahead(
+    N: int, H: int, W: int, scaled: bool, weighted: bool = False
+) -> tuple[float, float]:
+    del scaled, weighted
+    return N * (N + 1.0) * H * W, 4.0 * N * H * W
+
+
 def _image_input(H: int, W: int, image: str) -> tuple[float, float]:
     del image
     return 21.0 * H * W, 24.0 * H * W
@@ -94,6 +101,7 @@ COSTS: dict[str, Callable[..., tuple[float, float]]] = {
     "binomial_down_backward": lambda H, W: (24.0 * H * W, 15.0 * H * W),
     "gram": lambda N, H, W, weighted=False: (N * (N + 1.0) * H * W, 4.0 * N * H * W),  # noqa: ARG005
     "content_loss": _content,
+    "style_ahead": _style_ahead,
     "style_loss": _style,
     "wrap": lambda C, H, W, kind, larger: (0.0, 8.0 * C * H * W),  # noqa: ARG005
     "total_variation": lambda H, W, circular: (60.0 * H * W, 36.0 * H * W),  # noqa: ARG005
@@ -147,6 +155,7 @@ def _vgg19_sizes(size: int) -> Iterator[tuple[str, dict[str, Any]]]:
     for layer in STYLE_LAYERS:
         N, h = CHANNELS[layer][1], side(layer)
         yield "gram", {"N": N, "H": h, "W": h}
+        yield "style_ahead", {"N": N, "H": h, "W": h, "scaled": False}
         yield "style_loss", {"N": N, "H": h, "W": h, "scaled": False}
     N, h = CHANNELS[CONTENT_LAYER][1], side(CONTENT_LAYER)
     yield "content_loss", {"N": N, "H": h, "W": h, "scaled": False}

@@ -171,10 +171,7 @@ class TotalLoss:
         ) -> tuple[LossTerms, NDArray[np.float64]]:
             with self._lock:
                 if self._tiles:
-                    image, gradient = (each.reshape(self.shape) for each in (x, g))
-                    evaluation(
-                        lambda: self._walk_windows(image, gradient, losses, clip=True), after
-                    )
+                    evaluation(lambda: self._walk_windows(x, g, losses, clip=True), after)
                 else:
                     evaluation(walk, after)
                 values = backend.download_losses(report)

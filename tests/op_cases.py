@@ -537,8 +537,7 @@ def _cases() -> list[OpCase]:
                        2.0 * N * N * H * W, 12.0 * N * H * W)
             )  # fmt: skip
             cases.append(
-                OpCase("style_ahead", sizes | factors, style_ahead, 1e-6,
-                       3.0 * N * N * H * W, 16.0 * N * H * W)
+                OpCase("style_ahead", sizes | factors, style_ahead, 1e-6, gram_flops, 4.0 * N * M)
             )  # fmt: skip
     for H, W in [(1, 1), (1, 7), (6, 1), (9, 16), (16, 16), (33, 50), (53, 61), LONG]:
         for circular in (False, True):

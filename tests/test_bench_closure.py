@@ -175,7 +175,7 @@ def test_the_ops_of_a_closure_are_all_there_with_their_sizes(cpu):
     work = sum(call.cost[0] for call in counted if call.op != "content_loss")
     # Grams are symmetric: half of the products of a full one
     assert work == pytest.approx(Problem(32).flops(), rel=0.02)
-    assert [call.op for call in calls].count("gram") == len(STYLE_LAYERS)
+    assert [call.op for call in calls].count("style_ahead") == len(STYLE_LAYERS)
     assert sum("conv3x3" in call.op for call in calls) == 2 * len(CHANNELS)
 
 
@@ -184,7 +184,7 @@ def test_a_closure_is_told_op_by_op(cpu):
     found = breakdown.measure(calls, 2, {"flops": 1e11, "bytes": 1e10})
     assert sum(row["share"] for row in found["rows"]) == pytest.approx(1, abs=0.01)
     assert sum(row["calls"] for row in found["rows"]) == len(calls)
-    gram = next(row for row in found["rows"] if row["call"] == "gram, 64 channels, 32 x 32")
+    gram = next(row for row in found["rows"] if row["call"] == "style_ahead, 64 channels, 32 x 32")
     assert gram["floor_ms"] == pytest.approx(1e3 * max(gram["gflop"] / 100, gram["mb"] / 1e4))
 
 

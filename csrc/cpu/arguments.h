@@ -109,6 +109,26 @@ class Arguments {
         return static_cast<T*>(a.mutable_data());
     }
 
+    // n values in any shape, such as an image as a vector.
+    const float* vector(const char* name, const py::array& a, int n) const {
+        if (n < 1 || a.size() != n || !py::isinstance<py::array_t<float>>(a)) {
+            const std::string wanted = n < 1 ? "1 to 2^31 - 1" : std::to_string(n);
+            fail(std::string(name) + " must have " + wanted + " values of float32, got " +
+                 describe(a));
+        }
+        if (!(a.flags() & py::array::c_style)) {
+            fail(std::string(name) + " must be C-contiguous, got a strided view");
+        }
+        return static_cast<const float*>(a.data());
+    }
+    float* vector_out(const char* name, py::array& a, int n) const {
+        vector(name, a, n);
+        if (!a.writeable()) {
+            fail(std::string(name) + " must be writable, got a read-only array");
+        }
+        return static_cast<float*>(a.mutable_data());
+    }
+
     py::array array(const char* name, const py::object& a) const {
         if (!py::isinstance<py::array>(a)) {
             fail(std::string(name) + " must be an array or None, got " +
@@ -210,6 +230,11 @@ class Arguments {
 // it.
 inline int length(const py::array& a, py::ssize_t axis) {
     return axis < a.ndim() && a.shape(axis) <= INT_MAX ? static_cast<int>(a.shape(axis)) : 1;
+}
+
+// All values; 0 for more than an int counts.
+inline int size(const py::array& a) {
+    return a.size() <= INT_MAX ? static_cast<int>(a.size()) : 0;
 }
 
 }  // namespace pynst

@@ -35,10 +35,10 @@ struct Vector {
     int n;
 
     const float* operator()(const char* name, const py::array& a) const {
-        return arguments.in<float>(name, a, {{"n", n}});
+        return arguments.vector(name, a, n);
     }
     float* out(const char* name, py::array& a) const {
-        return arguments.out<float>(name, a, {{"n", n}});
+        return arguments.vector_out(name, a, n);
     }
 };
 
@@ -67,7 +67,7 @@ void bind_direction(py::module_& m) {
              py::array next,
              py::array seen) {
               const Arguments arguments("lbfgs_step");
-              const Vector vector{arguments, length(x, 0)};
+              const Vector vector{arguments, size(x)};
               const float *from = vector("x", x), *along = vector("d", d);
               float *to = vector.out("next", next), *clipped = vector.out("seen", seen);
               const Release release;
@@ -83,7 +83,7 @@ void bind_arrival(py::module_& m) {
              double pull,
              py::array next_g) {
               const Arguments arguments("lbfgs_gradient");
-              const Vector vector{arguments, length(next, 0)};
+              const Vector vector{arguments, size(next)};
               const float *at = vector("next", next), *of_loss = vector("gradient", gradient);
               float* to = vector.out("next_g", next_g);
               const Release release;

@@ -11,7 +11,9 @@
 #include <pybind11/pybind11.h>
 
 #include <climits>
+#include <forward_list>
 #include <initializer_list>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -65,6 +67,15 @@ struct DeviceArray {
 
     bool is_half() const {
         return code == kType<half>.code;
+    }
+    // All values; 0 for more than an int counts.
+    int size() const {
+        int64_t product = 1;
+        for (const py::ssize_t length : shape) {
+            product = length > INT_MAX ? 0 : product * length;
+            product = product > INT_MAX ? 0 : product;
+        }
+        return static_cast<int>(product);
     }
     // Length of an axis; 1 where there is none, and the check of the shape then refuses it.
     int length(size_t axis) const {
@@ -123,34 +134,48 @@ inline DeviceArray from_tensor(const dlpack::Tensor& tensor) {
     return a;
 }
 
+// The name of an attribute, which Python would make anew each time it is asked by a C string.
+struct Attribute {
+    py::handle name;
+
+    explicit Attribute(const char* text) : name(PyUnicode_InternFromString(text)) {}
+
+    // Null, with Python's error set, where there is none.
+    py::object of(py::handle object) const {
+        return py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), name.ptr()));
+    }
+};
+
 // Checks the arguments of one op; the messages name the op and the argument.
 class Arguments {
    public:
     // `stream` is that on which the op will run; a function that takes no arrays has none.
     explicit Arguments(const char* op, uintptr_t stream = 0) : op_(op), stream_(stream) {}
 
-    // An array of pynst/backends/device.py never changes: what it is is read once, and kept in its
-    // attribute `described`.
-    DeviceArray array(const char* name, const py::object& object) const {
-        static PyObject* const attribute = PyUnicode_InternFromString("described");
-        const auto described =
-            py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), attribute));
+    // What an object says of its array; valid as long as both the object and this are there. An array
+    // of pynst/backends/device.py never changes: what it is is read once, and kept in its attribute
+    // `described`.
+    const DeviceArray& array(const char* name, const py::object& object) const {
+        static const Attribute attribute("described");
+        const py::object described = attribute.of(object);
         if (!described) {
             PyErr_Clear();
-            return read_stranger(name, object);
+            return strangers_.emplace_front(read_stranger(name, object));
         }
         if (PyCapsule_IsValid(described.ptr(), kDescription)) {
             return *static_cast<const DeviceArray*>(
                 PyCapsule_GetPointer(described.ptr(), kDescription));
         }
         if (!described.is_none()) {
-            return read_stranger(name, object);
+            return strangers_.emplace_front(read_stranger(name, object));
         }
-        const DeviceArray a = read_own(object);
+        auto own = std::make_unique<DeviceArray>(read_own(object));
         const auto destroy = [](PyObject* capsule) {
             delete static_cast<DeviceArray*>(PyCapsule_GetPointer(capsule, kDescription));
         };
-        py::setattr(object, attribute, py::capsule(new DeviceArray(a), kDescription, destroy));
+        const py::capsule kept(own.get(), kDescription, destroy);
+        const DeviceArray& a = *own.release();
+        py::setattr(object, attribute.name, kept);
         return a;
     }
 
@@ -231,6 +256,28 @@ class Arguments {
         return object.is_none() ? nullptr : out<T>(name, object, axes);
     }
 
+    // n values in any shape, such as an image as a vector.
+    const float* vector(const char* name, const DeviceArray& a, int n) const {
+        if (n < 1 || a.size() != n || a.code != kType<float>.code) {
+            const std::string wanted = n < 1 ? "1 to 2^31 - 1" : std::to_string(n);
+            fail(std::string(name) + " must have " + wanted + " values of float32, got " +
+                 describe(a));
+        }
+        check_place(name, a, sizeof(float));
+        return reinterpret_cast<const float*>(a.pointer);
+    }
+    const float* vector(const char* name, const py::object& object, int n) const {
+        return vector(name, array(name, object), n);
+    }
+    float* vector_out(const char* name, const py::object& object, int n) const {
+        const DeviceArray& a = array(name, object);
+        vector(name, a, n);
+        if (a.read_only) {
+            fail(std::string(name) + " must be writable, got a read-only array");
+        }
+        return reinterpret_cast<float*>(a.pointer);
+    }
+
     // Arrays in the core's layout (common.cuh); a length of kAny accepts any.
     template <class T>
     const T* features(const char* name, const DeviceArray& a, int H, int W, int C) const {
@@ -275,7 +322,7 @@ class Arguments {
     }
 
     void* scratch(const py::object& object, size_t bytes) const {
-        const DeviceArray a = array("scratch", object);
+        const DeviceArray& a = array("scratch", object);
         void* p = out<uint8_t>("scratch", a, {{"bytes"}}, kScratchAlignment);
         if (static_cast<size_t>(a.shape[0]) < bytes) {
             fail("scratch must hold " + std::to_string(bytes) + " bytes, got " +
@@ -315,12 +362,13 @@ class Arguments {
 
     // Its attributes tell the same as its interface does, in less time.
     static DeviceArray read_own(const py::object& array) {
+        static const Attribute dtype("dtype"), str("str"), shape("shape"), pointer("pointer");
         DeviceArray a;
-        a.code = array.attr("dtype").attr("str").cast<std::string>();
-        for (const py::handle length : py::tuple(array.attr("shape"))) {
+        a.code = str.of(dtype.of(array)).cast<std::string>();
+        for (const py::handle length : py::tuple(shape.of(array))) {
             a.shape.push_back(length.cast<py::ssize_t>());
         }
-        a.pointer = array.attr("pointer").cast<uintptr_t>();
+        a.pointer = pointer.of(array).cast<uintptr_t>();
         return a;
     }
 
@@ -364,6 +412,10 @@ class Arguments {
         if (!fits) {  // the message costs more than the check, and is made only where it is needed
             fail(std::string(name) + " must be " + describe(type, axes) + ", got " + describe(a));
         }
+        check_place(name, a, alignment);
+    }
+
+    void check_place(const char* name, const DeviceArray& a, uintptr_t alignment) const {
         if (!a.contiguous) {
             fail(std::string(name) + " must be C-contiguous, got a strided view");
         }
@@ -375,6 +427,7 @@ class Arguments {
 
     const char* op_;
     uintptr_t stream_;
+    mutable std::forward_list<DeviceArray> strangers_;  // of other libraries
 };
 
 }  // namespace pynst

@@ -89,7 +89,7 @@ void bind_image_input(py::module_& m) {
              const py::object& x,
              uintptr_t stream) {
               const Arguments arguments("image_input", stream);
-              const DeviceArray to = arguments.array("x", x);
+              const DeviceArray& to = arguments.array("x", x);
               const int H = to.length(1), W = to.length(2);
               float* q = arguments.image_out("x", to, kAny, kAny);
               const float* p = arguments.in<float>("image", image, {{"", H}, {"", W}, {"3", 3}});
@@ -102,7 +102,7 @@ void bind_image_input(py::module_& m) {
              EvaluationEnd* end,
              uintptr_t stream) {
               const Arguments arguments("image_input_backward", stream);
-              const DeviceArray from = arguments.array("dx", dx);
+              const DeviceArray& from = arguments.array("dx", dx);
               const int H = from.length(1), W = from.length(2);
               const float* p = arguments.image("dx", from, kAny, kAny);
               float* q = arguments.out<float>("gradient", gradient, {{"", H}, {"", W}, {"3", 3}});

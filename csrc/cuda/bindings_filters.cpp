@@ -48,8 +48,9 @@ void bind_filters(py::module_& m) {
              const py::object& bits,
              uintptr_t stream) {
               const Arguments arguments("filter7x7", stream);
-              const DeviceArray from = arguments.array("x", x), to_array = arguments.array("y", y);
-              const DeviceArray bank = arguments.array("weights", weights);
+              const DeviceArray &from = arguments.array("x", x),
+                                &to_array = arguments.array("y", y);
+              const DeviceArray& bank = arguments.array("weights", weights);
               const int K = bank.length(0), H = from.length(1), W = from.length(2);
               const float* p = arguments.image("x", from, kAny, kAny);
               const float* w = arguments.in<float>("weights", bank, {{"K"}, {"49", 49}});
@@ -73,9 +74,9 @@ void bind_filters(py::module_& m) {
              const py::object& scratch,
              uintptr_t stream) {
               const Arguments arguments("filter7x7_backward", stream);
-              const DeviceArray from = arguments.array("dy", dy),
-                                to_array = arguments.array("dx", dx);
-              const DeviceArray bank = arguments.array("weights", weights);
+              const DeviceArray &from = arguments.array("dy", dy),
+                                &to_array = arguments.array("dx", dx);
+              const DeviceArray& bank = arguments.array("weights", weights);
               const int K = bank.length(0), H = to_array.length(1), W = to_array.length(2);
               const int n = padded(2 * K);
               const uint8_t* mask = arguments.bits(bits, H, W, n);
@@ -92,7 +93,7 @@ void bind_filters(py::module_& m) {
     m.def("binomial_down",
           [](const py::object& x, const py::object& y, bool interleaved, uintptr_t stream) {
               const Arguments arguments("binomial_down", stream);
-              const DeviceArray from = arguments.array("x", x), to = arguments.array("y", y);
+              const DeviceArray &from = arguments.array("x", x), &to = arguments.array("y", y);
               const Pixels all = pixels_of(from, interleaved);
               const float* p = pixels("x", arguments, from, all);
               float* q = pixels_out("y", arguments, to, half_of(all));
@@ -106,7 +107,7 @@ void bind_filters(py::module_& m) {
              const py::object& x,
              uintptr_t stream) {
               const Arguments arguments("binomial_down_backward", stream);
-              const DeviceArray from = arguments.array("dy", dy), to = arguments.array("dx", dx);
+              const DeviceArray &from = arguments.array("dy", dy), &to = arguments.array("dx", dx);
               const Pixels all = pixels_of(to, interleaved);
               const float* p = pixels("dy", arguments, from, half_of(all));
               const float* kept =

@@ -14,12 +14,12 @@ void bind_lbfgs(py::module_& m) {
              const py::object& d,
              uintptr_t stream) {
               const Arguments arguments("lbfgs_direction", stream);
-              const DeviceArray kept = arguments.array("pairs", pairs);
+              const DeviceArray& kept = arguments.array("pairs", pairs);
               const int vectors = kept.length(0), n = kept.length(1);
               const float* v = arguments.in<float>("pairs", kept, {{"2 rows"}, {"n"}});
               require_rows(arguments, c, vectors);
-              const float* from = arguments.in<float>("h", h, {{"n", n}});
-              float* to = arguments.out<float>("d", d, {{"n", n}});
+              const float* from = arguments.vector("h", h, n);
+              float* to = arguments.vector_out("d", d, n);
               lbfgs_direction(v, c, from, n, to, as_stream(stream));
           });
     m.def("lbfgs_step",
@@ -30,12 +30,11 @@ void bind_lbfgs(py::module_& m) {
              const py::object& seen,
              uintptr_t stream) {
               const Arguments arguments("lbfgs_step", stream);
-              const DeviceArray from = arguments.array("x", x);
-              const int n = from.length(0);
-              const float* p = arguments.in<float>("x", from, {{"n"}});
-              const float* along = arguments.in<float>("d", d, {{"n", n}});
-              float* to = arguments.out<float>("next", next, {{"n", n}});
-              float* clipped = arguments.out<float>("seen", seen, {{"n", n}});
+              const DeviceArray& from = arguments.array("x", x);
+              const int n = from.size();
+              const float *p = arguments.vector("x", from, n), *along = arguments.vector("d", d, n);
+              float* to = arguments.vector_out("next", next, n);
+              float* clipped = arguments.vector_out("seen", seen, n);
               lbfgs_step(p, along, t, n, to, clipped, as_stream(stream));
           });
     m.def("lbfgs_arrive_scratch", [](const py::object& rows, const py::object& n) {
@@ -45,7 +44,7 @@ void bind_lbfgs(py::module_& m) {
     });
     m.def("destripe", [](const py::object& x, const py::object& y, uintptr_t stream) {
         const Arguments arguments("destripe", stream);
-        const DeviceArray from = arguments.array("x", x);
+        const DeviceArray& from = arguments.array("x", x);
         const int H = from.length(0), W = from.length(1);
         const float* p = arguments.in<float>("x", from, {{"H"}, {"W"}, {"3", 3}});
         float* q = arguments.out<float>("y", y, {{"", H}, {"", W}, {"", 3}});
@@ -60,11 +59,11 @@ void bind_lbfgs(py::module_& m) {
              const py::object& next_g,
              uintptr_t stream) {
               const Arguments arguments("lbfgs_gradient", stream);
-              const DeviceArray at = arguments.array("next", next);
-              const int n = at.length(0);
-              const float* x = arguments.in<float>("next", at, {{"n"}});
-              const float* of_loss = arguments.in<float>("gradient", gradient, {{"n", n}});
-              float* to = arguments.out<float>("next_g", next_g, {{"n", n}});
+              const DeviceArray& at = arguments.array("next", next);
+              const int n = at.size();
+              const float* x = arguments.vector("next", at, n);
+              const float* of_loss = arguments.vector("gradient", gradient, n);
+              float* to = arguments.vector_out("next_g", next_g, n);
               lbfgs_gradient(x, of_loss, pull, n, to, as_stream(stream));
           });
     m.def("lbfgs_arrive",
@@ -81,14 +80,14 @@ void bind_lbfgs(py::module_& m) {
              const py::object& scratch,
              uintptr_t stream) {
               const Arguments arguments("lbfgs_arrive", stream);
-              const DeviceArray kept = arguments.array("pairs", pairs);
+              const DeviceArray& kept = arguments.array("pairs", pairs);
               const int rows = kept.length(0) / 2, n = kept.length(1);
               arguments.require(rows >= 1 && rows <= kMostPairRows && kept.length(0) == 2 * rows,
                                 "pairs must be at most " + std::to_string(kMostPairRows) +
                                     " and even, got " + describe(kept));
               arguments.require(spare >= 0 && spare < rows, "spare must be a row of the pairs");
               const auto vector = [&](const char* name, const py::object& array) {
-                  return arguments.in<float>(name, array, {{"n", n}});
+                  return arguments.vector(name, array, n);
               };
               Arrival step = {};
               step.x = vector("x", x);

@@ -33,7 +33,7 @@ struct GramArguments {
     }
 
     const Arguments& arguments;
-    DeviceArray features, square;
+    const DeviceArray &features, &square;
     int N, M;
     PixelWeights m;
     Products products;
@@ -84,7 +84,7 @@ void bind_terms(py::module_& m) {
              EvaluationEnd* end,
              uintptr_t stream) {
               const Arguments arguments("content_loss", stream);
-              const DeviceArray from = arguments.array("F", F), target = arguments.array("P", P);
+              const DeviceArray &from = arguments.array("F", F), &target = arguments.array("P", P);
               const int H = from.length(0), W = from.length(1), N = from.length(2);
               const int M = pixels(arguments, from);
               const float* s = arguments.in_or_none<float>("scale", scale, {{"", N}});
@@ -117,7 +117,7 @@ void bind_terms(py::module_& m) {
              const py::object& difference,
              uintptr_t stream) {
               const Arguments arguments("style_difference", stream);
-              const DeviceArray from = arguments.array("F", F), square = arguments.array("G", G);
+              const DeviceArray &from = arguments.array("F", F), &square = arguments.array("G", G);
               const int N = square.length(0);
               const Products how = products_of(arguments, products);
               const double* g = arguments.in<double>("G", square, {{"N"}, {"", N}});
@@ -178,7 +178,7 @@ void bind_terms(py::module_& m) {
              const py::object& loss,
              uintptr_t stream) {
               const Arguments arguments("style_loss", stream);
-              const DeviceArray from = arguments.array("F", F);
+              const DeviceArray& from = arguments.array("F", F);
               const int H = from.length(0), W = from.length(1), M = pixels(arguments, from);
               const int channels = Sizes("style_loss").channels("N", N);
               const Products how = products_of(arguments, products);
@@ -209,7 +209,7 @@ void bind_terms(py::module_& m) {
              EvaluationEnd* end,
              uintptr_t stream) {
               const Arguments arguments("total_variation", stream);
-              const DeviceArray from = arguments.array("x", x), to = arguments.array("dx", dx);
+              const DeviceArray &from = arguments.array("x", x), &to = arguments.array("dx", dx);
               const int H = from.length(1), W = from.length(2);
               const float* p = arguments.image("x", from, kAny, kAny);
               float* q = arguments.image_out("dx", to, H, W);

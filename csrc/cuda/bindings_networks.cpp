@@ -127,7 +127,7 @@ void bind_conv3x3(py::module_& m) {
             const Arguments arguments("conv3x3_relu", stream);
             const int C = Sizes("conv3x3_relu").channels("C", channels_in);
             const int N = Sizes("conv3x3_relu").channels("N", channels_out);
-            const DeviceArray from = arguments.array("x", x);
+            const DeviceArray& from = arguments.array("x", x);
             const int H = from.length(0), W = from.length(1), n = padded(N);
             const float* b = arguments.in<float>("bias", bias, {{"", n}});
             uint8_t* mask = arguments.bits_out(bits, H, W, n);
@@ -159,7 +159,7 @@ void bind_conv3x3(py::module_& m) {
               const Arguments arguments("conv3x3_relu_backward", stream);
               const int C = Sizes("conv3x3_relu_backward").channels("C", channels_in);
               const int N = Sizes("conv3x3_relu_backward").channels("N", channels_out);
-              const DeviceArray from = arguments.array("dy", dy);
+              const DeviceArray& from = arguments.array("dy", dy);
               const int H = from.length(0), W = from.length(1), n = padded(N);
               const uint8_t* mask = arguments.bits(bits, H, W, n);
               GradientScale* scale = arguments.scale(gradient_scale);
@@ -205,7 +205,7 @@ void bind_conv3x3_pool(py::module_& m) {
             const Arguments arguments("conv3x3_relu_pool", stream);
             const int C = Sizes("conv3x3_relu_pool").channels("C", channels_in);
             const int N = Sizes("conv3x3_relu_pool").channels("N", channels_out);
-            const DeviceArray from = arguments.array("x", x);
+            const DeviceArray& from = arguments.array("x", x);
             const int H = from.length(0), W = from.length(1), n = padded(N);
             const Pooling pool = pooling(arguments, mode);
             const float* b = arguments.in<float>("bias", bias, {{"", n}});
@@ -253,8 +253,8 @@ void bind_conv3x3_pool(py::module_& m) {
               const Arguments arguments("conv3x3_relu_pool_backward", stream);
               const int C = Sizes("conv3x3_relu_pool_backward").channels("C", channels_in);
               const int N = Sizes("conv3x3_relu_pool_backward").channels("N", channels_out);
-              const DeviceArray from = arguments.array("dy", dy),
-                                to_array = arguments.array("dx", dx);
+              const DeviceArray &from = arguments.array("dy", dy),
+                                &to_array = arguments.array("dx", dx);
               const int H = to_array.length(0), W = to_array.length(1), n = padded(N);
               const Pooling pool = pooling(arguments, mode);
               const uint8_t* mask = arguments.bits(bits, H, W, n);
@@ -306,7 +306,8 @@ void bind_image_conv3x3(py::module_& m) {
              uintptr_t stream) {
               const Arguments arguments("image_conv3x3_relu", stream);
               const int N = Sizes("image_conv3x3_relu").channels("N", channels);
-              const DeviceArray from = arguments.array("x", x), to_array = arguments.array("y", y);
+              const DeviceArray &from = arguments.array("x", x),
+                                &to_array = arguments.array("y", y);
               const int H = from.length(1), W = from.length(2), n = padded(N);
               const Padding pad = padding_of(arguments, padding);
               const float* p = arguments.image("x", from, kAny, kAny);
@@ -330,8 +331,8 @@ void bind_image_conv3x3(py::module_& m) {
              uintptr_t stream) {
               const Arguments arguments("image_conv3x3_relu_backward", stream);
               const int N = Sizes("image_conv3x3_relu_backward").channels("N", channels);
-              const DeviceArray from = arguments.array("dy", dy),
-                                to_array = arguments.array("dx", dx);
+              const DeviceArray &from = arguments.array("dy", dy),
+                                &to_array = arguments.array("dx", dx);
               const int H = to_array.length(1), W = to_array.length(2), n = padded(N);
               const Padding pad = padding_of(arguments, padding);
               const uint8_t* mask = arguments.bits(bits, H, W, n);
@@ -357,7 +358,7 @@ void bind_pool2x2(py::module_& m) {
              const py::object& choices,
              uintptr_t stream) {
               const Arguments arguments("pool2x2", stream);
-              const DeviceArray from = arguments.array("x", x);
+              const DeviceArray& from = arguments.array("x", x);
               const int H = from.length(0), W = from.length(1), C = from.length(2);
               const Pooling pool = pooling(arguments, mode);
               uint16_t* chosen = arguments.choices_out(choices, H / 2, W / 2, C);
@@ -375,8 +376,8 @@ void bind_pool2x2(py::module_& m) {
              const py::object& dx,
              uintptr_t stream) {
               const Arguments arguments("pool2x2_backward", stream);
-              const DeviceArray from = arguments.array("dy", dy),
-                                to_array = arguments.array("dx", dx);
+              const DeviceArray &from = arguments.array("dy", dy),
+                                &to_array = arguments.array("dx", dx);
               const int H = to_array.length(0), W = to_array.length(1), C = to_array.length(2);
               const Pooling pool = pooling(arguments, mode);
               const uint16_t* chosen = arguments.choices(pool, choices, H / 2, W / 2, C);
@@ -411,7 +412,7 @@ void wrap_checked(const Arguments& arguments,
 void bind_wrap(py::module_& m) {
     m.def("wrap", [](const py::object& x, const py::object& y, uintptr_t stream) {
         const Arguments arguments("wrap", stream);
-        const DeviceArray from = arguments.array("x", x), to = arguments.array("y", y);
+        const DeviceArray &from = arguments.array("x", x), &to = arguments.array("y", y);
         if (from.code == kType<uint8_t>.code) {
             wrap_checked<uint8_t>(arguments, from, to, as_stream(stream));
         } else {

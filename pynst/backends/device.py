@@ -270,6 +270,7 @@ class CupyDevice:
         self._cupy = _load_cupy(self.core)
         self._runtime = self._cupy.cuda.runtime
         self._current_stream = self._cupy.cuda.get_current_stream
+        self._alloc = self._cupy.cuda.alloc
         self.errors: tuple[type[Exception], ...] = (
             self._runtime.CUDARuntimeError,
             self.core.CudaError,
@@ -325,16 +326,22 @@ class CupyDevice:
         memory = self._memory(4 * math.prod(shape))
         return DeviceArray(memory, memory.ptr, _FLOAT, shape)
 
-    @_named("the allocation of memory")
     def _memory(self, nbytes: int) -> Any:
         try:
-            return self._cupy.cuda.alloc(max(nbytes, 1))
+            if self._runtime.getDevice() == self._index:  # it nearly always is
+                return self._alloc(max(nbytes, 1))
+            with self._cupy.cuda.Device(self._index):
+                return self._alloc(max(nbytes, 1))
         except MemoryError as error:  # CuPy's own is one
             free, total = self.memory()
             raise DeviceError(
                 f"cuda: out of memory on {self.name}: {nbytes / 1e6:.0f} MB were asked for,"
                 f" {free / 1e6:.0f} of {total / 1e6:.0f} MB are free; a smaller image_size needs"
                 " less"
+            ) from error
+        except self.errors as error:
+            raise DeviceError(
+                f"cuda: the allocation of memory failed on {self.name}: {error}"
             ) from error
 
     @_named("the allocation of pinned memory")

@@ -35,7 +35,7 @@ def sums_of(rows: int) -> int:
 
 
 class DeviceVectors:
-    """`Vectors` in the memory of a core: each of n float32 values, sums in float64.
+    """`Vectors` in the memory of a core: each an image (H, W, 3) in float32, sums in float64.
 
     Parameters
     ----------
@@ -57,10 +57,7 @@ class DeviceVectors:
         self._device, self._launch = images.device, images.launch
         self._shape = place.shape
         self._n = math.prod(self._shape)
-        self._image, self._gradient = (
-            None if each is None else each.reshape(self._n)
-            for each in (images.image, images.gradient)
-        )
+        self._image, self._gradient = images.image, images.gradient
         # Where memory matters so much that the vectors serve as images, images are as narrow.
         self._dtype: type = np.float64 if images.image is not None else np.float32
         self._rows = rows
@@ -76,16 +73,16 @@ class DeviceVectors:
 
     def upload(self, image: Image) -> Vector:
         """A vector from an image (H, W, 3)."""
-        values = np.ascontiguousarray(image, np.float32).reshape(-1)
+        values = np.ascontiguousarray(image, np.float32)
         if isinstance(self._device, HostMemory):
             return values  # no vector is ever written to again, so this one may be the image's
-        vector = self._device.empty((self._n,))
+        vector = self._device.empty(self._shape)
         self._device.copy_in(values, vector)
         return vector
 
     def download(self, vector: Vector) -> Image:
         """An image (H, W, 3) from a vector."""
-        return _image(self._device, vector, self._shape, self._dtype)
+        return _image(self._device, vector, self._dtype)
 
     def upload_pairs(self, state: State) -> None:
         """Overwrite the kept vectors."""
@@ -104,13 +101,13 @@ class DeviceVectors:
         """M g."""
         if self._pyramid is None:
             return g
-        h = self._device.empty((self._n,))
-        self._pyramid(g.reshape(self._shape), h.reshape(self._shape))
+        h = self._device.empty(self._shape)
+        self._pyramid(g, h)
         return h
 
     def start(self, descent: Descent, x: Vector) -> Point:
         """Evaluate at the first point."""
-        nothing = self._device.empty((self._n,))
+        nothing = self._device.empty(self._shape)
         self._device.zero(nothing)
         none = np.zeros(2 * self._rows)
         start = Point(x, nothing, nothing, 0.0, 0.0, 0.0, 0.0, none, none)
@@ -122,7 +119,7 @@ class DeviceVectors:
         coefficients, slope = self._device.core.lbfgs_coefficients(
             pairs.products, pairs.order, here.with_g, here.g_h
         )
-        d = self._device.empty((self._n,))
+        d = self._device.empty(self._shape)
         self._launch("lbfgs_direction", self._kept, coefficients, here.h, d)
         return d, slope
 
@@ -132,7 +129,7 @@ class DeviceVectors:
         history = descent.history
         # The start lies in [0, 1], so that no penalty is missed at the first evaluation.
         pull = PULL * history[0].total / self._n if history else 0.0
-        x, g = self._device.empty((self._n,)), self._device.empty((self._n,))
+        x, g = self._device.empty(self._shape), self._device.empty(self._shape)
         # Where the loss is evaluated at the vectors themselves, g holds what nobody reads, and then
         # the gradient of the loss, before it becomes g.
         seen = g if self._image is None else self._image
@@ -155,7 +152,7 @@ class DeviceVectors:
         with_g, with_y = sums[_OWN : -2 * self._rows], sums[-2 * self._rows :]
         finite = math.isfinite(terms.total) and math.isfinite(h_h)
         # Not a method: whoever keeps a preview must not keep all pairs with it.
-        descent.note(terms, finite, partial(_seen, self._device, x, self._shape, self._dtype))
+        descent.note(terms, finite, partial(_seen, self._device, x, self._dtype))
         value = terms.total + pull * penalty
         return Point(x, g, h, value, slope, g_h, h_h, with_g, with_y)
 
@@ -208,10 +205,10 @@ def _fetch(device: Memory, array: Vector) -> NDArray[np.float32]:
     return values
 
 
-def _image(device: Memory, vector: Vector, shape: tuple[int, ...], dtype: type) -> Image:
-    return _fetch(device, vector).astype(dtype, copy=False).reshape(shape)
+def _image(device: Memory, vector: Vector, dtype: type) -> Image:
+    return _fetch(device, vector).astype(dtype, copy=False)
 
 
-def _seen(device: Memory, vector: Vector, shape: tuple[int, ...], dtype: type) -> Image:
+def _seen(device: Memory, vector: Vector, dtype: type) -> Image:
     """The image that the objective saw where the optimiser stood."""
-    return np.clip(_image(device, vector, shape, dtype), 0, 1)
+    return np.clip(_image(device, vector, dtype), 0, 1)

@@ -58,9 +58,10 @@ class Pairs:
     @property
     def spare(self) -> int:
         """The row into which the next pair is to be written."""
-        order, row = self.order, 0
-        while row in order:
-            row += 1
+        order, rows = self.order, self.rows
+        row = (order[-1] + 1) % rows if order else 0
+        while row in order:  # only where a checkpoint names other rows than a run does
+            row = (row + 1) % rows
         return row
 
     def clear(self) -> None:
