@@ -24,7 +24,7 @@ from ptx import build
 from ptx.interpreter import Callback
 
 from pynst import Objective
-from pynst.backends import device as devices
+from pynst.backends import cupy_device
 from pynst.backends.cuda import CudaBackend
 from pynst.optimizers.descent import Descent, Stop
 from pynst.optimizers.device_vectors import sums_of
@@ -143,10 +143,10 @@ def main() -> int:
         print("the host's time is not measured: there is no nvcc")
         return 0
     machine = Machine()
-    devices._load_core = lambda: machine.core
-    devices._load_cupy = lambda core: machine.cupy
-    devices.CupyDevice.seconds = lambda self, work, repeats: 1.0  # for the tuning
-    backend = CudaBackend(device=devices.CupyDevice())
+    cupy_device._load_core = lambda: machine.core
+    cupy_device._load_cupy = lambda core: machine.cupy
+    cupy_device.CupyDevice.seconds = lambda self, work, repeats: 1.0  # for the tuning
+    backend = CudaBackend(device=cupy_device.CupyDevice())
     gc.disable()
     for pyramid in (False, True):
         least = min(seconds(machine, backend, pyramid) for _ in range(RUNS))

@@ -29,7 +29,8 @@ from pynst.backends import available_backends, open_backend
 from pynst.backends import cuda as cuda_backend
 from pynst.backends.circular import circular
 from pynst.backends.cuda import CudaBackend
-from pynst.backends.device import CupyDevice, DeviceArray
+from pynst.backends.cupy_device import CupyDevice
+from pynst.backends.device import DeviceArray
 from pynst.backends.divisions import Division, Product
 from pynst.backends.eights import EIGHT
 from pynst.backends.reference import ReferenceBackend

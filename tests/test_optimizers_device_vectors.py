@@ -17,7 +17,8 @@ import pynst.networks.open
 from pynst import BackendError, DivergedError, Interrupted, Objective, stylize
 from pynst.backends.cpu import CpuBackend
 from pynst.backends.cuda import CudaBackend
-from pynst.backends.device import CupyDevice, DeviceArray
+from pynst.backends.cupy_device import CupyDevice
+from pynst.backends.device import DeviceArray
 from pynst.losses.terms import InPlace, LossTerms
 from pynst.networks.gabor import Gabor
 from pynst.optimizers.descent import Descent, Stop

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynst.backends.base import Array, Evaluation, Kind, Padding, Pooling, Precision, Shape, Walk
-from pynst.backends.device import CupyDevice, Device, DeviceArray, DeviceImages
+from pynst.backends.cupy_device import CupyDevice
+from pynst.backends.device import Device, DeviceArray, DeviceImages
 from pynst.backends.divisions import Division, Divisions, Product
 from pynst.backends.eights import EIGHT, from_device, in_eights, padded, to_device
 from pynst.backends.evaluation import GraphEvaluation, Report

@@ -21,7 +21,8 @@ import pynst.backends
 from pynst import BackendError, Objective, stylize
 from pynst.backends import open_backend
 from pynst.backends.cuda import CudaBackend
-from pynst.backends.device import CupyDevice, DeviceArray, DeviceError
+from pynst.backends.cupy_device import CupyDevice
+from pynst.backends.device import DeviceArray, DeviceError
 from pynst.networks.tiling import tiled
 
 NULL_STREAM, OTHER_STREAM = 0, 7
