@@ -947,6 +947,11 @@ def test_arrays_of_the_wrong_kind_are_refused_by_name(device):
             call()
 
 
+def test_an_object_that_only_seems_to_be_an_array_is_no_crash(module):
+    with pytest.raises(AttributeError, match="dtype"):
+        module.binomial_down(SimpleNamespace(described=None), None, False, 0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

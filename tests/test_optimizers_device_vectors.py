@@ -179,6 +179,32 @@ def test_a_step_is_kept_as_it_is_and_seen_clipped(core, n):
     np.testing.assert_array_equal(core.get(seen), np.clip(wanted, 0, 1))
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((2, 2, 3), np.float32, None),  # an image as it is
+        ((12,), np.float32, None),
+        ((11,), np.float32, r"d must have 12 values of float32, got float32 of shape \(11,\)"),
+        ((2, 2, 3), np.float64, "d must have 12 values of float32, got float64 of shape"),
+    ],
+)
+def test_a_vector_may_have_any_shape_and_must_have_its_values(core, shape, dtype, message):
+    x, following, seen = (core.put(np.ones(each)) for each in ((2, 2, 3), 12, (3, 4)))
+    d = core.put(np.ones(shape), dtype)
+    if message is None:
+        core.launch("lbfgs_step", x, d, 0.5, following, seen)
+        np.testing.assert_array_equal(core.get(following), np.full(12, 1.5, np.float32))
+        return
+    with pytest.raises(ValueError, match=f"lbfgs_step: {message}"):
+        core.launch("lbfgs_step", x, d, 0.5, following, seen)
+
+
+def test_vectors_without_values_are_refused(core):
+    nothing = core.put(np.zeros((0, 3)))
+    with pytest.raises(ValueError, match=r"x must have 1 to 2\^31 - 1 values of float32, got"):
+        core.launch("lbfgs_step", nothing, nothing, 0.5, nothing, nothing)
+
+
 @pytest.mark.parametrize("n", SIZES)
 def test_the_gradient_leads_back_what_left_the_range(core, n):
     rng = np.random.default_rng(n)

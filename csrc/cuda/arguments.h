@@ -140,8 +140,15 @@ struct Attribute {
 
     explicit Attribute(const char* text) : name(PyUnicode_InternFromString(text)) {}
 
-    // Null, with Python's error set, where there is none.
     py::object of(py::handle object) const {
+        const py::object found = if_any(object);
+        if (!found) {
+            throw py::error_already_set();
+        }
+        return found;
+    }
+    // Null, with Python's error set, where there is none.
+    py::object if_any(py::handle object) const {
         return py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), name.ptr()));
     }
 };
@@ -157,7 +164,7 @@ class Arguments {
     // `described`.
     const DeviceArray& array(const char* name, const py::object& object) const {
         static const Attribute attribute("described");
-        const py::object described = attribute.of(object);
+        const py::object described = attribute.if_any(object);
         if (!described) {
             PyErr_Clear();
             return strangers_.emplace_front(read_stranger(name, object));
