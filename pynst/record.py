@@ -114,7 +114,9 @@ class Record:
     def started_as(self, earlier: Record) -> Record:
         """Return this record with the picture that an earlier part of the run started from."""
         start = earlier.picture("init")
-        return self if start is None else replace(self, pictures=(*self.pictures, start))
+        if start is None or self.picture("init") is not None:
+            return self
+        return replace(self, pictures=(*self.pictures, start))
 
     def check_same_input(self, other: Record) -> None:
         """Raise `RecordError` where another run has other pictures or weights than this one."""

@@ -13,6 +13,7 @@ from pynst import transfer
 from pynst.jobs import work
 from pynst.jobs.plan import Plan
 from pynst.jobs.work import Workplace, checkpoint_of
+from pynst.replay import read_record
 
 
 @pytest.fixture
@@ -60,6 +61,16 @@ def test_an_interrupted_job_goes_on_to_the_same_bits(jobs):
     assert outcome.resumed_at in (2, 3)
     np.testing.assert_array_equal(pynst.load_image(jobs[0].output), whole.image / 255)
     assert not checkpoint_of(jobs[0]).exists()
+
+
+def test_a_job_that_goes_on_records_the_picture_it_started_from_once(jobs):
+    job = replace(jobs[0], options=replace(jobs[0].options, init=str(jobs[0].styles[0])))
+    for iteration in (2, 3, 99):
+        outcome = Workplace().do(job, interrupt_at(iteration))
+    assert (outcome.state, outcome.resumed_at > 0) == ("done", True)
+    names = [used.name for used in read_record(job.output).pictures]
+    assert sorted(names) == ["content", "init", "style"]
+    assert Workplace().do(job, ignore).state == "kept"
 
 
 def test_a_job_that_was_made_to_fit_into_memory_goes_on_as_it_was(jobs, monkeypatch):
