@@ -32,7 +32,7 @@ from pynst.optimizers.lbfgs import PAIRS
 from pynst.options import MASK_SETTINGS, TransferOptions
 from pynst.regions import scaled_side
 
-__all__ = ["TimeForecast", "fit_memory", "forecast_memory", "in_bytes"]
+__all__ = ["Fit", "TimeForecast", "fit_memory", "fit_sizes", "forecast_memory", "in_bytes"]
 
 _LOG = logging.getLogger("pynst")
 
@@ -234,7 +234,7 @@ def fit_memory(network: Network, options: TransferOptions, inputs: Inputs) -> Tr
     OptionError
         PYNST_MEMORY is not a number of bytes, or the tile cannot be had.
     """
-    found = fit(
+    found = fit_sizes(
         network,
         options,
         None if inputs.content is None else inputs.content.size,
@@ -265,14 +265,24 @@ class Fit:
     told: str
 
 
-def fit(
+def fit_sizes(
     network: Network,
     options: TransferOptions,
     content: Size | None,
     styles: Sequence[Size],
     regions: int = 1,
 ) -> Fit:
-    """As `fit_memory`, with the sizes of the pictures as for `forecast_memory`; logs nothing."""
+    """Find out how a run over pictures of these sizes fits into memory, and log nothing.
+
+    Parameters
+    ----------
+    network, options, content, styles, regions : as for `forecast_memory`
+
+    Raises
+    ------
+    BackendError, OptionError
+        As for `fit_memory`.
+    """
     room = _Room.of(network, options)
     if isinstance(options.tile, int):
         tiled(network, options.tile)  # whether it can be had at all

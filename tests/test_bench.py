@@ -84,7 +84,7 @@ def test_a_wrong_op_fails_before_it_is_timed(op, monkeypatch):
         floating = [
             a for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.size
         ]
-        result = 1 if op == "style_ahead" else -1  # G, of which it makes what A is for
+        result = 1 if op == "style_ahead" else -1  # it writes G, its second array
         floating[result][...] *= 1.001
 
     monkeypatch.setattr(backend, op, wrong)

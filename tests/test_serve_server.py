@@ -374,10 +374,11 @@ def test_a_folder_that_cannot_be_written_costs_no_picture(server, tmp_path):
     assert ask(server, "GET", "job/1/result.png")[2].startswith(b"\x89PNG")
 
 
-def test_the_memory_is_said_before_the_start(server):
+def test_the_memory_is_said_before_the_start(server, monkeypatch):
     status, told = post(server, "forecast", request(server))
     assert (status, told["fits"]) == (200, True)
     assert re.fullmatch(r"Needs about \d+ MB of memory(; .* are free)?\.", told["text"])
+    monkeypatch.setattr("pynst.forecast.available_memory", lambda limit: 1_000_000_000)
     _, told = post(server, "forecast", request(server, image_size=32768))
     assert not told["fits"]
     assert re.fullmatch("image_size=32768 needs about .* more memory, .* would fit.*", told["text"])
@@ -388,6 +389,16 @@ def test_what_fits_only_in_tiles_is_said_to_fit(server, monkeypatch):
     _, told = post(server, "forecast", request(server, image_size=2048))
     assert told["fits"]
     assert "would not fit into 2.0 GB: tiles of" in told["text"]
+
+
+def test_a_mask_takes_memory_too(server):
+    asked = request(server, image_size=512)
+    white = upload(server, to_png(np.ones((60, 80, 3))), "mask.png")[1]["id"]
+    needs = [
+        int(re.match(r"Needs about (\d+) MB", post(server, "forecast", each)[1]["text"])[1])
+        for each in (asked, {**asked, "mask": white})
+    ]
+    assert needs[0] < needs[1] < 1.2 * needs[0]
 
 
 def test_weights_that_would_have_to_be_fetched_are_announced_and_not_fetched(server):

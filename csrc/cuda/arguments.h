@@ -72,7 +72,7 @@ struct DeviceArray {
     int size() const {
         int64_t product = 1;
         for (const py::ssize_t length : shape) {
-            product = length > INT_MAX ? 0 : product * length;
+            product = length < 0 || length > INT_MAX ? 0 : product * length;
             product = product > INT_MAX ? 0 : product;
         }
         return static_cast<int>(product);
@@ -159,31 +159,31 @@ class Arguments {
     // `stream` is that on which the op will run; a function that takes no arrays has none.
     explicit Arguments(const char* op, uintptr_t stream = 0) : op_(op), stream_(stream) {}
 
-    // What an object says of its array; valid as long as both the object and this are there. An array
-    // of pynst/backends/device.py never changes: what it is is read once, and kept in its attribute
+    // What an object says of its array, valid as long as this is there. An array of
+    // pynst/backends/device.py never changes: what it is is read once, and kept in its attribute
     // `described`.
     const DeviceArray& array(const char* name, const py::object& object) const {
         static const Attribute attribute("described");
-        const py::object described = attribute.if_any(object);
+        py::object described = attribute.if_any(object);
         if (!described) {
             PyErr_Clear();
             return strangers_.emplace_front(read_stranger(name, object));
         }
-        if (PyCapsule_IsValid(described.ptr(), kDescription)) {
-            return *static_cast<const DeviceArray*>(
-                PyCapsule_GetPointer(described.ptr(), kDescription));
-        }
-        if (!described.is_none()) {
+        if (described.is_none()) {
+            auto own = std::make_unique<DeviceArray>(read_own(name, object));
+            const auto destroy = [](PyObject* capsule) {
+                delete static_cast<DeviceArray*>(PyCapsule_GetPointer(capsule, kDescription));
+            };
+            described = py::capsule(own.get(), kDescription, destroy);
+            own.release();
+            py::setattr(object, attribute.name, described);
+        } else if (!PyCapsule_IsValid(described.ptr(), kDescription)) {
             return strangers_.emplace_front(read_stranger(name, object));
         }
-        auto own = std::make_unique<DeviceArray>(read_own(object));
-        const auto destroy = [](PyObject* capsule) {
-            delete static_cast<DeviceArray*>(PyCapsule_GetPointer(capsule, kDescription));
-        };
-        const py::capsule kept(own.get(), kDescription, destroy);
-        const DeviceArray& a = *own.release();
-        py::setattr(object, attribute.name, kept);
-        return a;
+        // Another thread may give the object a description of its own; this one has to stay.
+        kept_.push_front(described);
+        return *static_cast<const DeviceArray*>(
+            PyCapsule_GetPointer(described.ptr(), kDescription));
     }
 
     DeviceArray read_stranger(const char* name, const py::object& object) const {
@@ -193,8 +193,7 @@ class Arguments {
             const bool is_tensor = dlpack::visit_tensor(
                 object, stream_, [&](const dlpack::Tensor& tensor) { a = from_tensor(tensor); });
             if (!is_tensor) {
-                fail(std::string(name) + " must be an array on the device, got " +
-                     std::string(py::str(py::type::of(object).attr("__name__"))));
+                refuse(name, object);
             }
             return a;
         }
@@ -368,15 +367,26 @@ class Arguments {
     static constexpr const char* kDescription = "pynst.DeviceArray";
 
     // Its attributes tell the same as its interface does, in less time.
-    static DeviceArray read_own(const py::object& array) {
+    DeviceArray read_own(const char* name, const py::object& array) const {
         static const Attribute dtype("dtype"), str("str"), shape("shape"), pointer("pointer");
         DeviceArray a;
-        a.code = str.of(dtype.of(array)).cast<std::string>();
-        for (const py::handle length : py::tuple(shape.of(array))) {
-            a.shape.push_back(length.cast<py::ssize_t>());
+        try {
+            a.code = str.of(dtype.of(array)).cast<std::string>();
+            for (const py::handle length : py::tuple(shape.of(array))) {
+                a.shape.push_back(length.cast<py::ssize_t>());
+            }
+            a.pointer = pointer.of(array).cast<uintptr_t>();
+        } catch (const py::error_already_set&) {
+            refuse(name, array);
+        } catch (const py::cast_error&) {
+            refuse(name, array);
         }
-        a.pointer = pointer.of(array).cast<uintptr_t>();
         return a;
+    }
+
+    [[noreturn]] void refuse(const char* name, const py::object& object) const {
+        fail(std::string(name) + " must be an array on the device, got " +
+             std::string(py::str(py::type::of(object).attr("__name__"))));
     }
 
     [[noreturn]] void fail(const std::string& message) const {
@@ -434,7 +444,8 @@ class Arguments {
 
     const char* op_;
     uintptr_t stream_;
-    mutable std::forward_list<DeviceArray> strangers_;  // of other libraries
+    mutable std::forward_list<py::object> kept_;        // what `array` has returned of our own
+    mutable std::forward_list<DeviceArray> strangers_;  // and of other libraries
 };
 
 }  // namespace pynst

@@ -90,6 +90,7 @@ void bind_lbfgs(py::module_& m) {
                   return arguments.vector(name, array, n);
               };
               Arrival step = {};
+              step.pairs = arguments.out<float>("pairs", kept, {{"2 rows"}, {"n"}});
               step.x = vector("x", x);
               step.g = vector("g", g);
               step.h = vector("h", h);
@@ -97,7 +98,6 @@ void bind_lbfgs(py::module_& m) {
               step.next = vector("next", next);
               step.next_g = vector("next_g", next_g);
               step.next_h = vector("next_h", next_h);
-              step.pairs = arguments.out<float>("pairs", kept, {{"2 rows"}, {"n"}});
               step.rows = rows;
               step.spare = spare;
               step.n = n;

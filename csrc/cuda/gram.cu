@@ -16,7 +16,8 @@
 //           float64: runs of splits, then the runs. The order depends on N and M alone. With m,
 //           halves are rounded once more, as sqrt(m) F.
 //   cost    N (N + tile) M / 2 multiply-adds, three times as many for float32 on tensor cores; F is
-//           read once per tile of channels, partial sums of a few megabytes are written and read;
+//           read once per tile of channels, partial sums of a few megabytes are written and read
+//           twice;
 //           with m, F is read and written once more.
 
 #include "inner/gram_partial.cuh"

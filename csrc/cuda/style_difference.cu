@@ -13,7 +13,8 @@
 //           row's largest value to 2^14, as half, as two halves (split.cuh) or as float32.
 //   bounds  any N >= 1; D is padded with zeros to padded(N).
 //   order   the contribution of a row is summed in float64 by 32 lanes.
-//   cost    the partial sums are read once, G and A twice, D is written; other kernels can hide it.
+//   cost    a partial sum above the diagonal is read twice, G and A are read twice, and D is written;
+//           other kernels can hide it.
 
 #include "inner/gram_sums.cuh"
 #include "inner/split.cuh"
@@ -87,7 +88,6 @@ __global__ void __launch_bounds__(kGramThreads) style_operand_kernel(GramSums su
     // 1. the rows of G
     if (sums.partials != nullptr) {
         set_gram_rows(sums, N, first);
-        __syncthreads();
     }
 
     // 2. the row's contribution to the loss, and its largest magnitude

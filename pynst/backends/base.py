@@ -360,8 +360,8 @@ class Backend(Protocol):
     ) -> None:
         """Set G as `gram` does, and do what the next `style_loss` with these arguments needs of it.
 
-        That needs no dF yet, so that it can be done early and beside other ops. No result differs
-        from that of `gram`.
+        That needs no dF yet, so that it can be done early and beside other ops. G and the loss have
+        the same bits as after `gram`.
         """
 
     def style_loss(

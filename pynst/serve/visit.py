@@ -24,7 +24,7 @@ from typing import Any
 from pynst.display import as_jpeg
 from pynst.errors import BackendError, ImageError, OptionError, PyNSTError
 from pynst.files import write_whole
-from pynst.forecast import fit, in_bytes
+from pynst.forecast import fit_sizes, in_bytes
 from pynst.images import read_picture, size_to_long_side, to_uint8
 from pynst.images.pictures import resize
 from pynst.machine import available_memory
@@ -246,9 +246,12 @@ class Visit(Board):
             }
         network = self._open(options)
         sizes = [style.size for style in asked.styles]
-        regions = 1 if asked.mask is None else min(2, len(sizes))
+        regions = 1
+        if asked.mask is not None:  # what it holds makes no difference
+            options = with_changes(options, {MASKS: masks_for(sizes, "mask")})
+            regions = min(2, len(sizes))
         try:
-            found = fit(network, options, asked.content.size, sizes, regions)
+            found = fit_sizes(network, options, asked.content.size, sizes, regions)
         except BackendError as error:
             return {"fits": False, "text": str(error)}
         room = network.backend.free_memory() or available_memory(options.memory)

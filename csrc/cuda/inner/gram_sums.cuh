@@ -78,10 +78,11 @@ __device__ __forceinline__ void locate_in_rows(
 }
 
 // Sets rows [first, first + kGramRows) of G, as far as there are any. The threads of a block that has
-// fewer items share the splits of each. All threads take part; what they wrote is there for all of
-// them after the next __syncthreads().
+// fewer items share the splits of each. All threads take part, and each sees what all have written
+// when it returns.
 __device__ __forceinline__ void set_gram_rows(const GramSums& sums, int N, int first) {
-    constexpr int kHalf = 2 * kGramThreads + 8;  // doubles, apart by half of the banks
+    // In doubles; the eight more put the two halves of an item into different banks.
+    constexpr int kHalf = 2 * kGramThreads + 8;
     SHARED(double, shared, 2 * kHalf);
     // Each thread reads what it has copied itself. Loads to registers would do, but ptxas makes them
     // wait for one another to save a few of these.
