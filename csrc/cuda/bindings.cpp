@@ -122,7 +122,8 @@ PYBIND11_MODULE(_cuda, m) {
     m.attr("gradient_scale_bytes") = sizeof(GradientScale);
     m.attr("most_pair_rows") = kMostPairRows;
     m.def("lbfgs_arrive_sums", lbfgs_arrive_sums, "Scalar products of one step of L-BFGS.");
-    py::register_exception<CudaError>(m, "CudaError", PyExc_RuntimeError);
+    // Local: another build of this module in the process, as in tests, has an exception of its own.
+    py::register_local_exception<CudaError>(m, "CudaError", PyExc_RuntimeError);
     bind_device(m);
     bind_evaluation_end(m);
     bind_image_input(m);
