@@ -40,7 +40,7 @@ ROOMS = [
     {"demo", "machine"},
     {"options"},
     {"files", "errors", "pynst"},
-    {"version", "namesake", "locks"},
+    {"version", "namesake", "locks", "spelling"},
 ]
 ONE_HOME = {
     "PIL": {"images", "result"},

@@ -8,7 +8,6 @@ every word is a file.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import re
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pynst.cli.terminal import printable
+from pynst.spelling import did_you_mean
 
 __all__ = ["COMMANDS", "USAGE", "Parser", "all_commands", "parse"]
 
@@ -124,8 +124,8 @@ def _exists(word: str) -> bool:
 
 
 def _suggestion(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    question = did_you_mean(word, known)
+    return f"; {question}" if question else ""
 
 
 def _is_option(word: str) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -48,6 +47,7 @@ from pynst.options.keywords import (
     TransferChanges,
     Variables,
 )
+from pynst.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -507,8 +507,7 @@ def with_changes(options: TransferOptions | None, changes: Mapping[str, Any]) ->
     known: dict[str, Field[Any]] = {each.name: each for each in fields(TransferOptions)}
     for name in changes:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "the fields of TransferOptions are known"
+            hint = did_you_mean(name, known) or "the fields of TransferOptions are known"
             raise OptionError(f"unknown option {name!r}; {hint}")
     if options is not None and not isinstance(options, TransferOptions):
         raise OptionError(f"options must be a TransferOptions, got {type(options).__name__}")

@@ -1,0 +1,36 @@
+"""Names that a wrong one may have been meant for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+__all__ = ["did_you_mean"]
+
+_MOST = 3
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question that offers the nearest names, or nothing where none is near.
+
+    Names that contain all words of the wrong one come first: other programs say ``size`` for
+    ``image_size``, and spelling alone would make ``tile`` of it.
+
+    Examples
+    --------
+    >>> did_you_mean("--size", ["--tile", "--image-size"])
+    'did you mean --image-size?'
+    """
+    known, words = list(known), _words(word)
+    found = [name for name in known if words and words <= _words(name)]
+    found.sort(key=lambda name: len(_words(name)))
+    found = (found or difflib.get_close_matches(word, known, 1))[:_MOST]
+    if not found:
+        return ""
+    *others, last = found
+    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", name.lower()))
