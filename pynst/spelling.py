@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 
 __all__ = ["did_you_mean"]
 
@@ -25,11 +26,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known, words = list(known), _words(word)
     found = [name for name in known if words and words <= _words(name)]
     found.sort(key=lambda name: len(_words(name)))
-    found = (found or difflib.get_close_matches(word, known, 1))[:_MOST]
+    if not found:
+        near = difflib.get_close_matches(word, known)
+        found = sorted(near, key=lambda name: -_agreeing(word, name))[:1]  # iters: iterations
+    found = found[:_MOST]
     if not found:
         return ""
     *others, last = found
     return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+
+
+def _agreeing(a: str, b: str) -> int:
+    """How many letters are the same from the start."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _words(name: str) -> set[str]:

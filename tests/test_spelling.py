@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pynst.spelling import did_you_mean
 
 OPTIONS = ["--tile", "--image-size", "--style-weight", "--tv-weight", "--content-weight",
-           "--content-mask-weight", "--quiet", "-o"]  # fmt: skip
+           "--content-mask-weight", "--quiet", "--minutes", "--iterations", "-o"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ OPTIONS = ["--tile", "--image-size", "--style-weight", "--tv-weight", "--content
         ("--content", "did you mean --content-weight or --content-mask-weight?"),
         ("--qiet", "did you mean --quiet?"),
         ("--style-wieght", "did you mean --style-weight?"),
+        ("--iters", "did you mean --iterations?"),
         ("--zzz", ""),
         ("--", ""),
         ("", ""),
