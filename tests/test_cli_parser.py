@@ -110,6 +110,8 @@ def test_the_order_of_the_words_does_not_matter_to_a_run(pictures, tmp_path):
         (["a.jpg", "b.jpg", "--imge-size", "3"], "--imge-size; did you mean --image-size?"),
         (["a.jpg", "b.jpg", "--style-wieght=3"], "--style-wieght; did you mean --style-weight?"),
         (["a.jpg", "b.jpg", "--image"], "unknown option --image; did you mean"),
+        (["--style-image", "b.jpg"], "--style-image; STYLE stands by itself, as the usage shows"),
+        (["a.jpg", "b.jpg", "--gpu", "0"], "--gpu; did you mean --backend?"),
         (["a.jpg", "b.jpg", "--size", "512"], "--size; did you mean --image-size?"),
         (["replay", "r.png", "--qiet"], "--qiet; did you mean --quiet?"),
         (["a.jpg", "b.jpg", "--zzz"], "unknown option --zzz"),

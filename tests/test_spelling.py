@@ -24,6 +24,8 @@ OPTIONS = ["--tile", "--image-size", "--style-weight", "--tv-weight", "--content
         ("--qiet", "did you mean --quiet?"),
         ("--style-wieght", "did you mean --style-weight?"),
         ("--iters", "did you mean --iterations?"),
+        ("--device", ""),
+        ("--epochs", "did you mean --iterations?"),
         ("--zzz", ""),
         ("--", ""),
         ("", ""),

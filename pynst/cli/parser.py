@@ -241,8 +241,17 @@ class Parser(argparse.ArgumentParser):
         if found is None and not word.startswith("--"):
             found = self._options.get(word[:2])
         if found is None:
-            self.error(f"unknown option {name}{_suggestion(name, self._options)}")
+            hint = self._without_a_name(name) or _suggestion(name, self._options)
+            self.error(f"unknown option {name}{hint}")
         return found
+
+    def _without_a_name(self, name: str) -> str:
+        """Say that a file is given by itself, where an option of other programs names it."""
+        words = re.split("[-_]", name.lstrip("-").upper())
+        for action in self._get_positional_actions():
+            if words[0] == action.dest and words[1:] in ([], ["IMAGE"], ["IMG"], ["PATH"]):
+                return f"; {action.dest} stands by itself, as the usage shows"
+        return ""
 
     def error(self, message: str) -> NoReturn:
         """Say on standard error what is wrong, and exit with code 2."""
