@@ -976,6 +976,15 @@ def test_an_output_has_to_be_writable_and_dense(module, change, message):
         )
 
 
+@pytest.mark.parametrize("shape", [(-3, -4), (-(2**62), 4), (2**40, 2**40), (0, 5)])
+def test_a_vector_of_no_length_that_there_is_is_refused(module, shape):
+    interface = {"shape": shape, "typestr": "<f4", "data": (256, False), "version": 3}
+    vector = SimpleNamespace(__cuda_array_interface__=interface)
+    message = r"lbfgs_step: x must have 1 to 2\^31 - 1 values of float32, got float32 of shape"
+    with pytest.raises(ValueError, match=message):
+        module.lbfgs_step(vector, vector, 0.5, vector, vector, 0)
+
+
 def test_arrays_that_speak_dlpack_are_read_and_written_in_place(module):
     """NumPy's speak it, and on the stand-in their memory is the device's."""
     x = np.random.default_rng(0).random((3, 5, 8)).astype(np.float32)

@@ -5,7 +5,7 @@
 namespace pynst {
 namespace {
 
-// What an op is told that computes a Gram matrix.
+// The arguments that every op which computes a Gram matrix takes.
 struct GramArguments {
     GramArguments(const Arguments& of,
                   const py::object& F,
