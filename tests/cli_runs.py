@@ -11,11 +11,12 @@ FAST = ["--network", "builtin", "--image-size", "72", "--iterations", "3"]
 
 
 def start(*words, **environment):
-    """The command in a process of its own."""
+    """The command in a process of its own, with the buffers that Python has by default."""
+    inherited = {name: each for name, each in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
         [sys.executable, "-m", "pynst", *words],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**inherited, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
 
 

@@ -62,9 +62,9 @@ def cut(text: str, longest: int) -> str:
 
 
 def line(text: str, indent: str = "", longest: int | None = _LONGEST_LINE) -> None:
-    """One line on standard output, of so many characters at most."""
+    """One line on standard output, of so many characters at most; a reader gets it at once."""
     text = printable(text)
-    print(indent + (text if longest is None else cut(text, longest)))
+    print(indent + (text if longest is None else cut(text, longest)), flush=True)
 
 
 def write_out(data: bytes) -> bool:
@@ -80,12 +80,13 @@ def write_out(data: bytes) -> bool:
 def path_line(path: str | os.PathLike[str]) -> None:
     """A path as a line of its own on standard output.
 
-    A program that reads it gets the bytes of the name as the file system has them; a terminal gets
-    them escaped.
+    A program that reads it gets the bytes of the name as the file system has them, and at once; a
+    terminal gets them escaped.
     """
     stream = sys.stdout
     if isinstance(stream, Stream) and not stream.isatty():
         stream.write_bytes(os.fsencode(path) + b"\n")
+        stream.flush()
     else:
         line(os.fspath(path))
 
